@@ -1,0 +1,63 @@
+# Everything a person or CI does with this repository. `make` alone lists it.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+SOURCES := minicloud sim tests proto
+GENERATED := minicloud/wire/gen
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench proto lock format clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort
+
+run: $(VENV)/.run ## Start a control plane and three workers on loopback; Ctrl-C ends them
+	@exec $(BIN)/minicloud dev
+
+test: $(VENV)/.dev ## The whole suite
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.dev ## Format, lint, types, layers, generated code up to date
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -n0 -p no:cacheprovider tests/test_layers.py
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
+		$(BIN)/python proto/generate.py "$$tmp" && diff -r --exclude=__pycache__ "$$tmp" $(GENERATED) \
+		|| { echo "generated code is out of date: run 'make proto' and commit the result" >&2; exit 1; }
+
+bench: $(VENV)/.dev ## Every figure DESIGN.md quotes, measured here and now
+	@$(BIN)/python -m tests.bench
+
+proto: $(VENV)/.dev ## Generate minicloud/wire/gen from proto/
+	$(BIN)/python proto/generate.py $(GENERATED)
+
+format: $(VENV)/.dev ## Format and apply safe lint fixes
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+lock: $(VENV)/.dev ## Resolve pyproject.toml again into requirements/*.txt, hashes and no addresses
+	$(BIN)/uv pip compile pyproject.toml $(LOCK_FLAGS) -o requirements/run.txt
+	$(BIN)/uv pip compile pyproject.toml --group dev $(LOCK_FLAGS) -o requirements/dev.txt
+LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+clean: ## Remove what these targets made
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "MiniCloud needs Python 3.11 or newer with venv: install it, or say make PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "creating $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV) || { echo "could not create $(VENV): on Debian, apt install python3-venv" >&2; exit 1; }
+
+$(VENV)/.run: requirements/run.txt pyproject.toml | $(BIN)/python
+	@echo "installing what running needs (once)"
+	@$(PIP_INSTALL) --require-hashes -r requirements/run.txt
+	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.run
+	@echo "installing what developing needs (once)"
+	@$(PIP_INSTALL) --require-hashes -r requirements/dev.txt
+	@touch $@

@@ -1,0 +1,28 @@
+"""The one error tree. Mapped once to gRPC statuses (`control/service.py`) and once to problem details
+(`control/rest/problems.py`)."""
+
+from __future__ import annotations
+
+
+class MiniCloudError(Exception):
+    """Any failure MiniCloud names. Its text is one line fit for a user: what is wrong and what would be right."""
+
+
+class InvalidError(MiniCloudError):
+    """The request itself is wrong; sending it again unchanged fails again."""
+
+
+class UnknownWorkerError(MiniCloudError):
+    """No worker is registered under that id."""
+
+
+class FencedError(MiniCloudError):
+    """The caller speaks for an older incarnation of a worker id that has been registered again since."""
+
+
+class StoreError(MiniCloudError):
+    """The durable registry cannot be read or written."""
+
+
+class ConfigError(MiniCloudError):
+    """The configuration, or what it names (port, folder, file), cannot be used; the program exits with 2."""
