@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from random import Random
 
+import structlog
+
 HEADER = "x-request-id"
 
 _ACCEPTED = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
@@ -24,3 +26,8 @@ def request_id_of(header: Callable[[str], str | None], random: Random) -> str:
         return given
     trace = _TRACEPARENT.fullmatch(header("traceparent") or "")
     return trace[1] if trace else f"{random.getrandbits(64):016x}"
+
+
+def current_request_id() -> str:
+    """The id of the request this task works for; empty outside any. Servers bind it as `request_id`."""
+    return str(structlog.contextvars.get_contextvars().get("request_id", ""))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 
 class MiniCloudError(Exception):
-    """Any failure MiniCloud names. Its text is one line fit for a user: what is wrong and what would be right."""
+    """Any failure MiniCloud names. Its text is one line for a user: what is wrong, what would be right."""
 
 
 class InvalidError(MiniCloudError):

@@ -1,0 +1,1 @@
+"""The control plane: membership behind gRPC, REST, metrics and an event feed."""

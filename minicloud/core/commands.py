@@ -1,0 +1,144 @@
+"""What may be asked of the registry. A command that exists is well formed; whether it is granted is
+`Registry.decide`'s to say.
+
+Input is bounded here, so that what the registry keeps of a worker is bounded too (about 20 KiB).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from minicloud.core.errors import InvalidError
+from minicloud.core.model import Resources, WorkerId
+
+MAX_ID_CHARS = 128
+MAX_ENDPOINT_CHARS = 261  # a DNS name's 255, a colon and five digits
+MAX_METADATA_ENTRIES = 64
+MAX_METADATA_BYTES = 16 * 1024
+MAX_REASON_CHARS = 256
+
+RESERVED_IDS = frozenset({"stats", "healthy"})  # REST paths beside /api/workers/{id}
+
+_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+_ENDPOINT = re.compile(r"(?:\[[0-9A-Fa-f:.%A-Za-z]+\]|[^\s:\[\]/@]+):([0-9]{1,5})", re.ASCII)
+
+
+def check_worker_id(worker_id: str) -> WorkerId:
+    """`worker_id` as a `WorkerId`; raises `InvalidError` where it cannot be one."""
+    if not _ID.fullmatch(worker_id):
+        raise InvalidError(
+            f"worker_id {_shown(worker_id)} is not valid: "
+            f"use 1 to {MAX_ID_CHARS} of the characters A-Z a-z 0-9 . _ -"
+        )
+    if worker_id in RESERVED_IDS:
+        raise InvalidError(f"worker_id {worker_id!r} is reserved: choose another")
+    return WorkerId(worker_id)
+
+
+def check_endpoint(endpoint: str) -> str:
+    """`endpoint` unchanged; raises `InvalidError` unless it is host:port ([address]:port for IPv6)."""
+    if not endpoint:
+        raise InvalidError("endpoint is missing: give the host:port at which the worker can be reached")
+    found = _ENDPOINT.fullmatch(endpoint) if len(endpoint) <= MAX_ENDPOINT_CHARS else None
+    if found is None or not 1 <= int(found[1]) <= 65535:
+        raise InvalidError(
+            f"endpoint {_shown(endpoint)} is not valid: give host:port, as in 10.0.0.7:9091 or [fd00::7]:9091"
+        )
+    return endpoint
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 64 else text[:61] + "...")
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """A worker asks to be a member. `worker_id` may be empty; then `generated_id` is the one to give.
+
+    `instance_id` is the installation's lasting identity, empty from clients that have none. Raises
+    `InvalidError` for anything malformed or over its limit.
+    """
+
+    endpoint: str
+    generated_id: WorkerId
+    worker_id: str = ""
+    instance_id: str = ""
+    resources: Resources = field(default_factory=Resources)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_endpoint(self.endpoint)
+        if self.worker_id:
+            check_worker_id(self.worker_id)
+        if len(self.instance_id) > MAX_ID_CHARS:
+            raise InvalidError(
+                f"instance_id has {len(self.instance_id)} characters: use {MAX_ID_CHARS} at most"
+            )
+        size_bytes = sum(len(key.encode()) + len(value.encode()) for key, value in self.metadata.items())
+        if len(self.metadata) > MAX_METADATA_ENTRIES or size_bytes > MAX_METADATA_BYTES:
+            raise InvalidError(
+                f"metadata has {len(self.metadata)} entries and {size_bytes} bytes: "
+                f"use {MAX_METADATA_ENTRIES} and {MAX_METADATA_BYTES} at most"
+            )
+
+
+class Heartbeat(NamedTuple):
+    """A worker says that it is there. `resources` None leaves the last ones standing; an `incarnation` of 0
+    is not fenced and a `sequence` of 0 not ordered (clients that know neither).
+
+    A named tuple, as is `LeaseRenewed`: it takes a third of the time a frozen dataclass takes to make, and
+    these two are made for every heartbeat.
+    """
+
+    worker_id: str
+    resources: Resources | None = None
+    incarnation: int = 0
+    sequence: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Deregister:
+    """A worker leaves of its own accord. An `incarnation` of 0 is not fenced."""
+
+    worker_id: str
+    reason: str = ""
+    incarnation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Cordon:
+    """An operator wants no new work to go to this worker. A draining one stays draining."""
+
+    worker_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Uncordon:
+    """An operator takes a cordon or a drain back."""
+
+    worker_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """An operator wants this worker to finish what it runs and leave."""
+
+    worker_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """An operator strikes a worker off. One that is alive after all is told to register."""
+
+    worker_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Expire every lease, and forget every worker, whose deadline is now or has passed."""
+
+
+Command = Register | Heartbeat | Deregister | Cordon | Uncordon | Drain | Remove | Sweep

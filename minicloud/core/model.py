@@ -1,0 +1,168 @@
+"""The nouns of membership: what a worker is, how loaded it is, and which status follows from its two axes.
+
+Always holds: a `Resources` that exists is valid; only `Registry.apply` writes to a `Worker`. Times are
+monotonic seconds of the control plane's clock; wall time is unknown here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from typing import NewType
+
+from minicloud.core.errors import InvalidError
+
+WorkerId = NewType("WorkerId", str)
+
+DEFAULT_ZONE = "default"
+
+
+class Health(StrEnum):
+    """Is it there? Decided by leases alone."""
+
+    HEALTHY = "HEALTHY"
+    UNHEALTHY = "UNHEALTHY"
+
+
+class Admin(StrEnum):
+    """May it be given work? Decided by operators alone; belongs to the id until the id leaves."""
+
+    ACTIVE = "ACTIVE"
+    CORDONED = "CORDONED"
+    DRAINING = "DRAINING"
+
+
+class Status(StrEnum):
+    """The one status shown to the outside. OFFLINE is that of a worker which is not registered."""
+
+    HEALTHY = "HEALTHY"
+    UNHEALTHY = "UNHEALTHY"
+    DRAINING = "DRAINING"
+    OFFLINE = "OFFLINE"
+
+
+_LARGEST_INT64 = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a worker has and how much of it is in use.
+
+    Sizes are MiB, totals unless named `used`; utilisations are fractions, 0.0 to 1.0. Raises `InvalidError`
+    for a negative figure, a NaN or a fraction outside its range, naming the field.
+    """
+
+    cpu_cores: int = 0
+    memory_mb: int = 0
+    disk_mb: int = 0
+    active_queries: int = 0
+    cpu_utilization: float = 0.0
+    memory_utilization: float = 0.0
+    memory_used_mb: int = 0
+    disk_used_mb: int = 0
+
+    def __post_init__(self) -> None:
+        # One chained test on the path of every heartbeat; the culprit is only looked for when it fails.
+        # A NaN fails every comparison, and so this one.
+        if not (
+            0.0 <= self.cpu_utilization <= 1.0
+            and 0.0 <= self.memory_utilization <= 1.0
+            and 0 <= self.cpu_cores <= _LARGEST_INT64
+            and 0 <= self.memory_mb <= _LARGEST_INT64
+            and 0 <= self.disk_mb <= _LARGEST_INT64
+            and 0 <= self.active_queries <= _LARGEST_INT64
+            and 0 <= self.memory_used_mb <= _LARGEST_INT64
+            and 0 <= self.disk_used_mb <= _LARGEST_INT64
+        ):
+            raise InvalidError(self._fault())
+
+    def _fault(self) -> str:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name.endswith("utilization"):
+                if math.isnan(value) or not 0.0 <= value <= 1.0:
+                    return f"resources.{field.name} is {value}: it must be a fraction from 0.0 to 1.0"
+            elif not 0 <= value <= _LARGEST_INT64:
+                return f"resources.{field.name} is {value}: it must be 0 or more"
+        raise AssertionError("no field is at fault")
+
+
+@dataclass(slots=True)
+class Worker:
+    """One registered worker. Read it freely; only `Registry.apply` changes it.
+
+    `wanted_id` is the id it asked for, which may differ from the one it was given. `sequence` is that of the
+    last heartbeat counted for this incarnation, 0 before the first. Each axis has its own reason and since.
+    """
+
+    worker_id: WorkerId
+    endpoint: str
+    instance_id: str
+    wanted_id: str
+    metadata: Mapping[str, str]
+    incarnation: int
+    registered_at_s: float
+    last_heartbeat_s: float
+    health: Health
+    health_reason: str
+    health_since_s: float
+    admin: Admin
+    admin_reason: str
+    admin_since_s: float
+    resources: Resources
+    sequence: int = 0
+
+    @property
+    def status(self) -> Status:
+        """UNHEALTHY wins over admin state; a cordoned worker shows as DRAINING.
+
+        The wire knows no cordoned status, and a scheduler in the field that gives work to HEALTHY workers
+        must not be shown one it has to spare.
+        """
+        if self.health is Health.UNHEALTHY:
+            return Status.UNHEALTHY
+        return Status.HEALTHY if self.admin is Admin.ACTIVE else Status.DRAINING
+
+    @property
+    def schedulable(self) -> bool:
+        """May it be given new work?"""
+        return self.health is Health.HEALTHY and self.admin is Admin.ACTIVE
+
+    @property
+    def status_reason(self) -> str:
+        """Why the status is what it is, for a person."""
+        return self.admin_reason if self.status is Status.DRAINING else self.health_reason
+
+    @property
+    def status_since_s(self) -> float:
+        """The instant at which the status became what it is: the later of what its two axes say."""
+        if self.status is Status.UNHEALTHY:
+            return self.health_since_s
+        return max(self.health_since_s, self.admin_since_s)
+
+    @property
+    def zone(self) -> str:
+        """The failure domain it named when it registered."""
+        return self.metadata.get("zone") or DEFAULT_ZONE
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStats:
+    """The cluster in one line. Totals cover every registered worker, utilisations the HEALTHY ones
+    (0.0 where there are none); `healthy + unhealthy + draining == total`."""
+
+    total: int = 0
+    healthy: int = 0
+    unhealthy: int = 0
+    draining: int = 0
+    cpu_cores: int = 0
+    memory_mb: int = 0
+    memory_used_mb: int = 0
+    active_queries: int = 0
+    mean_cpu_utilization: float = 0.0
+    max_cpu_utilization: float = 0.0
+    mean_memory_utilization: float = 0.0
+    max_memory_utilization: float = 0.0
+    oldest_heartbeat_age_s: float = 0.0

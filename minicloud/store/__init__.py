@@ -1,0 +1,1 @@
+"""Where membership is kept: the port every store fits, and the stores."""
