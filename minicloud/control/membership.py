@@ -28,17 +28,28 @@ from minicloud.request_id import current_request_id
 from minicloud.store.port import Change, Entry, Snapshot, Store, StoredWorker
 
 Subscriber = Callable[[Entry], None]
+SweepObserver = Callable[[float, float], None]
+
+
+def _unobserved(duration_s: float, lateness_s: float) -> None: ...
 
 
 class Membership:
     """Membership of one control plane.
 
     `heartbeat_interval_s` is what workers are told to keep. Subscribers are called in order, in the same
-    step as the change, and must neither wait nor raise.
+    step as the change, and must neither wait nor raise. `swept` is told of each sweep how long it took and
+    how long after the earliest deadline it began, in seconds.
     """
 
     def __init__(
-        self, registry: Registry, store: Store, clock: Clock, *, heartbeat_interval_s: float = 30.0
+        self,
+        registry: Registry,
+        store: Store,
+        clock: Clock,
+        *,
+        heartbeat_interval_s: float = 30.0,
+        swept: SweepObserver = _unobserved,
     ) -> None:
         self.clock = clock
         self.wall = WallAnchor(clock)
@@ -47,6 +58,7 @@ class Membership:
         self._store = store
         self._subscribers: list[Subscriber] = []
         self._last_event_id = 0
+        self._swept = swept
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Have `subscriber` called with the entry of every change from now on."""
@@ -68,6 +80,10 @@ class Membership:
         if self._registry.next_deadline_s() <= now_s:
             self._sweep(now_s)
         return self._registry
+
+    def next_deadline_s(self) -> float:
+        """When there will next be something to sweep; infinity if never. Sweeps nothing itself."""
+        return self._registry.next_deadline_s()
 
     def stats(self) -> ClusterStats:
         """The cluster's statistics as of this moment."""
@@ -95,8 +111,10 @@ class Membership:
         await self._store.flushed()
 
     def _sweep(self, now_s: float) -> None:
+        lateness_s = now_s - self._registry.next_deadline_s()
         for event in self._registry.decide(Sweep(), now_s):
             self._carry_out(event, request_id="")
+        self._swept(self.clock.monotonic_s() - now_s, lateness_s)
 
     def _carry_out(self, event: Event, request_id: str) -> None:
         worker_id = event.worker_id

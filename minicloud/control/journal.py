@@ -1,0 +1,24 @@
+"""The log's view of membership: one info line a change."""
+
+from __future__ import annotations
+
+import structlog
+
+from minicloud.store.port import Entry
+
+log = structlog.get_logger()
+
+
+def log_entry(entry: Entry) -> None:
+    """Log `entry`, as a subscriber of membership. The event name is `worker_` and its kind."""
+    log.info(
+        f"worker_{entry.kind}",
+        event_id=entry.event_id,
+        worker_id=entry.worker_id,
+        incarnation=entry.incarnation,
+        endpoint=entry.endpoint,
+        old_status=entry.old_status.value,
+        new_status=entry.new_status.value,
+        reason=entry.reason,
+        **({"detail": entry.detail} if entry.detail else {}),
+    )

@@ -1,0 +1,190 @@
+"""The gRPC face of membership: the four calls workers and schedulers make.
+
+Turns messages into commands and events into answers, and counts them; decides nothing itself. A refusal is
+an answer (gRPC status OK), as clients in the field expect; only a request that makes no sense to any
+version is a gRPC error.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Protocol
+
+import structlog
+from grpclib import GRPCError
+from grpclib import Status as GrpcStatus
+
+from minicloud.control.membership import Membership
+from minicloud.control.paging import page_of_workers
+from minicloud.core.commands import Deregister, Heartbeat, Register
+from minicloud.core.errors import FencedError, InvalidError, UnknownWorkerError
+from minicloud.core.events import WorkerRegistered
+from minicloud.core.model import Admin, Resources, Worker, WorkerId
+from minicloud.request_id import current_request_id
+from minicloud.wire.convert import (
+    resources_from_message,
+    status_from_wire,
+    status_to_wire,
+    timestamp,
+    worker_to_message,
+)
+from minicloud.wire.gen.minicloud.common import ResponseStatus, StandardResponse
+from minicloud.wire.gen.minicloud.execution import (
+    DeregisterWorkerRequest,
+    DeregisterWorkerResponse,
+    HeartbeatRequest,
+    HeartbeatResponse,
+    ListWorkersRequest,
+    ListWorkersResponse,
+    RegisterWorkerRequest,
+    RegisterWorkerResponse,
+    WorkerManagementServiceBase,
+)
+
+log = structlog.get_logger()
+
+# What the worker is to do about its admin state; absent: carry on, and take back what was told before.
+_ACTIONS = {Admin.CORDONED: "cordon", Admin.DRAINING: "drain"}
+
+
+class CallCounter(Protocol):
+    """Where calls are counted."""
+
+    def heartbeat(self, result: str) -> None:
+        """accepted, stale, unknown, fenced or invalid."""
+        ...
+
+    def registration(self, outcome: str) -> None:
+        """new, again, takeover, renamed or refused."""
+        ...
+
+
+class WorkerManagementService(WorkerManagementServiceBase):
+    """`minicloud.execution.WorkerManagementService` over `membership`."""
+
+    def __init__(self, membership: Membership, counter: CallCounter, random: Random) -> None:
+        self._membership = membership
+        self._counter = counter
+        self._random = random
+
+    async def register_worker(self, message: RegisterWorkerRequest) -> RegisterWorkerResponse:
+        membership = self._membership
+        try:
+            command = Register(
+                endpoint=message.endpoint,
+                generated_id=WorkerId(f"worker-{self._random.getrandbits(32):08x}"),
+                worker_id=message.worker_id,
+                instance_id=message.instance_id,
+                resources=resources_from_message(message.resources) or Resources(),
+                metadata=message.metadata,
+            )
+        except InvalidError as error:
+            self._counter.registration("refused")
+            log.warning("registration_refused", error=str(error), endpoint=message.endpoint[:128])
+            return RegisterWorkerResponse(registered=False, response=self._refused(error))
+        (event,) = membership.execute(command)
+        assert isinstance(event, WorkerRegistered)
+        self._counter.registration(event.registration)
+        await membership.durable()
+        return RegisterWorkerResponse(
+            registered=True,
+            assigned_worker_id=event.worker_id,
+            response=self._succeeded(),
+            incarnation=event.incarnation,
+            heartbeat_interval_ms=self._interval_ms,
+        )
+
+    async def heartbeat(self, message: HeartbeatRequest) -> HeartbeatResponse:
+        membership = self._membership
+        worker_id = message.worker_id
+        try:
+            events = membership.execute(
+                Heartbeat(
+                    worker_id,
+                    resources_from_message(message.current_resources),
+                    message.incarnation,
+                    message.sequence,
+                )
+            )
+        except (UnknownWorkerError, FencedError) as error:
+            self._counter.heartbeat("unknown" if isinstance(error, UnknownWorkerError) else "fenced")
+            log.debug("heartbeat_unanswered", error=str(error))
+            return HeartbeatResponse(
+                acknowledged=False,
+                instructions={"action": "register"},
+                response=self._refused(error),
+                next_heartbeat_ms=self._interval_ms,
+            )
+        except InvalidError as error:
+            self._counter.heartbeat("invalid")
+            log.warning("heartbeat_refused", error=str(error), worker_id=worker_id[:128])
+            return HeartbeatResponse(
+                acknowledged=False, response=self._refused(error), next_heartbeat_ms=self._interval_ms
+            )
+        self._counter.heartbeat("accepted" if events else "stale")
+        if len(events) > 1:  # it was UNHEALTHY, and that it no longer is has to be kept
+            await membership.durable()
+        worker = membership.registry.get(worker_id)
+        if worker is None:  # it left, or was removed, while this waited
+            return HeartbeatResponse(acknowledged=True, response=self._succeeded())
+        return HeartbeatResponse(
+            acknowledged=True,
+            expected_status=status_to_wire(worker.status),
+            instructions=_instructions(worker),
+            response=self._succeeded(),
+            next_heartbeat_ms=self._interval_ms,
+        )
+
+    async def deregister_worker(self, message: DeregisterWorkerRequest) -> DeregisterWorkerResponse:
+        try:
+            self._membership.execute(Deregister(message.worker_id, message.reason, message.incarnation))
+        except (UnknownWorkerError, FencedError) as error:
+            log.debug("deregistration_refused", error=str(error))
+            return DeregisterWorkerResponse(deregistered=False, response=self._refused(error))
+        await self._membership.durable()
+        return DeregisterWorkerResponse(deregistered=True, response=self._succeeded())
+
+    async def list_workers(self, message: ListWorkersRequest) -> ListWorkersResponse:
+        status = None
+        if message.status_filter is not None:
+            status = status_from_wire(message.status_filter)
+            if status is None:
+                raise GRPCError(
+                    GrpcStatus.INVALID_ARGUMENT,
+                    f"status_filter is {int(message.status_filter)}: use HEALTHY (0), UNHEALTHY (1), "
+                    "DRAINING (2) or OFFLINE (3)",
+                )
+        try:
+            page = page_of_workers(self._membership.registry, status, message.limit, message.page_token)
+        except InvalidError as error:
+            raise GRPCError(GrpcStatus.INVALID_ARGUMENT, str(error)) from None
+        unix_ms = self._membership.wall.unix_ms
+        return ListWorkersResponse(
+            workers=[
+                worker_to_message(worker, unix_ms(worker.last_heartbeat_s), unix_ms(worker.registered_at_s))
+                for worker in page.workers
+            ],
+            next_page_token=page.next_token,
+            response=self._succeeded(),
+        )
+
+    @property
+    def _interval_ms(self) -> int:
+        return round(self._membership.heartbeat_interval_s * 1000)
+
+    def _succeeded(self) -> StandardResponse:
+        return self._response(ResponseStatus.SUCCESS)
+
+    def _refused(self, error: Exception) -> StandardResponse:
+        response = self._response(ResponseStatus.FAILED)
+        response.metadata = {"error": str(error)}
+        return response
+
+    def _response(self, status: ResponseStatus) -> StandardResponse:
+        wall_ms = round(self._membership.clock.wall_s() * 1000)
+        return StandardResponse(status=status, request_id=current_request_id(), timestamp=timestamp(wall_ms))
+
+
+def _instructions(worker: Worker) -> dict[str, str]:
+    action = _ACTIONS.get(worker.admin)
+    return {"action": action, "reason": worker.admin_reason} if action else {}

@@ -1,0 +1,73 @@
+"""Between generated messages and core types, both ways. What is invalid is refused here, on its way in."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from minicloud.core.model import Resources, Status, Worker
+from minicloud.wire.gen.minicloud.common import ResourceInfo, WorkerInfo, WorkerStatus
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_STATUS_TO_WIRE = {status: WorkerStatus[status.value] for status in Status}
+_STATUS_FROM_WIRE = {wire: status for status, wire in _STATUS_TO_WIRE.items()}
+
+
+def status_to_wire(status: Status) -> WorkerStatus:
+    """The wire's name for `status`."""
+    return _STATUS_TO_WIRE[status]
+
+
+def status_from_wire(status: WorkerStatus) -> Status | None:
+    """The status of that wire number; None for a number this version does not know."""
+    return _STATUS_FROM_WIRE.get(status)
+
+
+def timestamp(unix_ms: int) -> datetime:
+    """Unix milliseconds as the messages' timestamp."""
+    return _EPOCH + timedelta(milliseconds=unix_ms)
+
+
+def resources_to_message(resources: Resources) -> ResourceInfo:
+    """`resources` for the wire."""
+    return ResourceInfo(
+        cpu_cores=resources.cpu_cores,
+        memory_mb=resources.memory_mb,
+        disk_mb=resources.disk_mb,
+        active_queries=resources.active_queries,
+        cpu_utilization=resources.cpu_utilization,
+        memory_utilization=resources.memory_utilization,
+        memory_used_mb=resources.memory_used_mb,
+        disk_used_mb=resources.disk_used_mb,
+    )
+
+
+def resources_from_message(message: ResourceInfo | None) -> Resources | None:
+    """What a peer says it has; None where it says nothing. Raises `InvalidError` for impossible figures."""
+    if message is None:
+        return None
+    return Resources(
+        message.cpu_cores,
+        message.memory_mb,
+        message.disk_mb,
+        message.active_queries,
+        message.cpu_utilization,
+        message.memory_utilization,
+        message.memory_used_mb,
+        message.disk_used_mb,
+    )
+
+
+def worker_to_message(worker: Worker, last_heartbeat_ms: int, registered_at_ms: int) -> WorkerInfo:
+    """`worker` for the wire; its instants are given in Unix milliseconds."""
+    return WorkerInfo(
+        worker_id=worker.worker_id,
+        endpoint=worker.endpoint,
+        status=status_to_wire(worker.status),
+        resources=resources_to_message(worker.resources),
+        last_heartbeat=timestamp(last_heartbeat_ms),
+        metadata=dict(worker.metadata),
+        registered_at=timestamp(registered_at_ms),
+        incarnation=worker.incarnation,
+        status_reason=worker.status_reason,
+    )

@@ -1,0 +1,142 @@
+"""The house's floors: imports go one way, and `core` is pure.
+
+Reads the source, runs none of it.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Lower floors first. A room may import rooms of its own floor's package and of lower floors only.
+FLOORS: tuple[frozenset[str], ...] = (
+    frozenset({"__init__"}),
+    frozenset({"core"}),
+    frozenset({"clock", "request_id"}),
+    frozenset({"wire", "store"}),
+    frozenset({"rpc"}),
+    frozenset({"control", "worker"}),
+    frozenset({"config", "log"}),
+    frozenset({"app"}),
+    frozenset({"cli"}),
+    frozenset({"__main__"}),
+)
+# Rooms that would be allowed to know others by their floor, and still must not.
+NEVER = {
+    "rpc": {"wire", "store"},  # it carries any service, and knows no worker
+    "wire": {"store"},
+    "store": {"wire"},
+    "control": {"worker"},
+    "worker": {"control", "store"},
+}
+# What core may use of the standard library: nothing that does I/O, reads a clock or draws a number.
+CORE_MAY_IMPORT = {
+    "__future__", "bisect", "collections", "dataclasses", "enum", "math", "re", "typing",
+}  # fmt: skip
+
+
+def _modules() -> dict[str, Path]:
+    found = {}
+    for path in sorted((ROOT / "minicloud").rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        if "gen" not in parts:
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def _imports(path: Path, *, at_run_time_only: bool = False) -> Iterator[str]:
+    """Every module named by an import of `path`, those inside functions included unless told otherwise."""
+    tree = ast.parse(path.read_text())
+    for node in tree.body if at_run_time_only else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute here"
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}"
+
+
+def _room(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def _floor(room: str) -> int:
+    for number, rooms in enumerate(FLOORS):
+        if room in rooms:
+            return number
+    raise AssertionError(f"minicloud/{room} stands on no floor: give it one in {Path(__file__).name}")
+
+
+def _ours(name: str, modules: dict[str, Path]) -> str | None:
+    """`name` (a module, or a thing in one) as one of our modules."""
+    if not name.startswith("minicloud"):
+        return None
+    while name not in modules:
+        name = name.rpartition(".")[0]
+        if not name:
+            return None
+    return name
+
+
+def test_imports_never_run_to_a_higher_floor() -> None:
+    modules = _modules()
+    wrong = []
+    for module, path in modules.items():
+        room = _room(module)
+        for name in _imports(path):
+            # A generated package is known by where it hangs.
+            target = "minicloud.wire" if name.startswith("minicloud.wire.gen") else _ours(name, modules)
+            if target is None or _room(target) == room:
+                continue
+            if _floor(_room(target)) >= _floor(room) or _room(target) in NEVER.get(room, ()):
+                wrong.append(f"{module} imports {target}")
+    assert wrong == []
+
+
+def test_imports_hold_no_circle() -> None:
+    modules = _modules()
+    graph = {
+        module: sorted(
+            {target for name in _imports(path, at_run_time_only=True) if (target := _ours(name, modules))}
+            - {module}
+        )
+        for module, path in modules.items()
+    }
+    done: set[str] = set()
+
+    def walk(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, f"circle: {' -> '.join((*trail[trail.index(module) :], module))}"
+        if module not in done:
+            for target in graph[module]:
+                walk(target, (*trail, module))
+            done.add(module)
+
+    for module in graph:
+        walk(module, ())
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "minicloud" / "core").glob("*.py")), ids=lambda path: path.stem
+)
+def test_core_does_no_io_reads_no_clock_and_draws_nothing(path: Path) -> None:
+    for name in _imports(path):
+        top = name.split(".")[0]
+        assert top in CORE_MAY_IMPORT or name.startswith("minicloud.core."), f"{path.name} imports {name}"
+    for node in ast.walk(ast.parse(path.read_text())):
+        assert not isinstance(node, ast.AsyncFunctionDef | ast.Await), f"{path.name}:{node.lineno} is async"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in {"open", "print", "input", "exec", "eval"}, (
+                f"{path.name}:{node.lineno}"
+            )
+
+
+def test_nothing_of_minicloud_imports_the_simulator_or_the_tests() -> None:
+    for module, path in _modules().items():
+        for name in _imports(path):
+            assert name.split(".")[0] not in {"sim", "tests"}, f"{module} imports {name}"
