@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import NewType
 
 from minicloud.core.errors import InvalidError
+from minicloud.core.leases import Deadline
 
 WorkerId = NewType("WorkerId", str)
 
@@ -79,13 +80,13 @@ class Resources:
             raise InvalidError(self._fault())
 
     def _fault(self) -> str:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name.endswith("utilization"):
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.name.endswith("utilization"):
                 if math.isnan(value) or not 0.0 <= value <= 1.0:
-                    return f"resources.{field.name} is {value}: it must be a fraction from 0.0 to 1.0"
+                    return f"resources.{each.name} is {value}: it must be a fraction from 0.0 to 1.0"
             elif not 0 <= value <= _LARGEST_INT64:
-                return f"resources.{field.name} is {value}: it must be 0 or more"
+                return f"resources.{each.name} is {value}: it must be 0 or more"
         raise AssertionError("no field is at fault")
 
 
@@ -113,6 +114,11 @@ class Worker:
     admin_since_s: float
     resources: Resources
     sequence: int = 0
+    # When HEALTHY its lease, when UNHEALTHY how long it is still remembered.
+    deadline: Deadline = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self.deadline = Deadline(self.worker_id)
 
     @property
     def status(self) -> Status:

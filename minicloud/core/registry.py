@@ -199,11 +199,11 @@ class Registry:
     def _decide_sweep(self, _: Sweep, now_s: float) -> tuple[Event, ...]:
         silent = f"no heartbeat for {self._leases.length_s:g} s"
         events: list[Event] = [
-            LeaseExpired(worker_id, due_s, silent) for worker_id, due_s in self._leases.due(now_s)
+            LeaseExpired(WorkerId(worker_id), due_s, silent) for worker_id, due_s in self._leases.due(now_s)
         ]
         forgotten = f"UNHEALTHY for {self._retentions.length_s:g} s"
         events.extend(
-            WorkerDeparted(worker_id, due_s, Departure.FORGOTTEN, forgotten)
+            WorkerDeparted(WorkerId(worker_id), due_s, Departure.FORGOTTEN, forgotten)
             for worker_id, due_s in self._retentions.due(now_s)
         )
         return tuple(events)
@@ -233,23 +233,21 @@ class Registry:
             worker.sequence = sequence
         if resources is not None:
             worker.resources = resources
-        self._leases.start(worker_id, at_s)
+        self._leases.start(worker.deadline, at_s)
 
     def _apply_expired(self, event: LeaseExpired) -> None:
         worker = self._workers[event.worker_id]
         worker.health = Health.UNHEALTHY
         worker.health_reason = event.reason
         worker.health_since_s = event.at_s
-        self._leases.stop(event.worker_id)
-        self._retentions.start(event.worker_id, event.at_s)
+        self._retentions.start(worker.deadline, event.at_s)
 
     def _apply_restored_lease(self, event: LeaseRestored) -> None:
         worker = self._workers[event.worker_id]
         worker.health = Health.HEALTHY
         worker.health_reason = event.reason
         worker.health_since_s = event.at_s
-        self._retentions.stop(event.worker_id)
-        self._leases.start(event.worker_id, event.at_s)
+        self._leases.start(worker.deadline, event.at_s)
 
     def _apply_registered(self, event: WorkerRegistered) -> None:
         at_s = event.at_s
@@ -283,15 +281,15 @@ class Registry:
         before = self._workers.get(worker.worker_id)
         if before is not None:
             self._ids.drop(before)
+            before.deadline.stop()
         else:
             insort(self._sorted_ids, worker.worker_id)
         self._workers[worker.worker_id] = worker
         self._ids.note(worker)
         if worker.health is Health.HEALTHY:
-            self._retentions.stop(worker.worker_id)
-            self._leases.start(worker.worker_id, at_s)
+            self._leases.start(worker.deadline, at_s)
         else:
-            self._retentions.start(worker.worker_id, min(worker.health_since_s, at_s))
+            self._retentions.start(worker.deadline, min(worker.health_since_s, at_s))
 
     def _apply_admin(self, event: AdminChanged) -> None:
         worker = self._workers[event.worker_id]
@@ -303,8 +301,7 @@ class Registry:
         worker = self._workers.pop(event.worker_id)
         del self._sorted_ids[bisect_left(self._sorted_ids, event.worker_id)]
         self._ids.drop(worker)
-        self._leases.stop(event.worker_id)
-        self._retentions.stop(event.worker_id)
+        worker.deadline.stop()
         self._incarnation_floor = max(self._incarnation_floor, worker.incarnation)
 
 

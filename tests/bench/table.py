@@ -1,0 +1,24 @@
+"""How a benchmark's figures are said: one line each, with the target where there is one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measured figure. `met` says whether it meets `target`; None where there is no target."""
+
+    name: str
+    value: str
+    target: str = ""
+    met: bool | None = None
+
+
+def print_figures(title: str, figures: list[Figure]) -> None:
+    """Print `figures` as an aligned block under `title`."""
+    print(f"\n{title}")
+    for figure in figures:
+        verdict = "" if figure.met is None else "  met" if figure.met else "  NOT MET"
+        target = f"  ({figure.target}){verdict}" if figure.target else ""
+        print(f"  {figure.name:<46} {figure.value:>16}{target}", flush=True)
