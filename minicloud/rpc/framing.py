@@ -1,0 +1,101 @@
+"""gRPC's length-prefixed messages: a byte saying whether it is compressed, four of length, the message.
+
+Pure. What always holds: a message over the limit is refused on its prefix, before a byte of it is kept, and
+a compressed one is never inflated past the limit, however large it claims or turns out to be.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+PREFIX_BYTES = 5
+IDENTITY = b"identity"
+GZIP = b"gzip"
+ACCEPTED_ENCODINGS = b"identity,gzip"
+
+_GZIP_WBITS = 16 + zlib.MAX_WBITS
+
+
+class MessageTooLargeError(Exception):
+    """A message, as sent or once inflated, is over the receiver's limit."""
+
+
+class FramingError(Exception):
+    """The bytes of a stream are not length-prefixed messages."""
+
+
+def frame(message: bytes) -> bytes:
+    """`message` with its prefix, uncompressed. Up to 4 GiB less a byte."""
+    return b"\0%b%b" % (len(message).to_bytes(4, "big"), message)
+
+
+def inflate(data: bytes, max_bytes: int) -> bytes:
+    """The one gzip member that `data` is. Allocates `max_bytes` and a byte at most.
+
+    Raises MessageTooLargeError, and FramingError for anything that is not one whole member.
+    """
+    inflater = zlib.decompressobj(_GZIP_WBITS)
+    try:
+        inflated = inflater.decompress(data, max_bytes + 1)
+    except zlib.error as exc:
+        raise FramingError(f"compressed message is not gzip: {exc}") from exc
+    if len(inflated) > max_bytes:
+        raise MessageTooLargeError(f"message inflates to more than the limit of {max_bytes} bytes")
+    if not inflater.eof or inflater.unused_data:
+        raise FramingError("compressed message is cut short or has bytes after its end")
+    return inflated
+
+
+class Deframer:
+    """Received bytes in, whole messages out."""
+
+    __slots__ = ("_buffer", "_compressed", "_encoding", "_max_bytes", "_size")
+
+    def __init__(self, max_bytes: int, encoding: bytes = IDENTITY) -> None:
+        self._max_bytes = max_bytes
+        self._encoding = encoding
+        self._buffer = bytearray()
+        self._size: int | None = None  # of the message that the buffer begins with, its prefix taken off
+        self._compressed = False
+
+    def __len__(self) -> int:
+        """Bytes held that belong to no message handed out yet."""
+        return len(self._buffer)
+
+    def feed(self, data: bytes) -> None:
+        self._buffer += data
+
+    def next_message(self) -> bytes | None:
+        """The next whole message; None until more bytes arrive.
+
+        Raises MessageTooLargeError or FramingError; the stream is then of no further use.
+        """
+        buffer = self._buffer
+        size = self._size
+        if size is None:
+            if len(buffer) < PREFIX_BYTES:
+                return None
+            size = self._size = self._read_prefix(bytes(buffer[:PREFIX_BYTES]))
+            del buffer[:PREFIX_BYTES]
+        if len(buffer) < size:
+            return None
+        message = bytes(buffer) if len(buffer) == size else bytes(buffer[:size])
+        del buffer[:size]
+        self._size = None
+        return inflate(message, self._max_bytes) if self._compressed else message
+
+    def finish(self) -> None:
+        """The peer will send no more. Raises FramingError where that cuts a message short."""
+        if self._buffer or self._size is not None:
+            raise FramingError("stream ended in the middle of a message")
+
+    def _read_prefix(self, prefix: bytes) -> int:
+        flag, size = prefix[0], int.from_bytes(prefix[1:], "big")
+        if flag > 1:
+            raise FramingError(f"compressed flag is {flag}, not 0 or 1")
+        self._compressed = flag == 1
+        if self._compressed and self._encoding != GZIP:
+            raise FramingError("compressed message on a stream that names no grpc-encoding")
+        if size > self._max_bytes:
+            raise MessageTooLargeError(f"message of {size} bytes is over the limit of {self._max_bytes}")
+        return size

@@ -1,0 +1,82 @@
+"""Headers as metadata and back. Pure.
+
+Inside the package headers are pairs of bytes, as HPACK has them: a call whose handler never looks at its
+metadata then never pays for decoding it. Keys and values of our own are checked by grpclib's codec.
+"""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TypeAlias
+
+import grpclib.metadata
+from hpack.struct import NeverIndexedHeaderTuple
+from multidict import MultiDict
+
+Value: TypeAlias = str | bytes
+Metadata: TypeAlias = MultiDict[Value]
+MetadataLike: TypeAlias = Mapping[str, Value] | Collection[tuple[str, Value]]
+Header: TypeAlias = tuple[bytes, bytes]
+Headers: TypeAlias = Sequence[Header]
+
+# What the protocol itself says with headers is not the application's metadata.
+_PROTOCOL_HEADERS = frozenset({b"te", b"content-type", b"user-agent", b"content-length"})
+
+
+def encode_metadata(metadata: MetadataLike | None) -> list[Header]:
+    """`metadata` as headers; values of `-bin` keys are bytes, the others printable ASCII.
+
+    Raises ValueError or TypeError for a key or value that cannot be sent.
+    """
+    if not metadata:
+        return []
+    encoded = grpclib.metadata.encode_metadata(metadata)
+    return [(key.encode("ascii"), value.encode("ascii")) for key, value in encoded]
+
+
+def unindexed(name: bytes, value: bytes) -> Header:
+    """A header whose value will not come again: kept out of the table of those that will."""
+    return NeverIndexedHeaderTuple(name, value)
+
+
+def decode_metadata(headers: Iterable[Header]) -> Metadata:
+    """The application's part of received `headers`, in their order.
+
+    A `-bin` value that is not base64 is left out: the peer is wrong about that one value, and a call that
+    does not read it need not fail.
+    """
+    metadata: Metadata = MultiDict()
+    for key, value in headers:
+        if key.startswith((b":", b"grpc-")) or key in _PROTOCOL_HEADERS:
+            continue
+        name = key.decode("latin-1")
+        if key.endswith(b"-bin"):
+            for part in value.split(b","):
+                try:
+                    metadata.add(name, decode_binary(part))
+                except ValueError:
+                    continue
+        else:
+            metadata.add(name, value.decode("latin-1"))
+    return metadata
+
+
+def decode_binary(value: bytes) -> bytes:
+    """One base64 value, padded or not. Raises ValueError."""
+    value = value.strip()
+    try:
+        return b64decode(value + b"=" * (-len(value) % 4), validate=True)
+    except binascii.Error as exc:
+        raise ValueError(str(exc)) from exc
+
+
+def percent_encode(text: str) -> bytes:
+    """`text` as a grpc-message value."""
+    return grpclib.metadata.encode_grpc_message(text).encode("ascii")
+
+
+def percent_decode(value: bytes) -> str:
+    """The text of a grpc-message value; what is badly encoded comes out as it stands or as U+FFFD."""
+    return grpclib.metadata.decode_grpc_message(value.decode("latin-1"))

@@ -1,0 +1,227 @@
+"""What a handler holds of its call: grpclib's server stream, on Trio.
+
+What always holds: headers, messages and trailers leave in that order and each at most as often as the
+protocol allows, whatever the handler does; what it does out of order raises `ProtocolError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Generic, Protocol, TypeVar
+
+import trio
+from grpclib.const import Cardinality, Status
+from grpclib.exceptions import GRPCError, ProtocolError
+from h2.errors import ErrorCodes
+
+from minicloud.rpc.call import Call
+from minicloud.rpc.framing import Deframer
+from minicloud.rpc.metadata import (
+    Header,
+    Headers,
+    Metadata,
+    MetadataLike,
+    decode_metadata,
+    encode_metadata,
+    percent_encode,
+)
+from minicloud.rpc.status_details import HEADER as DETAILS_HEADER
+from minicloud.rpc.status_details import encode_details
+from minicloud.rpc.timeouts import Deadline
+from minicloud.rpc.transport import Peer, Transport
+
+RESPONSE_HEADERS: tuple[Header, ...] = ((b":status", b"200"), (b"content-type", b"application/grpc"))
+_OK_TRAILERS: tuple[Header, ...] = ((b"grpc-status", b"0"),)
+
+
+class ProtoMessage(Protocol):
+    """What betterproto2's messages and Google's have in common."""
+
+    @classmethod
+    def FromString(cls, data: bytes, /) -> ProtoMessage: ...  # noqa: N802
+
+    def SerializeToString(self) -> bytes: ...  # noqa: N802
+
+
+RecvT = TypeVar("RecvT", bound=ProtoMessage)
+SendT = TypeVar("SendT", bound=ProtoMessage)
+
+
+def error_trailers(status: Status, message: str | None, details: object = None) -> list[Header]:
+    """The trailers that end a call with `status`."""
+    trailers: list[Header] = [(b"grpc-status", b"%d" % status.value)]
+    if message:
+        trailers.append((b"grpc-message", percent_encode(message)))
+    if details is not None:
+        trailers.append((DETAILS_HEADER, encode_details(status, message or "", details)))
+    return trailers
+
+
+class ServerStream(Call, Generic[RecvT, SendT]):
+    """One call. `deadline` is None where the client set none."""
+
+    __slots__ = (
+        "_cardinality",
+        "_headers",
+        "_headers_sent",
+        "_metadata",
+        "_recv_type",
+        "_request_id",
+        "_send_type",
+        "messages_sent",
+        "method",
+        "scope",
+        "status",
+    )
+
+    def __init__(
+        self,
+        transport: Transport,
+        stream_id: int,
+        deframer: Deframer,
+        *,
+        method: str,
+        cardinality: Cardinality,
+        recv_type: type[RecvT],
+        send_type: type[SendT],
+        headers: Headers,
+        request_id: Header,
+        deadline_s: float,
+    ) -> None:
+        super().__init__(transport, stream_id, deframer)
+        self.method = method
+        self.scope = trio.CancelScope(deadline=deadline_s)
+        self.status: Status | None = None  # how the call ended, once it has
+        self.messages_sent = 0
+        self._cardinality = cardinality
+        self._recv_type = recv_type
+        self._send_type = send_type
+        self._headers = headers
+        self._request_id = request_id
+        self._headers_sent = False
+        self._metadata: Metadata | None = None
+
+    @property
+    def metadata(self) -> Metadata:
+        """What the client sent along."""
+        if self._metadata is None:
+            self._metadata = decode_metadata(self._headers)
+        return self._metadata
+
+    @property
+    def user_agent(self) -> str | None:
+        return next((value.decode("latin-1") for key, value in self._headers if key == b"user-agent"), None)
+
+    @property
+    def deadline(self) -> Deadline | None:
+        """When the client stops waiting; the handler is cancelled then."""
+        at_s = self.scope.deadline
+        return None if at_s == float("inf") else Deadline(at_s)
+
+    @property
+    def peer(self) -> Peer:
+        return self._transport.peer
+
+    async def recv_message(self) -> RecvT | None:
+        """The client's next message; None when it will send no more.
+
+        Raises GRPCError, which ends the call when the handler lets it pass: INTERNAL for bytes that are not
+        a message of the type, or where the one message of a unary request is missing; RESOURCE_EXHAUSTED
+        for one over the limit.
+        """
+        data = await self.receive()
+        if data is None:
+            if self._cardinality.client_streaming:
+                return None
+            raise GRPCError(Status.INTERNAL, "the request has no message")
+        try:
+            return self._recv_type.FromString(data)  # type: ignore[return-value]
+        except Exception as exc:
+            # Whatever a message class raises on hostile bytes; which exceptions is nowhere promised.
+            raise GRPCError(
+                Status.INTERNAL, f"request is not a valid {self._recv_type.__name__} message"
+            ) from exc
+
+    def __aiter__(self) -> AsyncIterator[RecvT]:
+        return self._iterate()
+
+    async def _iterate(self) -> AsyncIterator[RecvT]:
+        while (message := await self.recv_message()) is not None:
+            yield message
+
+    async def send_initial_metadata(self, *, metadata: MetadataLike | None = None) -> None:
+        """Send the headers now rather than with the first message."""
+        if self._headers_sent:
+            raise ProtocolError("initial metadata was already sent")
+        self._send_headers(encode_metadata(metadata))
+        self._transport.wake_writer()
+
+    async def send_message(self, message: SendT) -> None:
+        """Send one message; waits while the client does not read.
+
+        Only a streaming answer is a checkpoint each time: a unary one goes out together with the trailers.
+        """
+        if self.status is not None:
+            raise ProtocolError("the call has ended")
+        if not isinstance(message, self._send_type):
+            raise TypeError(f"message is a {type(message).__name__}, want a {self._send_type.__name__}")
+        if self._cardinality.server_streaming:
+            await trio.lowlevel.checkpoint()
+        elif self.messages_sent:
+            raise ProtocolError("the message of a unary answer was already sent")
+        data = message.SerializeToString()
+        if not self._headers_sent:
+            self._send_headers([])
+        self.messages_sent += 1
+        await self.send(data)
+
+    async def send_trailing_metadata(
+        self,
+        *,
+        status: Status = Status.OK,
+        status_message: str | None = None,
+        status_details: object = None,
+        metadata: MetadataLike | None = None,
+    ) -> None:
+        """End the call with `status`; the handler's return does it otherwise."""
+        if self.status is not None:
+            raise ProtocolError("the call has ended")
+        if status is Status.OK and self.lacks_reply:
+            raise ProtocolError("a unary answer with status OK wants one message")
+        self.finish(status, status_message, status_details, encode_metadata(metadata))
+
+    async def cancel(self) -> None:
+        """End the call without a status, by RST_STREAM."""
+        if self.status is None:
+            self.status = Status.CANCELLED
+            self._connection.reset(self.stream_id, ErrorCodes.CANCEL)
+            self._transport.wake_writer()
+
+    @property
+    def lacks_reply(self) -> bool:
+        """Whether the one message of a unary answer has not been sent."""
+        return not self._cardinality.server_streaming and self.messages_sent == 0
+
+    def finish(
+        self, status: Status, message: str | None = None, details: object = None, metadata: Headers = ()
+    ) -> None:
+        """Send the trailers. Does nothing where the call has ended."""
+        if self.status is not None:
+            return
+        trailers: Headers
+        if status is Status.OK and not message and not metadata:
+            trailers = _OK_TRAILERS
+        else:
+            trailers = [*error_trailers(status, message, details), *metadata]
+        self.status = status
+        if not self._headers_sent:
+            trailers = [*RESPONSE_HEADERS, self._request_id, *trailers]
+        connection = self._connection
+        connection.send_headers(self.stream_id, trailers, end_stream=True)
+        # A client still sending would otherwise go on until its window is used up.
+        connection.reset(self.stream_id, ErrorCodes.NO_ERROR)
+        self._transport.wake_writer()
+
+    def _send_headers(self, metadata: list[Header]) -> None:
+        self._headers_sent = True
+        self._connection.send_headers(self.stream_id, [*RESPONSE_HEADERS, self._request_id, *metadata])

@@ -1,0 +1,52 @@
+"""Where a gRPC status comes from when the peer did not send one.
+
+Pure tables, from the gRPC documents "HTTP to gRPC Status Code Mapping" and "gRPC over HTTP2" (errors).
+"""
+
+from __future__ import annotations
+
+from grpclib.const import Status
+from h2.errors import ErrorCodes
+
+_BY_HTTP_STATUS = {
+    "400": Status.INTERNAL,
+    "401": Status.UNAUTHENTICATED,
+    "403": Status.PERMISSION_DENIED,
+    "404": Status.UNIMPLEMENTED,
+    "429": Status.UNAVAILABLE,
+    "502": Status.UNAVAILABLE,
+    "503": Status.UNAVAILABLE,
+    "504": Status.UNAVAILABLE,
+}
+
+_BY_RESET_CODE = {
+    ErrorCodes.REFUSED_STREAM: Status.UNAVAILABLE,
+    ErrorCodes.CANCEL: Status.CANCELLED,
+    ErrorCodes.ENHANCE_YOUR_CALM: Status.RESOURCE_EXHAUSTED,
+    ErrorCodes.INADEQUATE_SECURITY: Status.PERMISSION_DENIED,
+}
+
+_BY_NUMBER = {str(status.value): status for status in Status}
+
+
+def status_of_http(http_status: str) -> Status:
+    """The status of an answer that carries no grpc-status, from its `:status`."""
+    return _BY_HTTP_STATUS.get(http_status, Status.UNKNOWN)
+
+
+def status_of_reset(error_code: int) -> Status:
+    """The status of a call whose stream the peer reset."""
+    return _BY_RESET_CODE.get(error_code, Status.INTERNAL)  # type: ignore[call-overload, no-any-return]
+
+
+def status_of_trailer(grpc_status: str) -> Status:
+    """The status a `grpc-status` trailer names; UNKNOWN where it names none there is."""
+    return _BY_NUMBER.get(grpc_status, Status.UNKNOWN)
+
+
+def error_name(error_code: int) -> str:
+    """An HTTP/2 error code as a log line or an error text shows it."""
+    try:
+        return ErrorCodes(error_code).name
+    except ValueError:
+        return f"{error_code:#x}"

@@ -1,0 +1,221 @@
+"""One HTTP/2 connection's tasks: a reader, a writer, and one that watches the clock.
+
+What always holds: only the writer sends and only the reader receives; whoever waits, waits in a
+`ParkingLot` with no `await` between looking at what it waits for and parking, and looks again when woken, so
+no wake-up is lost; output waiting for the peer is bounded by `MAX_OUTPUT_BYTES` and what one reading of
+input can add to it. Knows no gRPC and neither end: events go to the owner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+import trio
+
+from minicloud.rpc.config import Http2Limits, Timeouts
+from minicloud.rpc.connection import MAX_STREAM_ID, Connection, ConnectionFailed, Event, PingAcked
+from minicloud.rpc.status import error_name
+from minicloud.rpc.timers import Due, Timers
+
+_log = structlog.get_logger()
+
+# One reading; also how long the tiniest frames can keep other connections waiting: 1,800 of them, 40 ms.
+READ_BYTES = 16_384
+
+# Data waits for room below this: enough to keep a fast link busy from one writing to the next.
+HIGH_WATER_BYTES = 65_536
+
+# Above this nothing more is read, because answers to control frames wait for no room. It is well above the
+# high water so that two ends full of data never stop reading at the same time.
+MAX_OUTPUT_BYTES = 4 * HIGH_WATER_BYTES
+
+# For the last words (GOAWAY, trailers) of a connection that ends.
+_LINGER_S = 1.0
+
+_KEEPALIVE = b"alive?\0\0"
+_DRAIN = b"drain\0\0\0"
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end, as grpclib shows it."""
+
+    address: tuple[str, int] | None
+    certificate: dict[str, object] | None = None
+
+    def addr(self) -> tuple[str, int] | None:
+        """Host and port; None for what has none, such as a stream in memory."""
+        return self.address
+
+    def cert(self) -> dict[str, object] | None:
+        """The peer's certificate in the form of `ssl.SSLSocket.getpeercert()`; None without one."""
+        return self.certificate
+
+    def __str__(self) -> str:
+        return f"{self.address[0]}:{self.address[1]}" if self.address else "memory"
+
+
+def peer_of(stream: trio.abc.Stream) -> Peer:
+    """The peer of a connected `stream`, TLS or not."""
+    certificate = None
+    if isinstance(stream, trio.SSLStream):
+        certificate = stream.getpeercert() or None
+        stream = stream.transport_stream
+    if not isinstance(stream, trio.SocketStream):
+        return Peer(None, certificate)
+    try:
+        name = stream.socket.getpeername()
+    except OSError:  # gone already
+        return Peer(None, certificate)
+    return Peer((name[0], name[1]) if isinstance(name, tuple) else None, certificate)
+
+
+class Transport:
+    """Carries `connection` over `stream` until either end closes it."""
+
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        *,
+        client: bool,
+        http2: Http2Limits,
+        timeouts: Timeouts,
+        on_event: Callable[[Event], None],
+        on_due: Callable[[Due], None],
+    ) -> None:
+        """`on_event` gets what the peer did, `on_due` IDLE and AGED. Neither may wait or raise."""
+        now_s = trio.current_time()
+        self.peer = peer_of(stream)
+        self.connection = Connection(client=client, limits=http2, now_s=now_s)
+        self.timers = Timers(timeouts, now_s)
+        self.close_reason: str | None = None
+        self.writable = trio.lowlevel.ParkingLot()  # until output may have room or the peer's window opened
+        self._stream = stream
+        self._timeouts = timeouts
+        self._on_event = on_event
+        self._on_due = on_due
+        self._output = trio.lowlevel.ParkingLot()  # the writer, until there is some
+        self._watcher = trio.lowlevel.ParkingLot()
+        self._reading = trio.CancelScope()
+        self._written = trio.Event()  # the writer has ended
+        self._on_drained: Callable[[], None] | None = None
+
+    async def run(self, nursery: trio.Nursery) -> None:
+        """Carry the connection until it is closed; then cancel `nursery`, in which its tasks are.
+
+        The owner may keep tasks of its own there that are to end with the connection.
+        """
+        nursery.start_soon(self._write)
+        nursery.start_soon(self._watch)
+        try:
+            with self._reading:
+                await self._read()
+            self._output.unpark()
+            with trio.move_on_after(_LINGER_S):
+                await self._written.wait()
+        finally:
+            nursery.cancel_scope.cancel()
+            await trio.aclose_forcefully(self._stream)
+
+    def wake_writer(self) -> None:
+        """There may be output. What is queued before the writer's turn comes goes out in one piece."""
+        self._output.unpark()
+
+    def close(self, reason: str, *, peers_fault: bool = False) -> None:
+        """End the connection, once what is queued has gone or had its chance. The first reason counts."""
+        if self.close_reason is not None:
+            return
+        self.close_reason = reason
+        if peers_fault:
+            _log.warning("rpc_connection_dropped", peer=str(self.peer), reason=reason)
+        else:
+            _log.debug("rpc_connection_closed", peer=str(self.peer), reason=reason)
+        self._reading.cancel()
+        self.writable.unpark_all()
+
+    def drain(self, grace_s: float, on_drained: Callable[[], None]) -> None:
+        """Tell the peer to open no more streams, closing the connection after `grace_s` at the latest.
+
+        In two steps, so that no stream opened meanwhile is lost: a GOAWAY that accepts every stream, and,
+        when the answer to a ping shows that the peer has seen it, the true one, followed by `on_drained`.
+        """
+        if self._on_drained is None:
+            self._on_drained = on_drained
+            self.connection.go_away(MAX_STREAM_ID)
+            self.connection.ping(_DRAIN)
+            self.wake_writer()
+        ends_s = trio.current_time() + grace_s
+        if self.timers.grace_ends_s is None or ends_s < self.timers.grace_ends_s:
+            self.timers.grace_ends_s = ends_s
+            self._watcher.unpark()
+
+    async def _read(self) -> None:
+        connection, timers = self.connection, self.timers
+        while True:
+            try:
+                data = await self._stream.receive_some(READ_BYTES)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return self.close("connection lost")
+            if not data:
+                return self.close("closed by the peer")
+            now_s = trio.current_time()
+            frames_before = connection.frames_received
+            for event in connection.receive(data, now_s):
+                self._handle(event)
+            if connection.frames_received != frames_before:
+                timers.heard(now_s)
+                timers.ready = connection.peer_ready
+            if connection.output_bytes:
+                self.wake_writer()
+                while connection.output_bytes > MAX_OUTPUT_BYTES:
+                    await self.writable.park()
+
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, ConnectionFailed):
+            self.fail(event)
+        elif isinstance(event, PingAcked):
+            if event.payload == _DRAIN and self._on_drained is not None:
+                self.connection.go_away(self.connection.highest_received_stream_id)
+                self._on_drained()
+        else:
+            self._on_event(event)
+
+    def fail(self, event: ConnectionFailed) -> None:
+        """Close the connection because the peer broke the protocol."""
+        self.close(f"{error_name(event.error_code)}: {event.reason}", peers_fault=True)
+
+    async def _write(self) -> None:
+        connection = self.connection
+        while True:
+            while not connection.output_bytes:
+                if self.close_reason is not None:
+                    return self._written.set()
+                await self._output.park()
+            data = connection.data_to_send()
+            self.writable.unpark_all()
+            with trio.move_on_after(self._timeouts.send_s) as scope:
+                try:
+                    await self._stream.send_all(data)
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    self.close("connection lost")
+                    return self._written.set()
+            if scope.cancelled_caught:
+                self.close("the peer does not read", peers_fault=True)
+                return self._written.set()
+
+    async def _watch(self) -> None:
+        while True:
+            due, at_s = self.timers.poll(trio.current_time())
+            if due is Due.NOTHING:
+                with trio.move_on_at(at_s):
+                    await self._watcher.park()
+            elif due is Due.PING:
+                self.connection.ping(_KEEPALIVE)
+                self.timers.pinged(trio.current_time())
+                self.wake_writer()
+            elif due in (Due.IDLE, Due.AGED):
+                self._on_due(due)
+            else:
+                return self.close(due.value, peers_fault=due is not Due.GRACE_OVER)
