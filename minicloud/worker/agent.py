@@ -1,0 +1,377 @@
+"""A worker's membership from first registration to leave.
+
+Always holds: no failure of the control plane ends it, unless `exit_after_failures` says so; one call is
+under way at a time; queries are accepted exactly while nobody has told this worker otherwise; what has been
+told to leave never resumes. All time comes from the `Clock`, all chance from the `Random`: thousands of
+agents run in one process on virtual clocks. Knows no network, no signal and no query.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from random import Random
+
+import structlog
+import trio
+
+from minicloud.clock import Clock
+from minicloud.core.commands import Deregister, Heartbeat
+from minicloud.core.errors import MiniCloudError
+from minicloud.core.model import Resources
+from minicloud.worker.agent_config import AgentConfig, told_interval_s
+from minicloud.worker.agent_state import AgentState, Phase
+from minicloud.worker.contact import Contact
+from minicloud.worker.control_plane import (
+    ControlPlane,
+    ControlPlaneError,
+    HeartbeatAnswer,
+    RegisterAnswer,
+    Registration,
+)
+from minicloud.worker.orders import Order, order_in
+from minicloud.worker.queries import QueryTracker
+from minicloud.worker.ticks import Ticks
+
+DRAINED = "drained"
+
+
+class RegistrationFailedError(MiniCloudError):
+    """Registration failed as often in a row as was allowed; the program exits with 3."""
+
+
+_PHASES = {Order.WORK: Phase.ACTIVE, Order.CORDON: Phase.CORDONED, Order.DRAIN: Phase.DRAINING}
+
+
+class Agent:
+    """One worker's membership; `run` it once.
+
+    `endpoint` finds the worker's own host:port anew for each registration, as the network may come up, or
+    change, after the process did; it may raise `ControlPlaneError`. `resources` is given the number of
+    active queries; it is called on the loop and must be quick.
+    """
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        control_plane: ControlPlane,
+        *,
+        endpoint: Callable[[], Awaitable[str]],
+        resources: Callable[[int], Resources],
+        queries: QueryTracker,
+        clock: Clock,
+        random: Random,
+    ) -> None:
+        self._config = config
+        self._control_plane = control_plane
+        self._endpoint = endpoint
+        self._resources = resources
+        self._queries = queries
+        self._clock = clock
+        self._random = random
+        self._contact = Contact()
+        self._log = structlog.get_logger()
+        self._registered = False
+        self._worker_id = ""
+        self._incarnation = 0
+        # Never starts anew, not even with a new incarnation: no receiver can then take a beat for an old one.
+        self._sequence = 0
+        self._interval_s = config.heartbeat_interval_s
+        self._last_acknowledged_s: float | None = None
+        self._acknowledged = 0
+        self._failed = 0
+        self._order = Order.WORK
+        self._drain_ordered = trio.Event()
+        self._stop_reason: str | None = None
+        self._stop_requested = trio.Event()
+        self._registration_answered: trio.Event | None = None
+        self._left = False
+        self._given_up: RegistrationFailedError | None = None
+
+    @property
+    def state(self) -> AgentState:
+        """As of now."""
+        return AgentState(
+            phase=self._phase,
+            registered=self._registered,
+            worker_id=self._worker_id,
+            incarnation=self._incarnation,
+            interval_s=self._interval_s,
+            last_acknowledged_s=self._last_acknowledged_s,
+            acknowledged=self._acknowledged,
+            failed=self._failed,
+            outage=self._contact.outage,
+        )
+
+    def stop(self, reason: str) -> None:
+        """Have `run` finish what runs, leave and return. The first reason counts; it cannot be taken back."""
+        if self._stop_reason is None:
+            self._stop_reason = reason
+            self._queries.stop_accepting()
+            self._stop_requested.set()
+            self._log.info("stopping", reason=reason, active_queries=self._queries.active)
+
+    async def run(self, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED) -> str:
+        """Be a member until told to leave, and leave; answers with the reason, `DRAINED` after a drain.
+
+        Reports started, with the worker's id, once it is registered (with an empty id if it is stopped
+        before that). Raises `RegistrationFailedError` where it gives up. Cancelled, it ends without a word
+        to the control plane.
+        """
+        started = _Once(task_status)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._stay_member, started)
+            nursery.start_soon(self._leave_once_drained)
+            await self._stop_requested.wait()
+            await self._finish_queries()
+            leave_by_s = self._clock.monotonic_s() + self._config.leave_timeout_s
+            await self._await_registration_under_way(leave_by_s)
+            nursery.cancel_scope.cancel()
+        if self._registered:
+            await self._deregister(leave_by_s)
+        self._left = True
+        if self._given_up is not None:
+            raise self._given_up
+        started.report("")
+        assert self._stop_reason is not None
+        return self._stop_reason
+
+    # Joining and staying
+
+    async def _stay_member(self, started: _Once) -> None:
+        # What is about to leave does not join again: the control plane has forgotten it, as it should.
+        while self._stop_reason is None:
+            await self._register()
+            if self._registered:
+                started.report(self._worker_id)
+                await self._beat()
+
+    async def _register(self) -> None:
+        """Return once registered, or told to stop."""
+        failures = 0
+        last_error = ""
+        while self._stop_reason is None:
+            error = await self._try_to_register()
+            if not error:
+                return
+            failures += 1
+            # A warning for each doubling of the attempts and for each new error: enough to be seen in a log
+            # of hours, too few to fill it.
+            newsworthy = failures.bit_count() == 1 or error != last_error
+            (self._log.warning if newsworthy else self._log.debug)(
+                "registration_failed",
+                error=error,
+                attempt=failures,
+                wanted_id=self._worker_id or self._config.wanted_id,
+                control_plane=self._control_plane.address,
+            )
+            last_error = error
+            if failures == self._config.exit_after_failures:
+                self._given_up = RegistrationFailedError(
+                    f"registration failed {failures} times in a row, last with: {error}"
+                )
+                self.stop("registration failed")
+                return
+            await self._pause(self._config.backoff.delay_s(failures - 1, self._random))
+
+    async def _try_to_register(self) -> str:
+        """Why it did not work; empty if it did."""
+        with structlog.contextvars.bound_contextvars(request_id=self._new_request_id()):
+            try:
+                registration = Registration(
+                    worker_id=self._worker_id or self._config.wanted_id,
+                    endpoint=await self._endpoint(),
+                    resources=self._resources(self._queries.active),
+                    metadata=self._config.metadata,
+                    instance_id=self._config.instance_id,
+                )
+                answer = await self._call_register(registration)
+            except ControlPlaneError as error:
+                self._contact.lost(self._clock.monotonic_s())
+                return str(error)
+            self._note_contact()
+            if not answer.registered:
+                return f"refused: {answer.error or 'no reason given'}"
+            worker_id = answer.worker_id or registration.worker_id
+            if not worker_id:
+                return "the control plane gave no worker id: set one with --id"
+            self._become(worker_id, answer, registration)
+            return ""
+
+    async def _call_register(self, registration: Registration) -> RegisterAnswer:
+        self._registration_answered = trio.Event()
+        try:
+            return await self._control_plane.register(registration, self._config.call_timeout_s)
+        finally:
+            self._registration_answered.set()
+
+    def _become(self, worker_id: str, answer: RegisterAnswer, registration: Registration) -> None:
+        self._registered = True
+        self._worker_id = worker_id
+        self._incarnation = answer.incarnation
+        self._interval_s = told_interval_s(answer.heartbeat_interval_s, self._config.heartbeat_interval_s)
+        self._last_acknowledged_s = self._clock.monotonic_s()
+        self._log = self._log.bind(worker_id=worker_id, incarnation=answer.incarnation)
+        self._log.info(
+            "registered",
+            wanted_id=registration.worker_id,
+            endpoint=registration.endpoint,
+            interval_s=self._interval_s,
+            control_plane=self._control_plane.address,
+        )
+
+    async def _beat(self) -> None:
+        """Heartbeats, until the control plane wants a new registration."""
+        ticks = Ticks(self._clock.monotonic_s(), self._interval_s, self._random)
+        retry_s = math.inf
+        while self._registered:
+            await self._clock.sleep_until(min(ticks.due_s, retry_s))
+            answer = await self._send_heartbeat()
+            now_s = self._clock.monotonic_s()
+            retry_s = math.inf
+            if answer is not None:
+                self._interval_s = told_interval_s(answer.next_heartbeat_s, self._interval_s)
+                ticks.change_period(self._interval_s, now_s)
+            elif outage := self._contact.outage:
+                # Sooner than the next tick, never later: one lost packet should cost seconds of the lease,
+                # not a whole interval, and a long outage no more than two or three calls an interval.
+                retry_s = now_s + self._config.backoff.delay_s(outage.failures - 1, self._random)
+            ticks.advance(now_s)
+
+    async def _send_heartbeat(self) -> HeartbeatAnswer | None:
+        self._sequence += 1
+        with structlog.contextvars.bound_contextvars(request_id=self._new_request_id()):
+            heartbeat = Heartbeat(
+                self._worker_id, self._resources(self._queries.active), self._incarnation, self._sequence
+            )
+            try:
+                answer = await self._control_plane.heartbeat(heartbeat, self._config.call_timeout_s)
+            except ControlPlaneError as error:
+                self._failed += 1
+                first = self._contact.lost(self._clock.monotonic_s())
+                (self._log.warning if first else self._log.debug)(
+                    "contact_lost" if first else "heartbeat_failed",
+                    error=str(error),
+                    sequence=self._sequence,
+                    control_plane=self._control_plane.address,
+                )
+                return None
+            self._note_contact()
+            if not answer.acknowledged or answer.action == "register":
+                self._registered = False
+                self._log.warning("told_to_register", error=answer.error, sequence=self._sequence)
+                return answer
+            self._acknowledged += 1
+            self._last_acknowledged_s = self._clock.monotonic_s()
+            self._obey(order_in(answer))
+            return answer
+
+    def _note_contact(self) -> None:
+        if (outage := self._contact.answered()) is not None:
+            self._log.info(
+                "contact_restored",
+                outage_s=round(self._clock.monotonic_s() - outage.since_s, 1),
+                failures=outage.failures,
+                control_plane=self._control_plane.address,
+            )
+
+    def _obey(self, order: Order) -> None:
+        if order is self._order or self._stop_reason is not None:
+            return
+        self._order = order
+        if order is Order.WORK:
+            self._queries.resume()
+        else:
+            self._queries.stop_accepting()
+        if order is Order.DRAIN:
+            self._drain_ordered.set()
+        elif self._drain_ordered.is_set():
+            self._drain_ordered = trio.Event()
+        self._log.info("ordered", to=order.value, active_queries=self._queries.active)
+
+    # Leaving
+
+    async def _leave_once_drained(self) -> None:
+        while True:
+            await self._drain_ordered.wait()
+            await self._queries.wait_idle()
+            # The order may have been taken back, and given again, meanwhile: what counts is this moment.
+            if self._order is Order.DRAIN:
+                self.stop(DRAINED)
+                return
+
+    async def _finish_queries(self) -> None:
+        deadline_s = self._clock.monotonic_s() + self._config.drain_timeout_s
+        if not await self._in_time(deadline_s, self._queries.wait_idle):
+            self._log.warning("queries_abandoned", active_queries=self._queries.active)
+
+    async def _await_registration_under_way(self, deadline_s: float) -> None:
+        # Hung up on now, it may still be granted: a member that is not there, and is given work.
+        if self._registration_answered is not None:
+            await self._in_time(deadline_s, self._registration_answered.wait)
+
+    async def _deregister(self, deadline_s: float) -> None:
+        assert self._stop_reason is not None
+        leave = Deregister(self._worker_id, self._stop_reason, self._incarnation)
+        problem = "no answer in time"
+
+        async def call() -> None:
+            nonlocal problem
+            try:
+                known = await self._control_plane.deregister(leave, deadline_s - self._clock.monotonic_s())
+                problem = "" if known else "the control plane knows no such member"
+            except ControlPlaneError as error:
+                problem = str(error)
+
+        with structlog.contextvars.bound_contextvars(request_id=self._new_request_id()):
+            await self._in_time(deadline_s, call)
+            self._registered = False
+            if problem:
+                self._log.warning("deregistration_failed", reason=self._stop_reason, error=problem)
+            else:
+                self._log.info("deregistered", reason=self._stop_reason)
+
+    # Helpers
+
+    @property
+    def _phase(self) -> Phase:
+        if self._left:
+            return Phase.LEFT
+        if self._stop_reason is not None:
+            return Phase.STOPPING
+        if not self._registered:
+            return Phase.REGISTERING
+        return _PHASES[self._order]
+
+    def _new_request_id(self) -> str:
+        return f"{self._random.getrandbits(64):016x}"
+
+    async def _pause(self, delay_s: float) -> None:
+        await self._clock.sleep_until(self._clock.monotonic_s() + delay_s)
+
+    async def _in_time(self, deadline_s: float, wait: Callable[[], Awaitable[None]]) -> bool:
+        """Whether `wait` returned before `deadline_s` of our own clock; Trio's timeouts know only Trio's."""
+        done = False
+
+        async def give_up() -> None:
+            await self._clock.sleep_until(deadline_s)
+            nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(give_up)
+            await wait()
+            done = True
+            nursery.cancel_scope.cancel()
+        return done
+
+
+class _Once:
+    """Reports that a task has started, the first time it is told to."""
+
+    def __init__(self, task_status: trio.TaskStatus[str]) -> None:
+        self._task_status: trio.TaskStatus[str] | None = task_status
+
+    def report(self, value: str) -> None:
+        if self._task_status is not None:
+            self._task_status.started(value)
+            self._task_status = None

@@ -1,0 +1,34 @@
+"""What an agent shows of itself: for health checks, for metrics, for tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from minicloud.worker.contact import Outage
+
+
+class Phase(StrEnum):
+    """What the worker is doing about its membership."""
+
+    REGISTERING = "registering"
+    ACTIVE = "active"
+    CORDONED = "cordoned"
+    DRAINING = "draining"
+    STOPPING = "stopping"
+    LEFT = "left"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentState:
+    """The agent as of one moment. Instants are monotonic seconds of its clock."""
+
+    phase: Phase
+    registered: bool
+    worker_id: str  # the last one given; empty before the first
+    incarnation: int
+    interval_s: float
+    last_acknowledged_s: float | None  # when a heartbeat or registration was last acknowledged
+    acknowledged: int  # heartbeats
+    failed: int  # heartbeats without an answer
+    outage: Outage | None  # None while the control plane answers

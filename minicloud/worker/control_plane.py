@@ -1,0 +1,74 @@
+"""What a worker asks of a control plane, whatever carries it.
+
+`Agent` knows this port alone: `ControlPlaneClient` fills it over gRPC, tests and the simulator in memory.
+Figures an old control plane does not send are 0 or empty here, as on the wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from minicloud.core.commands import Deregister, Heartbeat
+from minicloud.core.errors import MiniCloudError
+from minicloud.core.model import Resources, Status
+
+
+class ControlPlaneError(MiniCloudError):
+    """A call came to nothing: no answer in time, no connection, or a gRPC error for an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What a worker says when it registers. `worker_id` is the wanted id, empty for any."""
+
+    worker_id: str
+    endpoint: str
+    resources: Resources
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    instance_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterAnswer:
+    """`worker_id` is the id given, `error` why there is none. An interval of 0 is one left to the worker."""
+
+    registered: bool
+    worker_id: str = ""
+    incarnation: int = 0
+    heartbeat_interval_s: float = 0.0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatAnswer:
+    """`action` is what the worker is told to do; None for a status stands for one this version cannot read.
+    `next_heartbeat_s` of 0 says nothing."""
+
+    acknowledged: bool
+    action: str = ""
+    expected_status: Status | None = Status.HEALTHY
+    next_heartbeat_s: float = 0.0
+    error: str = ""
+
+
+class ControlPlane(Protocol):
+    """Every call answers, or raises `ControlPlaneError`, within `timeout_s`."""
+
+    @property
+    def address(self) -> str:
+        """Who answers calls, or is tried first: for a person to read."""
+        ...
+
+    async def register(self, registration: Registration, timeout_s: float) -> RegisterAnswer:
+        """Ask to be a member. A refusal is an answer, not an error."""
+        ...
+
+    async def heartbeat(self, heartbeat: Heartbeat, timeout_s: float) -> HeartbeatAnswer:
+        """Say that this worker is there."""
+        ...
+
+    async def deregister(self, leave: Deregister, timeout_s: float) -> bool:
+        """Leave. False where the control plane knows no such member (any more)."""
+        ...
