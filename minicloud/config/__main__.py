@@ -1,0 +1,5 @@
+"""Prints the README's configuration table."""
+
+from minicloud.config.table import markdown
+
+print(markdown())

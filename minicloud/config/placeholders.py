@@ -1,0 +1,110 @@
+"""`${NAME}` and `${NAME:default}` in the values of a configuration file, as Spring reads them.
+
+A name is looked up among environment variables first, then among the keys of the same file, whose own
+placeholders are expanded in turn; a default counts only where both have nothing. Defaults and names may hold
+placeholders themselves. Whatever the file holds, expansion ends, and fails with `ConfigError` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from minicloud.core.errors import ConfigError
+
+# A file that refers to itself in every value doubles with every level; nobody's configuration needs these.
+MAX_EXPANSIONS = 500
+MAX_DEPTH = 32
+MAX_CHARS = 64 * 1024
+
+
+class Value(NamedTuple):
+    """A value as it is written, and where: `application.yml:7: grpc.server.port`."""
+
+    text: str
+    where: str
+
+
+class _Scope(NamedTuple):
+    where: str
+    chain: tuple[str, ...]  # the keys being expanded, outermost first: meeting one again is a cycle
+    depth: int
+
+
+class Expander:
+    """Expands the placeholders of one file. `look_up` finds a key of that file, however it is spelled."""
+
+    def __init__(self, env: Mapping[str, str], look_up: Callable[[str], tuple[str, Value] | None]) -> None:
+        self._env = env
+        self._look_up = look_up
+        self._expansions = 0
+
+    def expand(self, value: Value) -> str:
+        """`value` with every placeholder replaced; raises `ConfigError` naming where and why it cannot be."""
+        self._expansions = 0
+        return self._text(value.text, _Scope(value.where, (), 0))
+
+    def _text(self, text: str, scope: _Scope) -> str:
+        if scope.depth > MAX_DEPTH:
+            raise ConfigError(f"{scope.where}: placeholders are nested over {MAX_DEPTH} deep")
+        parts: list[str] = []
+        size = done = 0
+        while (start := text.find("${", done)) >= 0:
+            end, colon = _span(text, start, scope.where)
+            parts += (text[done:start], self._placeholder(text, start, colon, end, scope))
+            size += len(parts[-1]) + len(parts[-2])
+            if size > MAX_CHARS:
+                raise ConfigError(f"{scope.where}: its placeholders expand to over {MAX_CHARS} characters")
+            done = end + 1
+        parts.append(text[done:])
+        return "".join(parts)
+
+    def _placeholder(self, text: str, start: int, colon: int, end: int, scope: _Scope) -> str:
+        self._expansions += 1
+        if self._expansions > MAX_EXPANSIONS:
+            raise ConfigError(f"{scope.where}: it takes over {MAX_EXPANSIONS} placeholders to expand")
+        deeper = scope._replace(depth=scope.depth + 1)
+        name = self._text(text[start + 2 : colon if colon >= 0 else end], deeper).strip()
+        if not name:
+            raise ConfigError(
+                f"{scope.where}: {_shown(text[start : end + 1])} names nothing: write ${{NAME}}"
+            )
+        from_env = self._env.get(name)
+        if from_env is not None:
+            return from_env
+        found = self._look_up(name)
+        if found is not None:
+            key, value = found
+            if key in scope.chain:
+                raise ConfigError(f"{value.where}: refers to itself: {' -> '.join((*scope.chain, key))}")
+            return self._text(value.text, _Scope(value.where, (*scope.chain, key), scope.depth + 1))
+        if colon >= 0:
+            return self._text(text[colon + 1 : end], deeper)
+        raise ConfigError(
+            f"{scope.where}: {_shown(name)} is neither an environment variable nor a key of this file: "
+            f"set it, or write a default as in ${{{name[:40]}:...}}"
+        )
+
+
+def _span(text: str, start: int, where: str) -> tuple[int, int]:
+    """The ends of the placeholder that opens at `start`: its `}`, and its first own colon or -1.
+
+    Braces within it are counted, as Spring does, so that a default may be `{}`.
+    """
+    depth = 0
+    colon = -1
+    for index in range(start + 1, len(text)):
+        char = text[index]
+        if char == "{":
+            depth += 1
+        elif char == "}":
+            depth -= 1
+            if depth == 0:
+                return index, colon
+        elif char == ":" and depth == 1 and colon < 0:
+            colon = index
+    raise ConfigError(f"{where}: {_shown(text[start:])} is not closed: a }} is missing")
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:57] + "...")

@@ -1,0 +1,207 @@
+"""What a process runs with: its settings resolved, checked and frozen.
+
+Flags win over environment variables, these over the file, the file over defaults. Every error says where the
+value came from, what it is and what would be right. Only the settings of the role at hand are read: one file
+may serve both, and a placeholder that only the other role needs may stay open.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from minicloud.config import table
+from minicloud.config.durations import format_duration
+from minicloud.config.file import ConfigFile, read_config_file
+from minicloud.config.placeholders import Value
+from minicloud.config.state_dir import default_state_dir
+from minicloud.config.table import Role, Setting
+from minicloud.config.values import DataDir, boolean
+from minicloud.core.errors import ConfigError
+
+T = TypeVar("T")
+
+# Kubernetes sets NAME_PORT=tcp://10.0.0.1:9090 in every pod beside a service called NAME.
+_SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """`level` is debug, info, warning or error; `format` json, console or auto (console on a terminal)."""
+
+    level: str = "info"
+    format: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPlaneConfig:
+    """A control plane's settings. `data_dir` None keeps all in memory; port 0 is any free one."""
+
+    host: str = "127.0.0.1"
+    grpc_port: int = 9090
+    http_port: int = 8080
+    data_dir: Path | None = None
+    heartbeat_interval_s: float = 30.0
+    heartbeat_timeout_s: float = 120.0
+    retention_s: float = 86400.0
+    enable_reflection: bool = True
+    metrics_per_worker: bool = False
+    log: LogConfig = LogConfig()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """A worker's settings. An empty `worker_id` has one generated; `exit_after_failures` None is never."""
+
+    worker_id: str = ""
+    control_planes: tuple[tuple[str, int], ...] = (("127.0.0.1", 9090),)
+    host: str = "127.0.0.1"
+    port: int = 9091
+    advertise: str | None = None
+    zone: str = "default"
+    data_dir: Path | None = None
+    exit_after_failures: int | None = None
+    drain_timeout_s: float = 25.0
+    enable_reflection: bool = True
+    log: LogConfig = LogConfig()
+
+
+def control_plane_config(
+    flags: Mapping[str, str], env: Mapping[str, str]
+) -> tuple[ControlPlaneConfig, tuple[str, ...]]:
+    """The control plane's settings, and warnings to log. `flags` holds those given, by name: `grpc-port`.
+
+    Raises `ConfigError`. Reads the file that `--config` or `MINICLOUD_CONFIG` names, and no other.
+    """
+    sources = _Sources(flags, env, Role.CONTROL_PLANE)
+    interval_s = sources.value(table.HEARTBEAT_INTERVAL)
+    timeout_s = sources.value(table.HEARTBEAT_TIMEOUT)
+    if timeout_s < 2 * interval_s:
+        raise ConfigError(
+            f"heartbeat timeout {format_duration(timeout_s)} ({sources.where(table.HEARTBEAT_TIMEOUT)}) "
+            f"is less than twice the heartbeat interval {format_duration(interval_s)} "
+            f"({sources.where(table.HEARTBEAT_INTERVAL)}), so that one late heartbeat would make a "
+            f"worker UNHEALTHY: raise the timeout to {format_duration(2 * interval_s)} or more, "
+            "or lower the interval"
+        )
+    config = ControlPlaneConfig(
+        host=sources.value(table.HOST),
+        grpc_port=sources.value(table.GRPC_PORT),
+        http_port=sources.value(table.HTTP_PORT),
+        data_dir=_data_dir(sources.value(table.CONTROL_PLANE_DATA_DIR), "control-plane", env),
+        heartbeat_interval_s=interval_s,
+        heartbeat_timeout_s=timeout_s,
+        retention_s=sources.value(table.RETENTION),
+        enable_reflection=sources.value(table.ENABLE_REFLECTION),
+        metrics_per_worker=sources.value(table.METRICS_PER_WORKER),
+        log=LogConfig(sources.value(table.LOG_LEVEL), sources.value(table.LOG_FORMAT)),
+    )
+    if config.grpc_port == config.http_port != 0:
+        raise ConfigError(
+            f"gRPC ({sources.where(table.GRPC_PORT)}) and REST ({sources.where(table.HTTP_PORT)}) "
+            f"cannot share port {config.grpc_port}: give one of them another"
+        )
+    return config, sources.warnings
+
+
+def worker_config(flags: Mapping[str, str], env: Mapping[str, str]) -> tuple[WorkerConfig, tuple[str, ...]]:
+    """The worker's settings, and warnings to log; as `control_plane_config`."""
+    sources = _Sources(flags, env, Role.WORKER)
+    sources.value(table.NEGOTIATION_TYPE)
+    port = sources.value(table.WORKER_PORT)
+    data_dir = sources.value(table.WORKER_DATA_DIR)
+    if data_dir is DataDir.DEFAULT and port == 0:
+        data_dir = DataDir.NONE  # nothing lasting tells one worker on any free port from another
+    config = WorkerConfig(
+        worker_id=sources.value(table.WORKER_ID),
+        control_planes=sources.value(table.CONTROL_PLANES),
+        host=sources.value(table.HOST),
+        port=port,
+        advertise=sources.value(table.ADVERTISE),
+        zone=sources.value(table.ZONE),
+        data_dir=_data_dir(data_dir, f"worker-{port}", env),
+        exit_after_failures=sources.value(table.EXIT_AFTER_FAILURES),
+        drain_timeout_s=sources.value(table.DRAIN_TIMEOUT),
+        enable_reflection=sources.value(table.ENABLE_REFLECTION),
+        log=LogConfig(sources.value(table.LOG_LEVEL), sources.value(table.LOG_FORMAT)),
+    )
+    return config, sources.warnings
+
+
+def is_worker(flags: Mapping[str, str], env: Mapping[str, str]) -> bool:
+    """Is this process a worker? `--worker`, else `MINICLOUD_WORKER`."""
+    for where, text in (
+        (table.WORKER_FLAG, flags.get("worker")),
+        (table.WORKER_ENV, env.get(table.WORKER_ENV)),
+    ):
+        if text:
+            try:
+                return boolean(text)
+            except ValueError as error:
+                raise ConfigError(f"{where}: {text!r} {error}") from None
+    return False
+
+
+class _Sources:
+    """Where settings come from, for one role."""
+
+    def __init__(self, flags: Mapping[str, str], env: Mapping[str, str], role: Role) -> None:
+        self._flags = flags
+        self._env = env
+        for name in flags:
+            of_name = [setting for setting in table.SETTINGS if setting.name == name]
+            if of_name and not any(setting.role.covers(role) for setting in of_name):
+                raise ConfigError(_misfit(of_name[0], role))
+        path = flags.get("config") or env.get(table.CONFIG_FILE_ENV)
+        self._file: ConfigFile | None = None
+        if path:
+            self._file = read_config_file(Path(path), table.KNOWN_KEYS, env)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return (self._file.warning,) if self._file is not None and self._file.warning else ()
+
+    def value(self, setting: Setting[T]) -> T:
+        text, where = self._found(setting)
+        try:
+            return setting.parse(text)
+        except ValueError as error:
+            shown = text if len(text) <= 80 else text[:77] + "..."
+            raise ConfigError(f"{where}: {shown!r} {error}") from None
+
+    def where(self, setting: Setting[object]) -> str:
+        """The source of a setting's value, for a message."""
+        return self._found(setting).where
+
+    def _found(self, setting: Setting[object]) -> Value:
+        if not setting.in_file_only:
+            if setting.name in self._flags:
+                return Value(self._flags[setting.name], setting.flag)
+            text = self._env.get(setting.env, "")
+            if text and not _SERVICE_LINK.match(text):
+                return Value(text, setting.env)
+        if self._file is not None:
+            for key in setting.keys:
+                value = self._file.get(key)
+                if value is not None:
+                    return value
+        return Value(setting.default, "by default")
+
+
+def _misfit(setting: Setting[object], role: Role) -> str:
+    if role is Role.WORKER:
+        instead = {"grpc-port": "; a worker's gRPC port is --port"}.get(setting.name, "")
+        return f"{setting.flag} is for the control plane, not for --worker{instead}"
+    instead = {"port": "; the control plane has --grpc-port and --http-port"}.get(setting.name, "")
+    return f"{setting.flag} is for a worker: give --worker too{instead}"
+
+
+def _data_dir(given: Path | DataDir, name: str, env: Mapping[str, str]) -> Path | None:
+    if given is DataDir.NONE:
+        return None
+    if isinstance(given, Path):
+        return given
+    return default_state_dir(env) / name

@@ -1,0 +1,51 @@
+"""The folder that state is kept in: where it is when nobody says, and whether it can be written to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from minicloud.core.errors import ConfigError
+
+_REMEDY = "give another with --data-dir FOLDER, or --data-dir none to keep nothing"
+
+
+def default_state_dir(env: Mapping[str, str]) -> Path:
+    """Where state goes when nobody says: systemd's folder, else the user's.
+
+    A service account may have no home at all; that is said here, in one line, rather than found out by a
+    database that cannot be opened.
+    """
+    from_systemd = env.get("STATE_DIRECTORY", "").split(":")[0]
+    if from_systemd:
+        return Path(from_systemd)
+    xdg = env.get("XDG_STATE_HOME", "")
+    if xdg.startswith("/"):  # the XDG specification has relative ones ignored
+        return Path(xdg) / "minicloud"
+    home = env.get("HOME", "")
+    if not home.startswith("/"):
+        try:
+            home = str(Path.home())
+        except RuntimeError:
+            raise ConfigError(
+                "no folder to keep data in: this user has no home, and neither STATE_DIRECTORY nor "
+                "XDG_STATE_HOME is set: give --data-dir FOLDER, or --data-dir none to keep nothing"
+            ) from None
+    return Path(home) / ".local/state/minicloud"
+
+
+def prepare_data_dir(data_dir: Path | None) -> None:
+    """Make the data folder, for this user alone; raises `ConfigError` where nothing can be written to it."""
+    if data_dir is None:
+        return
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        probe = data_dir / ".writable"
+        probe.touch()
+        probe.unlink()
+    except FileExistsError:
+        raise ConfigError(f"the data folder {data_dir} is a file: {_REMEDY}") from None
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write to the data folder {data_dir}: {error.strerror}: {_REMEDY}"
+        ) from None

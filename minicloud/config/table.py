@@ -1,0 +1,294 @@
+"""Every setting of both roles, once: the command line's options, the file's known keys and the README's table
+are made from this table. `python -m minicloud.config` prints the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, TypeVar
+
+from minicloud.config import values
+
+T = TypeVar("T", covariant=True)
+
+
+class Role(Enum):
+    """Who a setting is for."""
+
+    CONTROL_PLANE = "control plane"
+    WORKER = "worker"
+    BOTH = "both"
+
+    def covers(self, role: Role) -> bool:
+        """Does a setting of this role apply to a process of `role`?"""
+        return self is role or self is Role.BOTH
+
+
+@dataclass(frozen=True, slots=True)
+class Setting(Generic[T]):
+    """One thing that can be set. `default` is text as a user would write it, read by `parse` as any other;
+    `default_shown` stands for it where the default is computed. Of several `keys` the first given counts.
+    """
+
+    name: str
+    role: Role
+    keys: tuple[str, ...]
+    parse: Callable[[str], T]
+    default: str
+    metavar: str
+    help: str
+    default_shown: str = ""
+    in_file_only: bool = False
+
+    @property
+    def flag(self) -> str:
+        return f"--{self.name}"
+
+    @property
+    def env(self) -> str:
+        return f"MINICLOUD_{self.name.upper().replace('-', '_')}"
+
+    @property
+    def shown_default(self) -> str:
+        return self.default_shown or self.default
+
+
+CONFIG_FILE_FLAG = "--config"
+CONFIG_FILE_ENV = "MINICLOUD_CONFIG"
+WORKER_FLAG = "--worker"
+WORKER_ENV = "MINICLOUD_WORKER"
+
+# Loopback by default: the wire has no authentication, so being reachable is something to ask for.
+HOST = Setting(
+    "host",
+    Role.BOTH,
+    ("minicloud.host", "grpc.server.address"),
+    values.host,
+    "127.0.0.1",
+    "HOST",
+    "name or address to listen on; 0.0.0.0 for every one",
+)
+GRPC_PORT = Setting(
+    "grpc-port",
+    Role.CONTROL_PLANE,
+    ("grpc.server.port",),
+    values.port,
+    "9090",
+    "PORT",
+    "gRPC port; 0 takes any free one",
+)
+HTTP_PORT = Setting(
+    "http-port",
+    Role.CONTROL_PLANE,
+    ("minicloud.control-plane.http-port",),
+    values.port,
+    "8080",
+    "PORT",
+    "REST and metrics port; 0 takes any free one",
+)
+# What workers are told to keep. Traffic is workers / interval heartbeats a second: 5,000 at 30 s are 167.
+HEARTBEAT_INTERVAL = Setting(
+    "heartbeat-interval",
+    Role.CONTROL_PLANE,
+    ("minicloud.control-plane.heartbeat-interval",),
+    values.duration_s(0.05, 3600.0),
+    "30s",
+    "DURATION",
+    "how often workers report",
+)
+# Time to notice a death against false alarms. At timeout / interval = n, n - 1 heartbeats in a row may be
+# lost before a live worker is called UNHEALTHY; the default of 4 stands three. Below 2 a single late one does
+# it, which `control_plane_config` refuses.
+HEARTBEAT_TIMEOUT = Setting(
+    "heartbeat-timeout",
+    Role.CONTROL_PLANE,
+    ("minicloud.control-plane.heartbeat-timeout",),
+    values.duration_s(0.1, 24 * 3600.0),
+    "2m",
+    "DURATION",
+    "silence after which a worker is UNHEALTHY; at least twice the interval",
+)
+# Long enough that a machine back from repair finds its id and its cordon; short enough that ids which never
+# come back do not pile up.
+RETENTION = Setting(
+    "retention",
+    Role.CONTROL_PLANE,
+    ("minicloud.control-plane.retention",),
+    values.duration_s(1.0, 3650 * 86400.0),
+    "24h",
+    "DURATION",
+    "how long an UNHEALTHY worker is kept before it is forgotten",
+)
+# Five series a worker: at 5,000 workers a scrape grows from 4 KB to megabytes.
+METRICS_PER_WORKER = Setting(
+    "metrics-per-worker",
+    Role.CONTROL_PLANE,
+    ("minicloud.metrics.per-worker",),
+    values.boolean,
+    "false",
+    "",
+    "add metrics of each single worker to those of the cluster",
+)
+CONTROL_PLANE_DATA_DIR = Setting(
+    "data-dir",
+    Role.CONTROL_PLANE,
+    ("minicloud.control-plane.data-dir",),
+    values.data_dir,
+    "",
+    "FOLDER",
+    "where the registry is kept; none keeps it in memory only",
+    default_shown="control-plane in $STATE_DIRECTORY, $XDG_STATE_HOME/minicloud or ~/.local/state/minicloud",
+)
+WORKER_ID = Setting(
+    "id",
+    Role.WORKER,
+    ("minicloud.worker.id",),
+    values.worker_id,
+    "",
+    "ID",
+    "wanted id; the control plane may assign another",
+    default_shown="one is generated",
+)
+CONTROL_PLANES = Setting(
+    "control-plane",
+    Role.WORKER,
+    # The second is where a deployment's file says it, the first what its gRPC client then dials.
+    ("grpc.client.control-plane.address", "minicloud.control-plane.endpoint"),
+    values.endpoints,
+    "127.0.0.1:9090",
+    "HOST:PORT[,HOST:PORT]",
+    "where the control plane listens; of several, the first that answers",
+)
+WORKER_PORT = Setting(
+    "port",
+    Role.WORKER,
+    ("grpc.server.port",),
+    values.port,
+    "9091",
+    "PORT",
+    "gRPC port; 0 takes any free one",
+)
+ADVERTISE = Setting(
+    "advertise",
+    Role.WORKER,
+    ("minicloud.worker.advertise",),
+    values.advertised,
+    "",
+    "HOST:PORT",
+    "address at which others reach this worker",
+    default_shown="found out from the connection to the control plane",
+)
+ZONE = Setting(
+    "zone", Role.WORKER, ("minicloud.worker.zone",), values.zone, "default", "ZONE", "failure domain"
+)
+EXIT_AFTER_FAILURES = Setting(
+    "exit-after-failures",
+    Role.WORKER,
+    ("minicloud.worker.exit-after-failures",),
+    values.failures,
+    "never",
+    "N",
+    "end with exit code 3 after N failed registrations in a row",
+)
+# Should exceed the longest query worth waiting for, and stay below what the service manager waits before it
+# kills (90 s under systemd, 30 s under Kubernetes).
+DRAIN_TIMEOUT = Setting(
+    "drain-timeout",
+    Role.WORKER,
+    ("minicloud.worker.drain-timeout",),
+    values.duration_s(0.0, 24 * 3600.0),
+    "25s",
+    "DURATION",
+    "how long a worker that is told to end waits for its running queries",
+)
+WORKER_DATA_DIR = Setting(
+    "data-dir",
+    Role.WORKER,
+    ("minicloud.worker.data-dir",),
+    values.data_dir,
+    "",
+    "FOLDER",
+    "where the worker's lasting identity is kept; none keeps it in memory only",
+    default_shown="worker-PORT in $STATE_DIRECTORY, $XDG_STATE_HOME/minicloud or ~/.local/state/minicloud",
+)
+LOG_LEVEL = Setting(
+    "log-level",
+    Role.BOTH,
+    ("minicloud.log.level",),
+    values.choice("debug", "info", "warning", "error"),
+    "info",
+    "LEVEL",
+    "least level logged: debug, info, warning or error",
+)
+LOG_FORMAT = Setting(
+    "log-format",
+    Role.BOTH,
+    ("minicloud.log.format",),
+    values.choice("auto", "json", "console"),
+    "auto",
+    "FORMAT",
+    "json or console; auto is console on a terminal, else json",
+)
+# On: the schema is public, and grpcurl works at once.
+ENABLE_REFLECTION = Setting(
+    "enable-reflection",
+    Role.BOTH,
+    ("grpc.server.enable-reflection",),
+    values.boolean,
+    "true",
+    "",
+    "answer gRPC reflection (grpcurl)",
+)
+NEGOTIATION_TYPE = Setting(
+    "negotiation-type",
+    Role.WORKER,
+    ("grpc.client.control-plane.negotiation-type",),
+    values.plaintext,
+    "plaintext",
+    "",
+    "how the connection to the control plane is secured; only plaintext",
+    in_file_only=True,
+)
+
+SETTINGS: tuple[Setting[object], ...] = (
+    HOST,
+    GRPC_PORT,
+    HTTP_PORT,
+    CONTROL_PLANE_DATA_DIR,
+    HEARTBEAT_INTERVAL,
+    HEARTBEAT_TIMEOUT,
+    RETENTION,
+    METRICS_PER_WORKER,
+    WORKER_ID,
+    CONTROL_PLANES,
+    WORKER_PORT,
+    ADVERTISE,
+    ZONE,
+    WORKER_DATA_DIR,
+    EXIT_AFTER_FAILURES,
+    DRAIN_TIMEOUT,
+    LOG_LEVEL,
+    LOG_FORMAT,
+    ENABLE_REFLECTION,
+    NEGOTIATION_TYPE,
+)
+
+KNOWN_KEYS: tuple[str, ...] = tuple(dict.fromkeys(key for setting in SETTINGS for key in setting.keys))
+
+
+def markdown() -> str:
+    """The configuration table of the README."""
+    lines = ["| flag | environment | key in the file | default | what it sets |", "|---|---|---|---|---|"]
+    for role in (Role.BOTH, Role.CONTROL_PLANE, Role.WORKER):
+        title = {Role.BOTH: "Both", Role.CONTROL_PLANE: "Control plane", Role.WORKER: "Worker"}[role]
+        lines.append(f"| **{title}** | | | | |")
+        for setting in SETTINGS:
+            if setting.role is role:
+                flag = "" if setting.in_file_only else f"`{setting.flag}`"
+                env = "" if setting.in_file_only else f"`{setting.env}`"
+                keys = ", ".join(f"`{key}`" for key in setting.keys)
+                default = setting.default_shown or f"`{setting.default}`"
+                lines.append(f"| {flag} | {env} | {keys} | {default} | {setting.help} |")
+    return "\n".join(lines)

@@ -1,0 +1,173 @@
+"""The parsers of the settings' values: text in, a checked value out.
+
+Each raises `ValueError` with what follows the value in a sentence: "is not a port: give ...". None of them
+knows where the text came from; whoever does puts that in front.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+
+from minicloud.config.durations import format_duration, parse_duration_s
+from minicloud.core.commands import RESERVED_IDS, check_endpoint, check_worker_id
+from minicloud.core.errors import InvalidError
+
+_TRUE = frozenset({"true", "yes", "on", "1"})
+_FALSE = frozenset({"false", "no", "off", "0"})
+_HOST_NAME = re.compile(r"[A-Za-z0-9._-]{1,253}", re.ASCII)
+_SPRING_SCHEMES = ("static://", "dns:///", "dns://")
+
+
+def boolean(text: str) -> bool:
+    """`true` or `false`, in any case; yes/no, on/off and 1/0 as well."""
+    word = text.strip().lower()
+    if word in _TRUE or word in _FALSE:
+        return word in _TRUE
+    raise ValueError("is neither true nor false")
+
+
+def choice(*words: str) -> Callable[[str], str]:
+    """One of `words`, in any case."""
+
+    def parse(text: str) -> str:
+        word = text.strip().lower()
+        if word not in words:
+            raise ValueError(f"is not one of {', '.join(words)}")
+        return word
+
+    return parse
+
+
+def duration_s(least_s: float, most_s: float) -> Callable[[str], float]:
+    """A duration in seconds, `least_s` to `most_s` inclusive."""
+
+    def parse(text: str) -> float:
+        seconds = parse_duration_s(text)
+        if not least_s <= seconds <= most_s:
+            raise ValueError(f"is out of range: give {format_duration(least_s)} to {format_duration(most_s)}")
+        return seconds
+
+    return parse
+
+
+def port(text: str) -> int:
+    """A TCP port to listen on; 0 has the system choose."""
+    digits = text.strip()
+    if digits.isascii() and digits.isdecimal() and len(digits) <= 5 and int(digits) <= 65535:
+        return int(digits)
+    raise ValueError("is not a port: give 1 to 65535, or 0 for any free one")
+
+
+def host(text: str) -> str:
+    """A name or address to listen on; brackets of an IPv6 address go, `*` is every IPv4 address."""
+    name = text.strip()
+    if name == "*":
+        return "0.0.0.0"
+    if name.startswith("[") and name.endswith("]"):
+        name = name[1:-1]
+    if not (_is_ipv6(name) if ":" in name else _HOST_NAME.fullmatch(name)):
+        raise ValueError("is not a host: give a name or an address without a port, as in 127.0.0.1 or ::1")
+    return name
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        socket.inet_pton(socket.AF_INET6, text.partition("%")[0])
+    except OSError:
+        return False
+    return True
+
+
+def advertised(text: str) -> str | None:
+    """host:port at which others reach this worker; empty leaves it to the worker to find out."""
+    endpoint = text.strip()
+    if not endpoint:
+        return None
+    try:
+        return check_endpoint(endpoint)
+    except InvalidError:
+        raise ValueError("is not host:port: give e.g. 10.0.0.7:9091 or [fd00::7]:9091") from None
+
+
+def endpoints(text: str) -> tuple[tuple[str, int], ...]:
+    """One or more host:port, with commas between; Spring's `static://` and `dns:///` are passed over."""
+    bare = text.strip()
+    for scheme in _SPRING_SCHEMES:
+        bare = bare.removeprefix(scheme)
+    if "://" in bare or ":///" in bare:
+        raise ValueError("has a scheme other than static:// and dns:///: give HOST:PORT[,HOST:PORT]")
+    found: list[tuple[str, int]] = []
+    for part in bare.split(","):
+        try:
+            name, _, digits = check_endpoint(part.strip()).rpartition(":")
+        except InvalidError:
+            raise ValueError(
+                "is not HOST:PORT[,HOST:PORT]: give e.g. 127.0.0.1:9090 or cp-1:9090,cp-2:9090"
+            ) from None
+        found.append((name.removeprefix("[").removesuffix("]"), int(digits)))
+    return tuple(dict.fromkeys(found))
+
+
+def worker_id(text: str) -> str:
+    """A worker's wanted id; empty has the control plane generate one."""
+    wanted = text.strip()
+    if wanted in RESERVED_IDS:
+        raise ValueError("is reserved: choose another id")
+    if wanted:
+        try:
+            check_worker_id(wanted)
+        except InvalidError:
+            raise ValueError("is not an id: use 1 to 128 of the characters A-Z a-z 0-9 . _ -") from None
+    return wanted
+
+
+def zone(text: str) -> str:
+    """A failure domain's name: it becomes a column, a label and a metadata value, so it is kept short."""
+    name = text.strip()
+    if not 1 <= len(name) <= 128 or not name.isprintable():
+        raise ValueError("is not a zone: give 1 to 128 printable characters, as in eu-west-1a")
+    return name
+
+
+class DataDir(StrEnum):
+    """What may stand where a data folder is named."""
+
+    NONE = "none"
+    DEFAULT = ""
+
+
+def data_dir(text: str) -> Path | DataDir:
+    """A folder; `none` keeps everything in memory, and empty is the default folder of the role."""
+    name = text.strip()
+    if name.lower() == DataDir.NONE:
+        return DataDir.NONE
+    if not name:
+        return DataDir.DEFAULT
+    if "\0" in name:
+        raise ValueError("is not a folder's name")
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        raise ValueError("names a home folder that cannot be found: give an absolute path") from None
+
+
+def failures(text: str) -> int | None:
+    """A count of 1 or more, or `never`."""
+    word = text.strip().lower()
+    if word == "never":
+        return None
+    if word.isascii() and word.isdecimal() and len(word) <= 9 and int(word) >= 1:
+        return int(word)
+    raise ValueError("is not a count: give 1 or more, or never")
+
+
+def plaintext(text: str) -> None:
+    """How connections are secured; only `plaintext` for now."""
+    if text.strip().lower() != "plaintext":
+        raise ValueError(
+            "is not available: this version speaks plaintext only, so write plaintext or leave it out"
+        )
