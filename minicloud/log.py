@@ -1,0 +1,193 @@
+"""The log: one line an event on standard error, as JSON or for a terminal.
+
+Always holds: an event is one line, whatever its values hold; logging raises nothing and waits for nothing but
+the reader of standard error; a storm of one warning costs a bounded number of lines and bounded memory. What
+libraries say through `logging` comes out in the same form, from warning on. Does not know who logs, or why.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from structlog.tracebacks import ExceptionDictTransformer
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+# One broken worker, network or disk says the same thing hundreds of times a second. Ten lines show the
+# pattern; what is left out is counted on the next line that gets through.
+STORM_LINES = 10
+STORM_WINDOW_S = 10.0
+STORM_EVENTS = 256  # distinct events remembered: libraries put values into theirs
+
+_LIMITED_LEVELS = frozenset({"warning", "error", "critical"})
+_STORM_KEY = "_storm_key"
+
+
+def configure(
+    level: str = "info",
+    format: str = "auto",
+    *,
+    fd: int = 2,
+    now_s: Callable[[], float] = time.monotonic,
+) -> None:
+    """Send every log line of this process to `fd`.
+
+    `level` is debug, info, warning or error; `format` is json, console, or auto: console where `fd` is a
+    terminal. Colours only on a terminal, and not under `NO_COLOR`. Call it once, before the first line:
+    loggers keep what they were first used with. `now_s` is the storm limiter's clock.
+    """
+    terminal = _is_terminal(fd)
+    console = format == "console" or (format == "auto" and terminal)
+    processors: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        StormLimiter(now_s),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if console:
+        processors += [
+            _escape,
+            structlog.dev.ConsoleRenderer(
+                colors=terminal and not os.environ.get("NO_COLOR"),
+                exception_formatter=structlog.dev.plain_traceback,
+                pad_event_to=24,
+            ),
+        ]
+    else:
+        processors += [
+            structlog.processors.ExceptionRenderer(
+                ExceptionDictTransformer(show_locals=False, max_frames=30, use_rich=False)
+            ),
+            _json_line,
+        ]
+    writer = _LineWriter(fd)
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=lambda *_: writer,
+        cache_logger_on_first_use=True,
+    )
+    _route_libraries(level)
+
+
+class StormLimiter:
+    """Passes `lines` warnings or errors of one event in any `window_s` seconds, and drops the rest.
+
+    The first one after a storm carries `suppressed`: how many were dropped. Info lines, and so all changes
+    of membership, always pass.
+    """
+
+    def __init__(
+        self,
+        now_s: Callable[[], float],
+        lines: int = STORM_LINES,
+        window_s: float = STORM_WINDOW_S,
+        events: int = STORM_EVENTS,
+    ) -> None:
+        self._now_s = now_s
+        self._lines = lines
+        self._window_s = window_s
+        self._events = events
+        # By event: start of its window, lines passed in it, lines dropped since the last one that passed.
+        self._seen: OrderedDict[str, tuple[float, int, int]] = OrderedDict()
+        self._lock = threading.Lock()  # the store and the resolver log from threads of their own
+
+    def __call__(self, logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+        key = event.pop(_STORM_KEY, None) or str(event.get("event", ""))
+        if event.get("level") not in _LIMITED_LEVELS:
+            return event
+        with self._lock:
+            suppressed = self._admit(key)
+        if suppressed:
+            event["suppressed"] = suppressed
+        return event
+
+    def _admit(self, key: str) -> int:
+        """How many were dropped before this one; raises `DropEvent` where it is to be dropped too."""
+        now_s = self._now_s()
+        start_s, passed, suppressed = self._seen.pop(key, (now_s, 0, 0))
+        if now_s - start_s >= self._window_s:
+            start_s, passed = now_s, 0
+        if passed >= self._lines:
+            self._seen[key] = (start_s, passed, suppressed + 1)
+            raise structlog.DropEvent
+        self._seen[key] = (start_s, passed + 1, 0)
+        if len(self._seen) > self._events:
+            self._seen.popitem(last=False)
+        return suppressed
+
+
+class _LineWriter:
+    """Writes each line with one system call, so that the lines of several processes do not mix.
+
+    `sys.stderr` is gone round: what it could not write it would keep, and fail with it when the process ends.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def msg(self, line: str) -> None:
+        rest = memoryview((line + "\n").encode("utf-8", "backslashreplace"))
+        try:
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+        except OSError:
+            pass  # nobody reads any more, or the pipe of a stopped reader is full: the line is lost, we go on
+
+    debug = info = warning = error = critical = msg
+    exception = fatal = warn = msg
+
+
+def _json_line(logger: WrappedLogger, name: str, event: EventDict) -> str:
+    # What a reader looks for first comes first.
+    ordered = {"timestamp": event.pop("timestamp"), "level": event.pop("level"), "event": event.pop("event")}
+    ordered.update(event)
+    try:
+        return json.dumps(ordered, default=repr, allow_nan=False)
+    except (ValueError, TypeError, RecursionError):  # a NaN, a key that is no text, a circle: rather text
+        return json.dumps({str(key): repr(value) for key, value in ordered.items()})
+
+
+def _escape(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    """Line breaks and control codes in values shown as `\\n` and `\\x1b`: they may come from the network."""
+    for key, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[key] = value.encode("unicode_escape").decode("ascii")
+    return event
+
+
+class _ToStructlog(logging.Handler):
+    """Hands what libraries log to structlog."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = "error" if record.levelno >= logging.ERROR else "warning"
+        fields: dict[str, Any] = {"logger": record.name, _STORM_KEY: f"{record.name}:{record.msg}"}
+        if record.exc_info:
+            fields["exc_info"] = record.exc_info
+        try:
+            message = record.getMessage()
+        except Exception:  # the library's format and arguments do not fit
+            message = str(record.msg)
+        getattr(structlog.get_logger(), level)(message, **fields)
+
+
+def _route_libraries(level: str) -> None:
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if isinstance(handler, _ToStructlog)]:
+        root.removeHandler(handler)
+    root.addHandler(_ToStructlog())
+    root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()]))
+
+
+def _is_terminal(fd: int) -> bool:
+    try:
+        return os.isatty(fd)
+    except OSError:
+        return False
