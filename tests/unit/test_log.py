@@ -26,6 +26,7 @@ class Lines:
         self.now_s = 1000.0
 
     def configure(self, level: str = "info", format: str = "json") -> Any:
+        logging.getLogger().handlers.clear()  # pytest's own fail on a record that does not fit its format
         configure(level, format, fd=self.fd, now_s=lambda: self.now_s)
         return structlog.get_logger()
 
@@ -40,7 +41,6 @@ class Lines:
 def lines(tmp_path: Path) -> Iterator[Lines]:
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
-    root.handlers.clear()  # pytest's own would format every record too, and fail on the misfit one
     lines = Lines(tmp_path / "log")
     yield lines
     os.close(lines.fd)
