@@ -49,11 +49,11 @@ def inflate(data: bytes, max_bytes: int) -> bytes:
 class Deframer:
     """Received bytes in, whole messages out."""
 
-    __slots__ = ("_buffer", "_compressed", "_encoding", "_max_bytes", "_size")
+    __slots__ = ("_buffer", "_compressed", "_max_bytes", "_size", "encoding")
 
     def __init__(self, max_bytes: int, encoding: bytes = IDENTITY) -> None:
         self._max_bytes = max_bytes
-        self._encoding = encoding
+        self.encoding = encoding  # of messages that say they are compressed
         self._buffer = bytearray()
         self._size: int | None = None  # of the message that the buffer begins with, its prefix taken off
         self._compressed = False
@@ -94,8 +94,8 @@ class Deframer:
         if flag > 1:
             raise FramingError(f"compressed flag is {flag}, not 0 or 1")
         self._compressed = flag == 1
-        if self._compressed and self._encoding != GZIP:
-            raise FramingError("compressed message on a stream that names no grpc-encoding")
+        if self._compressed and self.encoding != GZIP:
+            raise FramingError("compressed message on a stream whose grpc-encoding is not gzip")
         if size > self._max_bytes:
             raise MessageTooLargeError(f"message of {size} bytes is over the limit of {self._max_bytes}")
         return size

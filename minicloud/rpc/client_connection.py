@@ -1,0 +1,201 @@
+"""One connection of a channel and the calls on it.
+
+What always holds: once the connection is draining (GOAWAY) or closed no call is opened on it; a call the
+server says it never looked at is marked `refused`, and no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+import trio
+from grpclib.const import Status
+from h2.errors import ErrorCodes
+
+from minicloud.rpc.call import Call
+from minicloud.rpc.config import ChannelConfig
+from minicloud.rpc.connection import (
+    DataReceived,
+    Event,
+    GoAwayReceived,
+    HeadersReceived,
+    StreamReset,
+    WindowOpened,
+)
+from minicloud.rpc.framing import IDENTITY, Deframer
+from minicloud.rpc.metadata import Header, Headers
+from minicloud.rpc.status import error_name, status_of_http, status_of_reset
+from minicloud.rpc.timers import Due
+from minicloud.rpc.transport import Transport
+
+_log = structlog.get_logger()
+
+
+class ClientCall(Call):
+    """One attempt at a call: a stream and what the server has answered on it so far."""
+
+    __slots__ = ("headers", "refused", "trailers")
+
+    def __init__(self, transport: Transport, stream_id: int, max_message_bytes: int) -> None:
+        super().__init__(transport, stream_id, Deframer(max_message_bytes))
+        self.headers: Headers | None = None
+        self.trailers: Headers | None = None  # the same as `headers` where the answer is trailers alone
+        self.refused = False  # the server has not looked at the call and will not
+
+    def on_headers(self, event: HeadersReceived) -> None:
+        if self.headers is None:
+            self.headers = event.headers
+            first = dict(event.headers)
+            self._deframer.encoding = first.get(b"grpc-encoding", IDENTITY)
+            if b"grpc-status" not in first:
+                self._check_http(first)
+        if event.end_stream:
+            self.trailers = event.headers
+            self.ended = True
+        self.arrived.unpark_all()
+
+    def on_reset(self, error_code: int) -> None:
+        if error_code == ErrorCodes.REFUSED_STREAM and self.headers is None:
+            self.refused = True
+        self.fail(status_of_reset(error_code), f"stream reset by the server: {error_name(error_code)}")
+
+    def _check_http(self, headers: dict[bytes, bytes]) -> None:
+        http_status = headers.get(b":status", b"").decode("latin-1")
+        content_type = headers.get(b"content-type", b"").decode("latin-1")
+        if http_status != "200":
+            self.fail(status_of_http(http_status), f"HTTP status {http_status} in place of a gRPC answer")
+        elif not content_type.startswith("application/grpc"):
+            self.fail(Status.UNKNOWN, f"content type {content_type[:80]!r} in place of a gRPC answer")
+
+
+class ClientConnection:
+    """Opens calls on `stream`, which it closes in the end."""
+
+    def __init__(self, stream: trio.abc.Stream, config: ChannelConfig) -> None:
+        self._config = config
+        self._calls: dict[int, ClientCall] = {}
+        self._draining = False
+        self.was_used = False  # a call has been opened
+        self.transport = Transport(
+            stream,
+            client=True,
+            http2=config.http2,
+            timeouts=config.timeouts,
+            on_event=self._on_event,
+            on_due=self._on_due,
+        )
+        self._connection = self.transport.connection
+
+    @property
+    def usable(self) -> bool:
+        """Whether calls can be opened, now or when others have ended."""
+        return (
+            not self._draining
+            and self.transport.close_reason is None
+            and not self._connection.out_of_stream_ids
+        )
+
+    async def run(self) -> None:
+        """Carry the connection until it ends. Raises nothing of the server's doing."""
+        try:
+            async with trio.open_nursery() as nursery:
+                await self.transport.run(nursery)
+        except Exception:
+            # A fault of ours that some server has found: its calls fail, the program does not.
+            _log.exception("rpc_connection_crashed")
+        finally:
+            self.transport.close("cancelled")
+            for call in list(self._calls.values()):
+                call.fail(Status.UNAVAILABLE, f"connection lost: {self.transport.close_reason}")
+            self._calls.clear()
+
+    async def ready(self) -> bool:
+        """Wait for the server's SETTINGS; False if the connection ended without."""
+        while not self._connection.peer_ready and self.transport.close_reason is None:
+            await self.transport.writable.park()
+        return self.usable
+
+    async def open_call(self, headers: Sequence[Header]) -> ClientCall | None:
+        """Send a request's headers, once the server grants one more stream; None if it never will."""
+        while self.usable and not self._connection.can_open_stream:
+            await self.transport.writable.park()
+        if not self.usable:
+            return None
+        stream_id = self._connection.open_stream(headers)
+        call = ClientCall(self.transport, stream_id, self._config.max_message_bytes)
+        self._calls[stream_id] = call
+        self.was_used = True
+        self.transport.timers.idle_since_s = None
+        self.transport.wake_writer()
+        return call
+
+    def end_call(self, call: ClientCall) -> None:
+        """Done with `call`: reset its stream where it is still open."""
+        call.release()
+        self._connection.reset(call.stream_id, ErrorCodes.CANCEL)
+        self.transport.wake_writer()
+        self._forget(call.stream_id)
+
+    def close(self) -> None:
+        """End the connection, and with it the calls on it."""
+        self._connection.go_away(0)
+        self.transport.close("channel closed")
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, HeadersReceived):
+            call = self._calls.get(event.stream_id)
+            if call is not None:
+                call.on_headers(event)
+                if event.end_stream:
+                    self._forget(event.stream_id)
+        elif isinstance(event, DataReceived):
+            call = self._calls.get(event.stream_id)
+            if call is None:
+                self._connection.acknowledge(event.stream_id, event.flow_bytes)
+            else:
+                call.on_data(event)
+                if event.end_stream:
+                    self._forget(event.stream_id)
+        elif isinstance(event, StreamReset):
+            call = self._calls.get(event.stream_id)
+            if call is not None:
+                call.on_reset(event.error_code)
+                self._forget(event.stream_id)
+            self.transport.writable.unpark_all()  # a sender whose answer came before the reset
+        elif isinstance(event, GoAwayReceived):
+            self._on_go_away(event)
+        elif isinstance(event, WindowOpened):
+            self.transport.writable.unpark_all()
+
+    def _on_go_away(self, event: GoAwayReceived) -> None:
+        reason = f"server went away: {error_name(event.error_code)}"
+        if event.error_code != ErrorCodes.NO_ERROR:
+            debug = event.debug[:100].decode("latin-1")
+            _log.warning("rpc_server_sent_goaway", peer=str(self.transport.peer), reason=reason, debug=debug)
+        self._draining = True
+        for stream_id, call in list(self._calls.items()):
+            if stream_id > event.last_stream_id:
+                call.refused = True
+                call.fail(Status.UNAVAILABLE, reason)
+                self._forget(stream_id)
+        self.transport.writable.unpark_all()
+        self._close_if_drained()
+
+    def _on_due(self, due: Due) -> None:
+        self._draining = True
+        # From here on only the end of the last call, or of the grace, ends the connection.
+        self.transport.timers.grace_ends_s = trio.current_time() + self._config.timeouts.max_age_grace_s
+        self._close_if_drained()
+
+    def _forget(self, stream_id: int) -> None:
+        if self._calls.pop(stream_id, None) is None:
+            return
+        self.transport.writable.unpark_all()  # there may be room for one more
+        if not self._calls:
+            self.transport.timers.idle_since_s = trio.current_time()
+            self._close_if_drained()
+
+    def _close_if_drained(self) -> None:
+        if self._draining and not self._calls:
+            self.transport.close("drained")
