@@ -90,11 +90,12 @@ def test_log_exception_is_one_json_line_with_its_frames(lines: Lines) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [float("nan"), {(1, 2): 3}, "a\nb\x1b[31m", "\ud800", b"\xff", object(), {1: {2: float("inf")}}]
+    "value",
+    [float("nan"), {(1, 2): 3}, "a\nb", "\x1b[31mred", "\ud800", b"\xff", object(), {1: {2: float("inf")}}],
 )
 @pytest.mark.parametrize("format", ["json", "console"])
 def test_log_any_value_is_one_line(lines: Lines, format: str, value: object) -> None:
-    lines.configure(format=format).info("said", value=value)
+    lines.configure(format=format).info("said\n", value=value)
     (line,) = lines.text()
     assert "said" in line
     assert "\x1b" not in line
