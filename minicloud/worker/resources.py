@@ -145,10 +145,11 @@ class ResourceProbe:
 
         One that hangs holds up nothing but itself.
         """
+        await trio.to_thread.run_sync(self.refresh_disk, abandon_on_cancel=True)
+        task_status.started()
         while True:
-            await trio.to_thread.run_sync(self.refresh_disk, abandon_on_cancel=True)
-            task_status.started()
             await self._clock.sleep_until(self._clock.monotonic_s() + _DISK_INTERVAL_S)
+            await trio.to_thread.run_sync(self.refresh_disk, abandon_on_cancel=True)
 
     def _measure_cpu(self) -> None:
         now_s = self._clock.monotonic_s()
