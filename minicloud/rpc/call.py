@@ -50,7 +50,8 @@ class Call:
         self._deframer.feed(event.data)
         if event.end_stream:
             self.ended = True
-        self.arrived.unpark_all()
+        if self.arrived:
+            self.arrived.unpark_all()
 
     def on_end(self) -> None:
         self.ended = True

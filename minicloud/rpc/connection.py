@@ -25,7 +25,7 @@ from h2.settings import SettingCodes
 
 from minicloud.rpc import floods
 from minicloud.rpc.config import Http2Limits
-from minicloud.rpc.metadata import Header
+from minicloud.rpc.metadata import Header, malformation
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 MAX_STREAM_ID = 2**31 - 1
@@ -133,13 +133,15 @@ class Connection:
         self._collect()
 
     def _start_h2(self, limits: Http2Limits) -> _H2:
-        # Headers sent are ours: lower case and checked where they are made, so h2 need not do it again.
+        # Headers sent are ours, checked where they are made; those received are checked in `_on_headers`.
         engine = _H2(
             h2.config.H2Configuration(
                 client_side=self._client,
                 header_encoding=None,
                 validate_outbound_headers=False,
                 normalize_outbound_headers=False,
+                validate_inbound_headers=False,
+                normalize_inbound_headers=False,
             )
         )
         engine.local_settings = h2.settings.Settings(
@@ -244,9 +246,16 @@ class Connection:
         events: list[Event],
     ) -> None:
         stream_id, ended = event.stream_id, event.stream_ended is not None
-        if not self._client and event.__class__ is h2.events.RequestReceived:
+        opens = event.__class__ is h2.events.RequestReceived
+        if opens:
             self._streams[stream_id] = 0
             self.highest_received_stream_id = stream_id
+        if malformation(event.headers, request=opens):
+            self.reset(stream_id, ErrorCodes.PROTOCOL_ERROR)
+            self._guard.refused(self._now_s)
+            if not opens:
+                events.append(StreamReset(stream_id, ErrorCodes.PROTOCOL_ERROR))
+            return
         if ended:
             self._end(stream_id, _REMOTE_ENDED)
         events.append(HeadersReceived(stream_id, event.headers, ended))

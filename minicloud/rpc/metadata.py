@@ -7,6 +7,7 @@ metadata then never pays for decoding it. Keys and values of our own are checked
 from __future__ import annotations
 
 import binascii
+import re
 from base64 import b64decode
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TypeAlias
@@ -20,6 +21,12 @@ Metadata: TypeAlias = MultiDict[Value]
 MetadataLike: TypeAlias = Mapping[str, Value] | Collection[tuple[str, Value]]
 Header: TypeAlias = tuple[bytes, bytes]
 Headers: TypeAlias = Sequence[Header]
+
+# RFC 9113, section 8.2.1: no upper case, nothing that could end a line.
+_NAME = re.compile(rb":?[a-z0-9!#$%&'*+.^_`|~-]+")
+_VALUE = re.compile(rb"(?![ \t])[^\0\r\n]*(?<![ \t])")
+_PSEUDO = frozenset({b":method", b":scheme", b":path", b":authority", b":status"})
+_OF_HTTP_1 = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
 
 # What the protocol itself says with headers is not the application's metadata.
 _PROTOCOL_HEADERS = frozenset({b"te", b"content-type", b"user-agent", b"content-length"})
@@ -70,6 +77,29 @@ def decode_binary(value: bytes) -> bytes:
         return b64decode(value + b"=" * (-len(value) % 4), validate=True)
     except binascii.Error as exc:
         raise ValueError(str(exc)) from exc
+
+
+def malformation(headers: Headers, *, request: bool) -> str | None:
+    """What makes received `headers` malformed by RFC 9113, section 8; None where nothing does.
+
+    h2's own check, a chain of generators, took a tenth of the time of a call, and ends the connection where
+    the RFC ends the stream.
+    """
+    pseudo = 0
+    for position, (name, value) in enumerate(headers):
+        if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+            return "characters that no header may have"
+        if name[0] == 0x3A:  # ":"
+            if position != pseudo or name not in _PSEUDO:
+                return "a pseudo-header that is unknown or out of place"
+            pseudo += 1
+        elif name in _OF_HTTP_1 or (name == b"te" and value != b"trailers"):
+            return "a header of HTTP/1"
+    if request:
+        given = [name for name, _ in headers[:pseudo]]
+        if any(given.count(name) != 1 for name in (b":method", b":scheme", b":path")) or b":status" in given:
+            return "a request wants one :method, :scheme and :path, and no :status"
+    return None
 
 
 def percent_encode(text: str) -> bytes:

@@ -205,7 +205,7 @@ class _ServerConnection:
             if call is not None:
                 call.fail(Status.CANCELLED, "cancelled by the client")
                 call.scope.cancel()
-        elif isinstance(event, WindowOpened):
+        elif isinstance(event, WindowOpened) and self._transport.writable:
             self._transport.writable.unpark_all()
 
     # A request

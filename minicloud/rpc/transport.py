@@ -121,7 +121,8 @@ class Transport:
 
     def wake_writer(self) -> None:
         """There may be output. What is queued before the writer's turn comes goes out in one piece."""
-        self._output.unpark()
+        if self._output:
+            self._output.unpark()
 
     def close(self, reason: str, *, peers_fault: bool = False) -> None:
         """End the connection, once what is queued has gone or had its chance. The first reason counts."""
@@ -194,7 +195,8 @@ class Transport:
                     return self._written.set()
                 await self._output.park()
             data = connection.data_to_send()
-            self.writable.unpark_all()
+            if self.writable:
+                self.writable.unpark_all()
             with trio.move_on_after(self._timeouts.send_s) as scope:
                 try:
                     await self._stream.send_all(data)
