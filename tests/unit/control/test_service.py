@@ -1,0 +1,377 @@
+"""The gRPC service over a real membership: what each call answers, counts, and waits for."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from random import Random
+
+import pytest
+import trio
+from grpclib import GRPCError
+from trio.testing import MockClock
+
+from minicloud.clock import SystemClock
+from minicloud.control.membership import Membership
+from minicloud.control.service import WorkerManagementService
+from minicloud.control.sweeper import Sweeper
+from minicloud.core.commands import Cordon, Drain, Uncordon
+from minicloud.core.registry import Registry
+from minicloud.store.port import Change, Entry, Snapshot
+from minicloud.wire.gen.minicloud.common import ResourceInfo, ResponseStatus, WorkerStatus
+from minicloud.wire.gen.minicloud.execution import (
+    DeregisterWorkerRequest,
+    HeartbeatRequest,
+    HeartbeatResponse,
+    ListWorkersRequest,
+    RegisterWorkerRequest,
+    RegisterWorkerResponse,
+)
+
+
+class GatedStore:
+    """A store that is durable when the test says so."""
+
+    def __init__(self) -> None:
+        self.changes: list[Change] = []
+        self.gate = trio.Event()
+        self.gate.set()
+
+    def load(self) -> Snapshot:
+        return Snapshot()
+
+    def append(self, change: Change) -> None:
+        self.changes.append(change)
+
+    async def flushed(self) -> None:
+        await self.gate.wait()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        task_status.started()
+        await trio.sleep_forever()
+
+
+class Counts:
+    def __init__(self) -> None:
+        self.heartbeats: Counter[str] = Counter()
+        self.registrations: Counter[str] = Counter()
+
+    def heartbeat(self, result: str) -> None:
+        self.heartbeats[result] += 1
+
+    def registration(self, outcome: str) -> None:
+        self.registrations[outcome] += 1
+
+
+class Plane:
+    """A control plane without its servers."""
+
+    def __init__(self) -> None:
+        self.store = GatedStore()
+        self.counts = Counts()
+        self.membership = Membership(Registry(), self.store, SystemClock())
+        self.service = WorkerManagementService(self.membership, self.counts, Random(1))
+
+    async def register(
+        self,
+        worker_id: str = "w",
+        endpoint: str = "h:1",
+        instance_id: str = "",
+        resources: ResourceInfo | None = None,
+    ) -> RegisterWorkerResponse:
+        return await self.service.register_worker(
+            RegisterWorkerRequest(
+                worker_id=worker_id, endpoint=endpoint, instance_id=instance_id, resources=resources
+            )
+        )
+
+    async def beat(
+        self,
+        worker_id: str = "w",
+        incarnation: int = 0,
+        sequence: int = 0,
+        resources: ResourceInfo | None = None,
+    ) -> HeartbeatResponse:
+        return await self.service.heartbeat(
+            HeartbeatRequest(
+                worker_id=worker_id,
+                incarnation=incarnation,
+                sequence=sequence,
+                current_resources=resources,
+            )
+        )
+
+
+@pytest.fixture
+async def plane() -> Plane:
+    return Plane()
+
+
+async def test_register_wanted_id_free_is_given_with_incarnation_and_interval(plane: Plane) -> None:
+    answer = await plane.register("worker-1", instance_id="a")
+    assert answer.registered
+    assert answer.assigned_worker_id == "worker-1"
+    assert answer.incarnation == 1
+    assert answer.heartbeat_interval_ms == 30_000
+    assert answer.response is not None
+    assert answer.response.status == ResponseStatus.SUCCESS
+    assert answer.response.timestamp is not None
+    assert plane.counts.registrations == {"new": 1}
+
+
+async def test_register_wanted_id_of_a_live_other_answers_with_a_variant(plane: Plane) -> None:
+    await plane.register("worker-1", "a:1", "a")
+    answer = await plane.register("worker-1", "b:1", "b")
+    assert answer.registered
+    assert answer.assigned_worker_id == "worker-1-1"
+    assert plane.counts.registrations == {"new": 1, "renamed": 1}
+
+
+async def test_register_without_wanted_id_generates_one_from_the_passed_in_chance(plane: Plane) -> None:
+    first, second = await plane.register(""), await plane.register("")
+    assert first.assigned_worker_id.startswith("worker-")
+    assert first.assigned_worker_id != second.assigned_worker_id
+    again = await Plane().register("")
+    assert again.assigned_worker_id == first.assigned_worker_id  # the same seed
+
+
+@pytest.mark.parametrize(
+    ("worker_id", "endpoint", "resources", "says"),
+    [
+        ("w", "", None, "endpoint is missing"),
+        ("w", "nowhere", None, "host:port"),
+        ("w", "h:70000", None, "host:port"),
+        ("a b", "h:1", None, "A-Z a-z 0-9"),
+        ("x" * 129, "h:1", None, "128"),
+        ("stats", "h:1", None, "reserved"),
+        ("healthy", "h:1", None, "reserved"),
+        ("w", "h:1", ResourceInfo(cpu_cores=-1), "cpu_cores"),
+        ("w", "h:1", ResourceInfo(cpu_utilization=1.01), "cpu_utilization"),
+        ("w", "h:1", ResourceInfo(memory_utilization=math.nan), "memory_utilization"),
+    ],
+)
+async def test_register_malformed_is_refused_saying_what_is_wrong(
+    plane: Plane, worker_id: str, endpoint: str, resources: ResourceInfo | None, says: str
+) -> None:
+    answer = await plane.register(worker_id, endpoint, resources=resources)
+    assert not answer.registered
+    assert answer.assigned_worker_id == ""
+    assert answer.response is not None
+    assert answer.response.status == ResponseStatus.FAILED
+    assert says in answer.response.metadata["error"]
+    assert len(plane.membership.registry) == 0
+    assert plane.counts.registrations == {"refused": 1}
+
+
+async def test_register_store_slow_is_answered_only_when_durable(
+    plane: Plane, autojump_clock: MockClock
+) -> None:
+    plane.store.gate = trio.Event()
+    answered = False
+
+    async def register() -> None:
+        nonlocal answered
+        await plane.register()
+        answered = True
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(register)
+        await trio.sleep(10)
+        assert len(plane.store.changes) == 1
+        assert not answered
+        plane.store.gate.set()
+    assert answered
+
+
+async def test_heartbeat_of_known_worker_is_acknowledged_and_kept_nowhere(
+    plane: Plane, autojump_clock: MockClock
+) -> None:
+    await plane.register()
+    await trio.sleep(100)
+    answer = await plane.beat(resources=ResourceInfo(cpu_cores=4, active_queries=2), incarnation=1)
+    assert answer.acknowledged
+    assert answer.expected_status == WorkerStatus.HEALTHY
+    assert answer.instructions == {}
+    assert answer.next_heartbeat_ms == 30_000
+    worker = plane.membership.registry.get("w")
+    assert worker is not None
+    assert worker.resources.active_queries == 2
+    assert len(plane.store.changes) == 1
+    assert plane.counts.heartbeats == {"accepted": 1}
+
+
+async def test_heartbeat_of_unknown_worker_is_told_to_register(plane: Plane) -> None:
+    answer = await plane.beat("nobody")
+    assert not answer.acknowledged
+    assert answer.instructions == {"action": "register"}
+    assert answer.response is not None
+    assert answer.response.status == ResponseStatus.FAILED
+    assert plane.counts.heartbeats == {"unknown": 1}
+
+
+async def test_heartbeat_of_older_incarnation_is_told_to_register(plane: Plane) -> None:
+    await plane.register(instance_id="a")
+    await plane.register(instance_id="a")
+    answer = await plane.beat(incarnation=1)
+    assert not answer.acknowledged
+    assert answer.instructions == {"action": "register"}
+    assert plane.counts.heartbeats == {"fenced": 1}
+    assert (await plane.beat(incarnation=0)).acknowledged  # an old client is not fenced
+
+
+async def test_heartbeat_twice_is_acknowledged_and_changes_nothing(plane: Plane) -> None:
+    await plane.register()
+    await plane.beat(sequence=2, resources=ResourceInfo(active_queries=2))
+    answer = await plane.beat(sequence=1, resources=ResourceInfo(active_queries=1))
+    assert answer.acknowledged
+    worker = plane.membership.registry.get("w")
+    assert worker is not None
+    assert worker.resources.active_queries == 2
+    assert plane.counts.heartbeats == {"accepted": 1, "stale": 1}
+
+
+async def test_heartbeat_with_impossible_figures_is_refused_without_an_action(plane: Plane) -> None:
+    await plane.register()
+    answer = await plane.beat(resources=ResourceInfo(cpu_utilization=math.nan))
+    assert not answer.acknowledged
+    assert answer.instructions == {}
+    assert answer.response is not None
+    assert "cpu_utilization" in answer.response.metadata["error"]
+    assert plane.counts.heartbeats == {"invalid": 1}
+
+
+async def test_heartbeat_after_silence_is_acknowledged_once_the_recovery_is_durable(
+    plane: Plane, autojump_clock: MockClock
+) -> None:
+    await plane.register()
+    await trio.sleep(120)
+    worker = plane.membership.registry.get("w")
+    assert worker is not None
+    assert worker.status == "UNHEALTHY"
+    plane.store.gate = trio.Event()
+    with trio.move_on_after(5) as scope:
+        await plane.beat()
+    assert scope.cancelled_caught, "answered before the recovery was durable"
+    assert worker.status == "HEALTHY"
+    plane.store.gate.set()
+    assert (await plane.beat()).expected_status == WorkerStatus.HEALTHY
+
+
+async def test_heartbeat_tells_cordon_and_drain_and_takes_them_back(plane: Plane) -> None:
+    await plane.register()
+    plane.membership.execute(Cordon("w"))
+    answer = await plane.beat()
+    assert answer.expected_status == WorkerStatus.DRAINING
+    assert answer.instructions["action"] == "cordon"
+    plane.membership.execute(Drain("w"))
+    assert (await plane.beat()).instructions["action"] == "drain"
+    plane.membership.execute(Uncordon("w"))
+    answer = await plane.beat()
+    assert answer.expected_status == WorkerStatus.HEALTHY
+    assert answer.instructions == {}
+
+
+async def test_deregister_leaves_and_a_second_one_is_refused(plane: Plane) -> None:
+    await plane.register()
+    request = DeregisterWorkerRequest(worker_id="w", reason="shutdown")
+    assert (await plane.service.deregister_worker(request)).deregistered
+    assert len(plane.membership.registry) == 0
+    again = await plane.service.deregister_worker(request)
+    assert not again.deregistered
+    assert again.response is not None
+    assert "no worker 'w'" in again.response.metadata["error"]
+
+
+async def test_deregister_of_older_incarnation_changes_nothing(plane: Plane) -> None:
+    await plane.register(instance_id="a")
+    await plane.register(instance_id="a")
+    answer = await plane.service.deregister_worker(DeregisterWorkerRequest(worker_id="w", incarnation=1))
+    assert not answer.deregistered
+    assert len(plane.membership.registry) == 1
+
+
+async def test_list_workers_filters_by_status_when_the_filter_is_there(
+    plane: Plane, autojump_clock: MockClock
+) -> None:
+    await plane.register("a", "a:1")
+    await trio.sleep(60)
+    await plane.register("b", "b:1")
+    await trio.sleep(60)
+
+    async def ids(status: WorkerStatus | None) -> list[str]:
+        answer = await plane.service.list_workers(ListWorkersRequest(status_filter=status))
+        return [worker.worker_id for worker in answer.workers]
+
+    assert await ids(None) == ["a", "b"]
+    assert await ids(WorkerStatus.HEALTHY) == ["b"]
+    assert await ids(WorkerStatus.UNHEALTHY) == ["a"]
+    assert await ids(WorkerStatus.OFFLINE) == []
+
+
+async def test_list_workers_pages_hold_everyone_once_while_workers_leave(plane: Plane) -> None:
+    for number in range(10):
+        await plane.register(f"w{number}", f"h:{number + 1}")
+    seen: list[str] = []
+    token = ""
+    while True:
+        answer = await plane.service.list_workers(ListWorkersRequest(limit=3, page_token=token))
+        seen += [worker.worker_id for worker in answer.workers]
+        token = answer.next_page_token
+        if not token:
+            break
+        await plane.service.deregister_worker(DeregisterWorkerRequest(worker_id=seen[-1]))
+    assert seen == [f"w{number}" for number in range(10)]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        ListWorkersRequest(limit=-1),
+        ListWorkersRequest(page_token="!!"),
+        ListWorkersRequest(page_token="YSBi"),  # "a b", which is no id
+        ListWorkersRequest(status_filter=WorkerStatus(9)),
+    ],
+    ids=["limit", "token", "token-id", "status"],
+)
+async def test_list_workers_bad_parameter_is_an_invalid_argument(
+    plane: Plane, request_: ListWorkersRequest
+) -> None:
+    with pytest.raises(GRPCError, match="INVALID_ARGUMENT"):
+        await plane.service.list_workers(request_)
+
+
+async def test_sweeper_asleep_over_an_empty_cluster_wakes_for_the_first_deadline(
+    plane: Plane, autojump_clock: MockClock
+) -> None:
+    entries: list[tuple[float, Entry]] = []
+    plane.membership.subscribe(lambda entry: entries.append((trio.current_time(), entry)))
+    sweeper = Sweeper(plane.membership)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(sweeper.run)
+        await trio.sleep(1000)
+        await plane.register()
+        registered_s = trio.current_time()
+        await trio.sleep(30)
+        await plane.beat()
+        last_heartbeat_s = trio.current_time()
+        await trio.sleep(500)
+        nursery.cancel_scope.cancel()
+    assert registered_s + 30 == last_heartbeat_s
+    assert [(when, entry.kind) for when, entry in entries] == [
+        (registered_s, "registered"),
+        (last_heartbeat_s + 120, "unhealthy"),  # at the deadline, by nobody's reading
+    ]
+
+
+async def test_sweeper_forgets_an_unhealthy_worker_after_a_day(
+    plane: Plane, autojump_clock: MockClock
+) -> None:
+    async with trio.open_nursery() as nursery:
+        await nursery.start(Sweeper(plane.membership).run)
+        await plane.register()
+        await trio.sleep(120 + 24 * 3600 - 1)
+        assert len(plane.membership.registry) == 1
+        await trio.sleep(1.1)
+        nursery.cancel_scope.cancel()
+    assert [change.entry.kind for change in plane.store.changes] == ["registered", "unhealthy", "departed"]
+    assert plane.store.changes[-1].worker is None
