@@ -1,0 +1,186 @@
+"""What MiniCloud counts and times, and how Prometheus reads it.
+
+Always holds: the label sets are bounded, and what is counted by a known set exists from the start, at 0, so
+that a rate is right from the first event on. Counting is sync and done in the loop's thread. Gauges about
+the cluster are not kept here but computed at the scrape (`control/cluster_metrics.py`).
+"""
+
+from __future__ import annotations
+
+import prometheus_client
+from prometheus_client import (
+    CollectorRegistry,
+    Gauge,
+    GCCollector,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
+
+import minicloud
+from minicloud.control.cluster_metrics import ClusterCollector, worker_series
+from minicloud.control.membership import Membership
+from minicloud.control.tallies import Calls, Tally
+from minicloud.core.events import Departure, Registration
+from minicloud.core.model import Status
+from minicloud.store.port import Entry
+
+HEARTBEAT_RESULTS = ("accepted", "stale", "unknown", "fenced", "invalid")
+REGISTRATION_OUTCOMES = (*(registration.value for registration in Registration), "refused")
+DEPARTURES = tuple(departure.value for departure in Departure)
+STATUSES = tuple(status.value.lower() for status in Status)
+
+# From well under a heartbeat's cost to the longest that anything here may take.
+_DURATION_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_LATENESS_BUCKETS_S = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_BATCH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+
+
+class Metrics:
+    """The metrics of one control plane, in a registry of their own.
+
+    `per_worker` adds six series a worker to every exposition: of use for tens of workers, a burden on the
+    monitoring for thousands.
+    """
+
+    def __init__(self, *, per_worker: bool = False) -> None:
+        # Otherwise every counter and histogram carries a second series with the time of its creation.
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = registry = CollectorRegistry()
+        self._per_worker = per_worker
+        self._membership: Membership | None = None
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+        Info("minicloud_build", "The running version of MiniCloud.", registry=registry).info(
+            {"version": minicloud.__version__}
+        )
+
+        self._heartbeats = Tally(
+            "minicloud_heartbeats",
+            "Heartbeats received, by result.",
+            ("result",),
+            ((result,) for result in HEARTBEAT_RESULTS),
+        )
+        self._registrations = Tally(
+            "minicloud_registrations",
+            "Registrations asked for, by outcome.",
+            ("outcome",),
+            ((outcome,) for outcome in REGISTRATION_OUTCOMES),
+        )
+        self._deregistrations = Tally(
+            "minicloud_deregistrations",
+            "Workers that are gone, by reason.",
+            ("reason",),
+            ((reason,) for reason in DEPARTURES),
+        )
+        self._transitions = Tally(
+            "minicloud_status_transitions",
+            "Changes of a worker's status; offline is that of one which is not registered.",
+            ("from", "to"),
+            ((old, new) for old in STATUSES for new in STATUSES if old != new),
+        )
+        self._grpc_calls = Calls("minicloud_grpc", "gRPC", ("method", "code"), _DURATION_BUCKETS_S)
+        self._http_requests = Calls(
+            "minicloud_http", "HTTP", ("method", "route", "code"), _DURATION_BUCKETS_S
+        )
+        for collector in (
+            self._heartbeats,
+            self._registrations,
+            self._deregistrations,
+            self._transitions,
+            self._grpc_calls,
+            self._http_requests,
+        ):
+            registry.register(collector)
+
+        self._sweep_duration = Histogram(
+            "minicloud_sweep_duration_seconds",
+            "Time a sweep took that had something to expire.",
+            buckets=_DURATION_BUCKETS_S,
+            registry=registry,
+        )
+        self._sweep_lateness = Histogram(
+            "minicloud_sweep_lateness_seconds",
+            "Time from the earliest deadline to the sweep that found it.",
+            buckets=_LATENESS_BUCKETS_S,
+            registry=registry,
+        )
+        self._batch_changes = Histogram(
+            "minicloud_store_batch_changes",
+            "Changes of membership made durable in one batch.",
+            buckets=_BATCH_BUCKETS,
+            registry=registry,
+        )
+        self._batch_duration = Histogram(
+            "minicloud_store_batch_duration_seconds",
+            "Time it took to make a batch of changes durable.",
+            buckets=_DURATION_BUCKETS_S,
+            registry=registry,
+        )
+        self._grpc_connections = Gauge(
+            "minicloud_grpc_connections", "Open gRPC connections.", registry=registry
+        )
+
+    def watch(self, membership: Membership) -> None:
+        """Count the changes of `membership` from now on, and show its cluster at every scrape. Once only."""
+        assert self._membership is None, "metrics watch one membership"
+        self._membership = membership
+        self.registry.register(ClusterCollector(membership))
+        membership.subscribe(self.on_entry)
+
+    # What is counted
+
+    def heartbeat(self, result: str) -> None:
+        """`result` is accepted, stale, unknown, fenced or invalid."""
+        self._heartbeats.counts[(result,)] += 1
+
+    def registration(self, outcome: str) -> None:
+        """`outcome` is new, again, takeover, renamed or refused."""
+        self._registrations.counts[(outcome,)] += 1
+
+    def on_entry(self, entry: Entry) -> None:
+        """Count a change of membership, as its subscriber."""
+        if entry.old_status is not entry.new_status:
+            self._transitions.counts[entry.old_status.value.lower(), entry.new_status.value.lower()] += 1
+        if entry.kind == "departed":
+            self._deregistrations.counts[(entry.detail,)] += 1
+
+    def sweep(self, duration_s: float, lateness_s: float) -> None:
+        """As membership's `swept`."""
+        self._sweep_duration.observe(duration_s)
+        self._sweep_lateness.observe(lateness_s)
+
+    def store_batch(self, changes: int, seconds: float) -> None:
+        """As a store observer's `batch_written`."""
+        self._batch_changes.observe(changes)
+        self._batch_duration.observe(seconds)
+
+    def grpc_call(self, method: str, code: str, seconds: float) -> None:
+        """`code` is the status by name, as in NOT_FOUND."""
+        self._grpc_calls.count((method, code), seconds)
+
+    def grpc_connection_opened(self) -> None:
+        self._grpc_connections.inc()
+
+    def grpc_connection_closed(self) -> None:
+        self._grpc_connections.dec()
+
+    def http_request(self, method: str, route: str, code: str, seconds: float) -> None:
+        """`route` is the template, as in /api/workers/{worker_id}; `seconds` until the answer began."""
+        self._http_requests.count((method, route, code), seconds)
+
+    # How it is read
+
+    def exposition(self, accept: str = "") -> tuple[bytes, str]:
+        """The exposition and its content type, in the format an `Accept` header asks for: OpenMetrics 1.0 if
+        it is named, else the text format 0.0.4."""
+        series = worker_series(self._membership) if self._per_worker and self._membership else ""
+        if "application/openmetrics-text" in accept:
+            body: bytes = openmetrics.generate_latest(self.registry)  # type: ignore[no-untyped-call]
+            end = b"# EOF\n"
+            return body.removesuffix(end) + series.encode() + end, openmetrics.CONTENT_TYPE_LATEST
+        return generate_latest(self.registry) + series.encode(), CONTENT_TYPE_PLAIN_0_0_4

@@ -1,0 +1,78 @@
+"""`/docs`: the API's documentation in a browser, and the document behind it.
+
+Everything comes from the package: the page works without a network, and its Content-Security-Policy lets it
+reach nothing but this server.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from pathlib import Path
+
+import trio
+from quart import Quart, Response
+from quart_schema import QuartSchema, hide
+from werkzeug.exceptions import NotFound
+
+_FOLDER = Path(__file__).parent / "static"
+_CONTENT_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".png": "image/png",
+}
+# What may be asked for, and where it lies: no other file can be reached.
+_FILES = {
+    "docs.css": "docs.css",
+    "docs.js": "docs.js",
+    "swagger-ui.css": "swagger-ui/swagger-ui.css",
+    "swagger-ui-bundle.js": "swagger-ui/swagger-ui-bundle.js",
+    "favicon.png": "swagger-ui/favicon-32x32.png",
+}
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+class DocsRoutes:
+    """The page, its files and the OpenAPI document, which is made at the first request for it."""
+
+    def __init__(self, schema: QuartSchema) -> None:
+        self._schema = schema
+        self._document = b""
+
+    def add_to(self, app: Quart) -> None:
+        self._dumps = app.json.dumps
+        app.add_url_rule("/", view_func=self.root)
+        app.add_url_rule("/docs", view_func=self.docs)
+        app.add_url_rule("/docs/<name>", view_func=self.docs_file)
+        app.add_url_rule("/openapi.json", view_func=self.openapi)
+
+    @hide
+    async def root(self) -> Response:
+        return Response(b"", HTTPStatus.FOUND, {"Location": "/docs"}, content_type="text/plain")
+
+    @hide
+    async def docs(self) -> Response:
+        return await _file("docs.html")
+
+    @hide
+    async def docs_file(self, name: str) -> Response:
+        if name not in _FILES:
+            raise NotFound
+        return await _file(_FILES[name])
+
+    @hide
+    async def openapi(self) -> Response:
+        if not self._document:
+            self._document = self._dumps(self._schema.openapi_provider.schema()).encode()
+        return Response(self._document, content_type="application/json")
+
+
+async def _file(path: str) -> Response:
+    return Response(
+        await trio.Path(_FOLDER / path).read_bytes(),
+        content_type=_CONTENT_TYPES[Path(path).suffix],
+        headers={"Cache-Control": "max-age=3600", "Content-Security-Policy": _POLICY},
+    )

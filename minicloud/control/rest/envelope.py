@@ -1,0 +1,180 @@
+"""What surrounds every HTTP request, whatever it is for: its id, its body, its count, its last resort.
+
+Always holds: a request is answered once, counted once, and carries its id in the log, the answer and the
+history; its body, which no endpoint needs, is read up to a limit and thrown away, a chunk in memory at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from random import Random
+from typing import Any
+
+import structlog
+import trio
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, RequestTimeout
+
+from minicloud.clock import Clock
+from minicloud.control.metrics import Metrics
+from minicloud.control.rest.problems import CONTENT_TYPE, Problem
+from minicloud.request_id import HEADER, request_id_of
+
+MAX_BODY_BYTES = 1_000_000
+BODY_TIMEOUT_S = 10.0
+# How long a refused client may go on sending before its connection is closed: closing earlier would reset
+# it, and many clients then never read the answer.
+LINGER_S = 1.0
+
+_SCOPE_KEY = "minicloud.exchange"
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+log = structlog.get_logger()
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+_NO_ANSWER = "499"  # as nginx has it: the client left before there was one
+_HEADERS = {
+    b"x-content-type-options": b"nosniff",
+    b"cache-control": b"no-store",
+    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
+}
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request and its answer, as the app below sees it by `exchange_of(scope)`.
+
+    The app fills `route` in, and raises `refusal` if there is one.
+    """
+
+    request_id: str
+    route: str = "unmatched"
+    refusal: HTTPException | None = None
+    code: str = _NO_ANSWER
+    answered_s: float = 0.0
+
+
+def exchange_of(scope: Mapping[str, Any]) -> Exchange:
+    """The exchange an app's scope belongs to."""
+    exchange: Exchange = scope[_SCOPE_KEY]
+    return exchange
+
+
+class Envelope:
+    """An ASGI app around another."""
+
+    def __init__(self, app: App, metrics: Metrics, clock: Clock, random: Random) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._clock = clock
+        self._random = random
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun_s = self._clock.monotonic_s()
+        headers = {name.decode("latin1").lower(): value.decode("latin1") for name, value in scope["headers"]}
+        exchange = Exchange(request_id_of(headers.get, self._random))
+        scope[_SCOPE_KEY] = exchange
+        with structlog.contextvars.bound_contextvars(request_id=exchange.request_id):
+            try:
+                await self._answer(scope, headers, receive, send, exchange)
+            finally:
+                ended_s = exchange.answered_s or self._clock.monotonic_s()
+                method = scope["method"] if scope["method"] in _METHODS else "other"
+                self._metrics.http_request(method, exchange.route, exchange.code, ended_s - begun_s)
+                log.debug(
+                    "http_request",
+                    method=method,
+                    path=scope["path"],
+                    code=exchange.code,
+                    duration_ms=round((ended_s - begun_s) * 1000, 3),
+                )
+
+    async def _answer(
+        self, scope: Message, headers: dict[str, str], receive: Receive, send: Send, exchange: Exchange
+    ) -> None:
+        body = _Body(receive, headers.get("content-length", ""))
+        exchange.refusal = await body.read()
+        if body.disconnected:
+            return
+
+        async def send_on(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                exchange.code = str(message["status"])
+                exchange.answered_s = self._clock.monotonic_s()
+                given = {name.lower() for name, _ in message["headers"]}
+                message["headers"] = [
+                    *message["headers"],
+                    *((name, value) for name, value in _HEADERS.items() if name not in given),
+                    (HEADER.encode(), exchange.request_id.encode()),
+                ]
+            elif not message.get("more_body", False):
+                with trio.move_on_after(LINGER_S):
+                    await body.complete.wait()
+            await send(message)
+
+        try:
+            await self._app(scope, body.receive, send_on)
+        except* Exception as group:
+            # Past the app's own handlers: while it was sending, or in the library itself.
+            log.error("http_request_failed", method=scope["method"], path=scope["path"], exc_info=group)
+            if exchange.code == _NO_ANSWER:
+                await _last_resort(send_on, exchange)
+
+
+async def _last_resort(send: Send, exchange: Exchange) -> None:
+    problem = Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the control plane failed to answer")
+    body = problem.body(exchange.request_id)
+    headers = [(b"content-type", CONTENT_TYPE.encode()), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": problem.status.value, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+class _Body:
+    """The body of one request: counted as it comes in, kept nowhere."""
+
+    def __init__(self, receive: Receive, content_length: str) -> None:
+        self._receive = receive
+        self._declared_too_large = content_length.isdecimal() and int(content_length[:20]) > MAX_BODY_BYTES
+        self._handed_on = False
+        self.complete = trio.Event()
+        self.disconnected = False
+
+    async def read(self) -> HTTPException | None:
+        """Take the body in; the refusal if it is too large or too slow, whatever is left of it then."""
+        size_bytes = 0
+        if not self._declared_too_large:
+            with trio.move_on_after(BODY_TIMEOUT_S) as waiting:
+                while not self.complete.is_set() and not self.disconnected and size_bytes <= MAX_BODY_BYTES:
+                    size_bytes += len((await self._next()).get("body", b""))
+            if waiting.cancelled_caught:
+                return RequestTimeout(f"the body did not arrive within {BODY_TIMEOUT_S:g} s")
+        if self._declared_too_large or size_bytes > MAX_BODY_BYTES:
+            return RequestEntityTooLarge(
+                f"the body has more than {MAX_BODY_BYTES} bytes: send none, no endpoint needs one"
+            )
+        return None
+
+    async def receive(self) -> Message:
+        """What the app is to see: an empty body, and the end of the connection when it comes. What is left
+        of the body runs off here."""
+        if not self._handed_on:
+            self._handed_on = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        while not self.disconnected:
+            await self._next()
+        return {"type": "http.disconnect"}
+
+    async def _next(self) -> Message:
+        message = await self._receive()
+        self.disconnected = message["type"] == "http.disconnect"
+        if self.disconnected or not message.get("more_body", False):
+            self.complete.set()
+        return message

@@ -1,0 +1,139 @@
+"""`/api/events`: the history of membership, as JSON or as a stream of server-sent events.
+
+Nothing is told before it is durable: after a crash its id might otherwise be given to another event, which
+a client that resumes from it would then miss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from types import TracebackType
+
+import msgspec
+import trio
+from msgspec import UNSET
+from quart import Quart, Response, request
+from quart.wrappers.response import ResponseBody
+from quart_schema import validate_querystring
+
+from minicloud.control.feed import EventFeed, Follower, Gap
+from minicloud.control.membership import Membership
+from minicloud.control.rest.openapi import Answer, operation
+from minicloud.control.rest.parameters import LARGEST_EVENT_ID, EventsQuery, event_id_header
+from minicloud.control.rest.schemas import EventJson, GapJson, event_json
+from minicloud.store.port import Entry
+
+DEFAULT_EVENTS = 100
+# Shorter than what proxies commonly allow a silent connection (60 s), long enough to cost nothing.
+KEEP_ALIVE_S = 15.0
+RETRY_MS = 2000  # after which a browser connects again
+
+_STREAM = "text/event-stream"
+
+_ANSWER = Answer(
+    "The history, newest last; or, for `Accept: text/event-stream`, every event as it happens, with its id, "
+    "its kind as the type and the JSON of an event as the data. A `gap` says that events were missed.",
+    {"application/json": list[EventJson], _STREAM: {"type": "string"}},
+)
+_LAST_EVENT_ID = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "required": False,
+    "description": "For a stream: goes on behind this id. Browsers send it when they connect again.",
+    "schema": {"type": "integer", "minimum": 0, "maximum": LARGEST_EVENT_ID},
+}
+
+
+class EventRoutes:
+    """The handler over one feed."""
+
+    def __init__(self, feed: EventFeed, membership: Membership) -> None:
+        self._feed = feed
+        self._membership = membership
+
+    def add_to(self, app: Quart) -> None:
+        app.add_url_rule("/api/events", view_func=self.events)
+
+    @operation("listEvents", "events", {HTTPStatus.OK: _ANSWER}, header_parameters=(_LAST_EVENT_ID,))
+    @validate_querystring(EventsQuery)
+    async def events(self, query_args: EventsQuery) -> Response:
+        """List or follow the changes of membership
+
+        Without an id to start behind, JSON gives the newest events and a stream those from now on.
+        """
+        after: int | None = None
+        if header := request.headers.get("Last-Event-ID"):
+            after = event_id_header(header)
+        elif query_args.last_event_id is not UNSET:
+            after = query_args.last_event_id
+        elif query_args.after is not UNSET:
+            after = query_args.after
+        wanted = request.accept_mimetypes.best_match(["application/json", _STREAM])
+        if wanted == _STREAM:
+            return self._stream(after)
+        limit = DEFAULT_EVENTS if query_args.limit is UNSET else query_args.limit
+        entries = self._feed.newest(limit) if after is None else self._feed.after(after, limit)
+        await self._membership.durable()
+        return Response(
+            msgspec.json.encode([event_json(entry) for entry in entries]),
+            content_type="application/json",
+            headers={"Vary": "Accept"},
+        )
+
+    def _stream(self, after: int | None) -> Response:
+        headers = {"Vary": "Accept", "X-Accel-Buffering": "no"}
+        if request.method == "HEAD":
+            response = Response(b"", content_type=_STREAM, headers=headers)
+            del response.headers["Content-Length"]  # a stream has none
+            return response
+        body = EventStream(self._feed.follow(after), self._membership.durable)
+        return Response(body, content_type=_STREAM, headers=headers)
+
+
+class EventStream(ResponseBody):
+    """A follower as the body of a response. Not a generator: those need closing, which a cancelled request
+    would leave undone."""
+
+    def __init__(self, follower: Follower, durable: Callable[[], Awaitable[None]]) -> None:
+        self._follower = follower
+        self._durable = durable
+        self._begun = False
+
+    async def __aenter__(self) -> EventStream:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None: ...
+
+    def __aiter__(self) -> EventStream:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._begun:
+            self._begun = True
+            # An id without data is no event, but what the client resumes from if it is cut off before one.
+            return f"id: {self._follower.seen_id}\nretry: {RETRY_MS}\n\n".encode()
+        received: Gap | tuple[Entry, ...] | None = None
+        try:
+            with trio.move_on_after(KEEP_ALIVE_S):
+                received = await self._follower.receive()
+        except trio.EndOfChannel:
+            raise StopAsyncIteration from None
+        if received is None:
+            return b": keep-alive\n\n"
+        if isinstance(received, Gap):
+            gap = GapJson(received.seen_id, received.resumed_id)
+            return _event(received.resumed_id, "gap", msgspec.json.encode(gap))
+        await self._durable()
+        return b"".join(
+            _event(entry.event_id, entry.kind, msgspec.json.encode(event_json(entry))) for entry in received
+        )
+
+
+def _event(event_id: int, kind: str, data: bytes) -> bytes:
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (event_id, kind.encode(), data)

@@ -1,0 +1,173 @@
+"""The OpenAPI document: what each operation says of itself, put together once.
+
+Parameters, summaries and descriptions come from the handlers' query structs and docstrings by way of
+quart-schema; answers are stated beside each handler with `operation`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+import msgspec
+from quart_schema import OpenAPIProvider, operation_id, tag
+from werkzeug.routing.rules import Rule
+
+from minicloud.control.rest import problems
+from minicloud.control.rest.schemas import ProblemJson
+
+_REF_TEMPLATE = "#/components/schemas/{name}"
+_ATTRIBUTE = "_minicloud_operation"
+_REQUEST_ID_HEADER = {
+    "x-request-id": {
+        "description": "The id of the request: the caller's own, or a new one.",
+        "schema": {"type": "string"},
+    }
+}
+
+# What any operation may answer, whatever it is for.
+_COMMON_PROBLEMS = {
+    HTTPStatus.BAD_REQUEST: "A query parameter is wrong or not known; the detail names what is allowed.",
+    HTTPStatus.REQUEST_TIMEOUT: "The body of the request did not arrive in time.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body of the request is larger than 1 MB; none is needed.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "The control plane failed; its log has the reason.",
+}
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One successful answer: content types with their type or ready schema, and its own headers."""
+
+    description: str
+    content: dict[str, Any] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Operation:
+    answers: dict[HTTPStatus, Answer]
+    problems: dict[HTTPStatus, str]
+    header_parameters: tuple[dict[str, Any], ...]
+
+
+def json_of(type_: Any, description: str, headers: dict[str, str] | None = None) -> Answer:
+    """An answer in JSON."""
+    return Answer(description, {"application/json": type_}, headers or {})
+
+
+def operation(
+    name: str,
+    tag_name: str,
+    answers: dict[HTTPStatus, Answer],
+    *,
+    refusals: dict[HTTPStatus, str] | None = None,
+    header_parameters: tuple[dict[str, Any], ...] = (),
+) -> Callable[[Handler], Handler]:
+    """State an operation's id, its group, its answers and its refusals beyond those common to all."""
+
+    def decorate(handler: Handler) -> Handler:
+        setattr(handler, _ATTRIBUTE, _Operation(answers, refusals or {}, header_parameters))
+        return tag([tag_name])(operation_id(name)(handler))
+
+    return decorate
+
+
+def path_template(rule: Rule) -> str:
+    """The path of `rule` as OpenAPI and the metrics name it, as in /api/workers/{workerId}."""
+    return rule.rule.replace("<worker_id>", "{workerId}").replace("<", "{").replace(">", "}")
+
+
+class OpenApiDocument(OpenAPIProvider):
+    """quart-schema's document, with every answer, problem and header an operation can give."""
+
+    def schema(self) -> dict[str, Any]:
+        document = super().schema()
+        document["paths"] = dict(document["paths"])
+        types = [
+            content
+            for rule in self.generate_rules()
+            for answer in self._operation(rule).answers.values()
+            for content in answer.content.values()
+            if not isinstance(content, dict)
+        ]
+        schemas, components = msgspec.json.schema_components(
+            [*types, ProblemJson], ref_template=_REF_TEMPLATE
+        )
+        # Structs as one answers' type are references already; lists of them are schemas of their own.
+        self._schema_of = {repr(type_): schema for type_, schema in zip(types, schemas, strict=False)}
+        document["components"]["schemas"].update(components)
+        for schema in document["components"]["schemas"].values():
+            if "enum" in schema:  # all of ours are of strings, which msgspec leaves unsaid
+                schema["type"] = "string"
+        for rule in self.generate_rules():
+            self._state_answers(document, rule)
+        return document
+
+    def generate_rules(self) -> Iterable[Rule]:
+        return sorted(super().generate_rules(), key=lambda rule: rule.rule)
+
+    def operation_id(self, method: str, path: str, func: Callable[..., Any]) -> str:
+        name: str = func._quart_schema_operation_id  # type: ignore[attr-defined]
+        return name
+
+    def build_paths(self, rule: Rule) -> tuple[dict[str, Any], dict[str, Any]]:
+        paths, components = super().build_paths(rule)
+        ((_, operations),) = paths.items()
+        for described in operations.values():
+            for parameter in described["parameters"]:
+                if parameter["name"] == "worker_id":
+                    parameter["name"] = "workerId"
+        return {path_template(rule): operations}, components
+
+    def build_querystring_parameters(self, model: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        # quart-schema's own takes the first component for the model's, whichever that is.
+        (reference,), components = msgspec.json.schema_components([model], ref_template=_REF_TEMPLATE)
+        properties = components.pop(reference["$ref"].rpartition("/")[2])["properties"]
+        parameters = [
+            {"name": name, "in": "query", "description": schema.pop("description"), "schema": schema}
+            for name, schema in properties.items()
+        ]
+        return parameters, components
+
+    def _operation(self, rule: Rule) -> _Operation:
+        view = self._app.view_functions[rule.endpoint]
+        stated: _Operation = getattr(view, _ATTRIBUTE)
+        return stated
+
+    def _state_answers(self, document: dict[str, Any], rule: Rule) -> None:
+        stated = self._operation(rule)
+        responses: dict[str, Any] = {}
+        for status, answer in stated.answers.items():
+            response: dict[str, Any] = {
+                "description": answer.description,
+                "headers": _REQUEST_ID_HEADER
+                | {
+                    name: {"description": text, "schema": {"type": "string"}}
+                    for name, text in answer.headers.items()
+                },
+            }
+            if answer.content:
+                response["content"] = {
+                    content_type: {
+                        "schema": content if isinstance(content, dict) else self._schema_of[repr(content)]
+                    }
+                    for content_type, content in answer.content.items()
+                }
+            responses[str(status.value)] = response
+        for status, text in sorted((_COMMON_PROBLEMS | stated.problems).items()):
+            responses[str(status.value)] = {
+                "description": text,
+                "headers": _REQUEST_ID_HEADER,
+                "content": {
+                    problems.CONTENT_TYPE: {"schema": {"$ref": _REF_TEMPLATE.format(name="ProblemJson")}}
+                },
+            }
+        path = path_template(rule)
+        for method in self.generate_methods(rule):
+            described = document["paths"][path][method.lower()]
+            described["responses"] = responses
+            described["parameters"] = [*described["parameters"], *stated.header_parameters]

@@ -1,0 +1,80 @@
+"""What machines ask: is it alive, may it be sent requests, what does it measure."""
+
+from __future__ import annotations
+
+import gzip
+from http import HTTPStatus
+
+import msgspec
+import trio
+from quart import Quart, Response, request
+from quart_schema import validate_querystring
+from werkzeug.exceptions import ServiceUnavailable
+
+from minicloud.control.metrics import Metrics
+from minicloud.control.rest.openapi import Answer, json_of, operation
+from minicloud.control.rest.parameters import NoQuery
+from minicloud.control.rest.readiness import Phase, Readiness
+from minicloud.control.rest.schemas import ProbeJson
+
+TAG = "operation"
+
+_GZIP_FROM_BYTES = 256 * 1024  # below, it costs the loop less than a change of thread is worth
+_EXPOSITION = {"type": "string"}
+
+
+class ProbeRoutes:
+    """The handlers over one process's readiness and metrics."""
+
+    def __init__(self, readiness: Readiness, metrics: Metrics) -> None:
+        self._readiness = readiness
+        self._metrics = metrics
+
+    def add_to(self, app: Quart) -> None:
+        app.add_url_rule("/livez", view_func=self.livez)
+        app.add_url_rule("/readyz", view_func=self.readyz)
+        app.add_url_rule("/metrics", view_func=self.metrics)
+
+    @operation("isAlive", TAG, {HTTPStatus.OK: json_of(ProbeJson, "The process answers.")})
+    @validate_querystring(NoQuery)
+    async def livez(self, query_args: NoQuery) -> Response:
+        """Is the process alive?"""
+        return Response(msgspec.json.encode(ProbeJson("alive")), content_type="application/json")
+
+    @operation(
+        "isReady",
+        TAG,
+        {HTTPStatus.OK: json_of(ProbeJson, "Requests may be sent.")},
+        refusals={HTTPStatus.SERVICE_UNAVAILABLE: "It is starting or stopping."},
+    )
+    @validate_querystring(NoQuery)
+    async def readyz(self, query_args: NoQuery) -> Response:
+        """May requests be sent?"""
+        phase = self._readiness.phase
+        if phase is not Phase.READY:
+            raise ServiceUnavailable(f"the control plane is {phase}")
+        return Response(msgspec.json.encode(ProbeJson(phase)), content_type="application/json")
+
+    @operation(
+        "getMetrics",
+        TAG,
+        {
+            HTTPStatus.OK: Answer(
+                "The metrics; OpenMetrics if the Accept header names it.",
+                {"text/plain": _EXPOSITION, "application/openmetrics-text": _EXPOSITION},
+            )
+        },
+    )
+    @validate_querystring(NoQuery)
+    async def metrics(self, query_args: NoQuery) -> Response:
+        """Get the metrics, for Prometheus"""
+        body, content_type = self._metrics.exposition(request.headers.get("Accept", ""))
+        response = Response(body, content_type=content_type, headers={"Vary": "Accept, Accept-Encoding"})
+        if request.accept_encodings.quality("gzip") > 0:
+            if len(body) < _GZIP_FROM_BYTES:
+                packed = gzip.compress(body, 1)
+            else:
+                packed = await trio.to_thread.run_sync(gzip.compress, body, 1)
+            response.set_data(packed)
+            response.headers["Content-Encoding"] = "gzip"
+        return response

@@ -1,0 +1,101 @@
+"""Errors as problem details (RFC 9457): the one place where a failure becomes an HTTP status.
+
+Always holds: a body says what is wrong and what would be right, and carries the request's id; what went
+wrong inside MiniCloud is told to the log alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+import msgspec
+import structlog
+from quart import Response, current_app, request
+from quart_schema.validation import QUART_SCHEMA_QUERYSTRING_ATTRIBUTE, QuerystringValidationError
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from minicloud.control.rest.parameters import refusal
+from minicloud.control.rest.schemas import ProblemJson
+from minicloud.core.errors import (
+    ConfigError,
+    FencedError,
+    InvalidError,
+    MiniCloudError,
+    StoreError,
+    UnknownWorkerError,
+)
+from minicloud.request_id import current_request_id
+
+CONTENT_TYPE = "application/problem+json"
+
+log = structlog.get_logger()
+
+_STATUS_OF: dict[type[MiniCloudError], HTTPStatus] = {
+    InvalidError: HTTPStatus.BAD_REQUEST,
+    UnknownWorkerError: HTTPStatus.NOT_FOUND,
+    FencedError: HTTPStatus.CONFLICT,
+    StoreError: HTTPStatus.SERVICE_UNAVAILABLE,
+    ConfigError: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+
+_OF_OUR_MAKING = "the control plane failed to answer: its log has the reason under this requestId"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A failure as it is told to a client."""
+
+    status: HTTPStatus
+    detail: str
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def body(self, request_id: str) -> bytes:
+        """The problem as JSON."""
+        return msgspec.json.encode(
+            ProblemJson("about:blank", self.status.phrase, self.status.value, self.detail, request_id)
+        )
+
+
+def problem_of(error: Exception) -> Problem:
+    """`error`, raised while `request` was handled, as a problem."""
+    if isinstance(error, QuerystringValidationError):
+        # The model that refused the query is the one its view function is documented with.
+        view = current_app.view_functions[request.endpoint or ""]
+        model: type[msgspec.Struct] = getattr(view, QUART_SCHEMA_QUERYSTRING_ATTRIBUTE)
+        error = refusal(
+            model.__struct_encode_fields__, request.args.to_dict(flat=False), str(error.validation_error)
+        )
+    if isinstance(error, MiniCloudError):
+        return Problem(_STATUS_OF[type(error)], str(error))
+    if isinstance(error, MethodNotAllowed):
+        allow = ", ".join(sorted(error.valid_methods or ()))
+        return Problem(
+            HTTPStatus.METHOD_NOT_ALLOWED,
+            f"{request.method} cannot be used on {request.path}: use {allow}",
+            {"Allow": allow},
+        )
+    if isinstance(error, HTTPException) and error.code is not None:
+        status = HTTPStatus(error.code)
+        if status is HTTPStatus.NOT_FOUND:
+            return Problem(status, f"nothing is at {request.path}: /docs says what there is")
+        return Problem(status, error.description or status.description)
+    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, _OF_OUR_MAKING)
+
+
+async def answer(error: Exception) -> Response:
+    """The response to a request that failed with `error`; logs it. Quart's handler of every exception."""
+    problem = problem_of(error)
+    if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, HTTPException):
+        log.error("http_request_failed", method=request.method, path=request.path, exc_info=error)
+    else:
+        log.warning(
+            "http_request_refused",
+            method=request.method,
+            path=request.path,
+            code=problem.status.value,
+            error=problem.detail,
+        )
+    return Response(
+        problem.body(current_request_id()), problem.status, problem.headers, content_type=CONTENT_TYPE
+    )

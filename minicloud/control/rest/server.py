@@ -1,0 +1,95 @@
+"""The REST server: connections on listeners of ours, in the caller's nursery.
+
+Always holds: no client can keep it from stopping; there are `MAX_CONNECTIONS` at most, and the failure of one
+is not another's. Knows nothing of what is served.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from http import HTTPStatus
+
+import structlog
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.trio.worker_context import WorkerContext
+from quart import Quart
+from trio import TASK_STATUS_IGNORED, TaskStatus
+
+from minicloud.control.rest.connection import Connection, http_config
+from minicloud.control.rest.problems import CONTENT_TYPE, Problem
+from minicloud.control.rest.readiness import Readiness
+
+MAX_CONNECTIONS = 1000  # each costs some 100 KiB at most, and one of the process's open files
+GRACE_S = 3.0
+
+log = structlog.get_logger()
+
+
+async def serve_rest(
+    app: Quart,
+    listeners: list[trio.SocketListener],
+    *,
+    readiness: Readiness,
+    grace_s: float = GRACE_S,
+    task_status: TaskStatus[int] = TASK_STATUS_IGNORED,
+) -> None:
+    """Serve `app` until `readiness` says stop, then let requests in flight finish for `grace_s`, and return.
+
+    Reports the bound port once connections are accepted. Cancelled, it ends at once. The app's startup and
+    shutdown hooks are not run: ours has none.
+    """
+    server = _Server(app)
+    async with trio.open_nursery() as connections:
+        async with trio.open_nursery() as accepting:
+            accepting.start_soon(
+                partial(trio.serve_listeners, server.serve_connection, listeners, handler_nursery=connections)
+            )
+            port: int = listeners[0].socket.getsockname()[1]
+            log.info("http_serving", port=port)
+            task_status.started(port)
+            await readiness.stopping.wait()
+            accepting.cancel_scope.cancel()
+        await server.context.terminated.set()  # closes idle connections, and each other after its answer
+        connections.cancel_scope.deadline = trio.current_time() + grace_s
+
+
+class _Server:
+    """What the connections of one server share."""
+
+    def __init__(self, app: Quart) -> None:
+        self._app = ASGIWrapper(app)
+        self.context = WorkerContext(None)
+        self._config = http_config()
+        self._open = 0
+
+    async def serve_connection(self, stream: trio.SocketStream) -> None:
+        if self._open >= MAX_CONNECTIONS:
+            log.warning("http_connections_full", limit=MAX_CONNECTIONS)
+            await _turn_away(stream)
+            return
+        self._open += 1
+        try:
+            await Connection(self._app, self._config, self.context, stream).run()
+        except* Exception as group:
+            # One connection's failure, hypercorn's own included, is never the server's.
+            log.error("http_connection_failed", exc_info=group)
+        finally:
+            self._open -= 1
+            await trio.aclose_forcefully(stream)
+
+
+async def _turn_away(stream: trio.SocketStream) -> None:
+    problem = Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE, f"all {MAX_CONNECTIONS} connections are taken: try again later"
+    )
+    body = problem.body(request_id="")
+    head = (
+        f"HTTP/1.1 {problem.status.value} {problem.status.phrase}\r\ncontent-type: {CONTENT_TYPE}\r\n"
+        f"content-length: {len(body)}\r\nretry-after: 1\r\nconnection: close\r\n\r\n"
+    )
+    with trio.move_on_after(1):
+        with suppress(trio.BrokenResourceError):
+            await stream.send_all(head.encode() + body)
+    await trio.aclose_forcefully(stream)
