@@ -80,6 +80,36 @@ async def test_stop_during_a_query_that_does_not_end_leaves_after_the_drain_time
     assert abandoned["active_queries"] == 1
 
 
+async def test_stop_while_cordoned_is_not_undone_by_the_cordon_being_lifted(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    world = World(AgentConfig(wanted_id="w", drain_timeout_s=300.0))
+    world.control_plane.heartbeat_script.append(CORDON)
+    await nursery.start(world.run)
+    nursery.start_soon(world.run_query, 200)
+    await trio.sleep(31)
+    assert world.phase() is Phase.CORDONED
+    world.agent.stop("SIGTERM")
+    await trio.sleep(100)
+    assert not world.queries.accepting
+    assert world.phase() is Phase.STOPPING
+
+
+async def test_stop_during_a_query_while_away_does_not_register_any_more(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    world = World(AgentConfig(wanted_id="w", drain_timeout_s=300.0))
+    world.control_plane.go_away()
+    nursery.start_soon(world.run)
+    nursery.start_soon(world.run_query, 200)
+    await trio.sleep(50)
+    attempts = len(world.control_plane.registrations)
+    world.agent.stop("SIGTERM")
+    await trio.sleep(200)
+    assert len(world.control_plane.registrations) == attempts
+    assert world.left() == ("SIGTERM", 200)
+
+
 async def test_stop_when_told_meanwhile_to_register_again_does_not(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:

@@ -55,7 +55,12 @@ V2_BARE: Tree = {  # a machine's root group has neither limits nor memory.curren
     "cgroup/cpu.stat": "usage_usec 1\n",
     "cgroup/memory.stat": "inactive_file 1\n",
 }
-V2_OUTSIDE: Tree = {**V2_CONTAINER, "proc/self/cgroup": "0::/../../other\n"}
+V2_OUTSIDE: Tree = {
+    **V2_CONTAINER,
+    "proc/self/cgroup": "0::/../../other\n",
+    "cpu.max": "1000 100000\n",  # beside the mount, where ".." would lead
+    "memory.max": "4096\n",
+}
 V2_NOT_MOUNTED: Tree = {**V2_CONTAINER, "proc/self/cgroup": "0::/docker/0123abc\n"}
 V1_CONTAINER: Tree = {  # the host's paths, of which the container sees its own group as the root
     "proc/self/cgroup": "9:cpu,cpuacct:/docker/0123\n5:memory:/docker/0123\n1:name=systemd:/docker/0123\n",
@@ -138,6 +143,11 @@ def test_memory_limit_in_tree_is_the_tightest(tmp_path: Path, tree: Tree, limit:
 @pytest.mark.parametrize("stat", ["usage_usec many\n", ""])
 def test_cpu_quota_without_usage_is_still_a_quota(tmp_path: Path, stat: str) -> None:
     assert cgroup(tmp_path, {**V2_CONTAINER, "cgroup/cpu.stat": stat}).cpu_quota() == CpuQuota(1.5, None)
+
+
+@pytest.mark.parametrize("cpu_max", ["0 100000", "100000 0", "100000", "max max", "100000 100000 1"])
+def test_cpu_quota_of_nothing_or_of_no_sense_is_none(tmp_path: Path, cpu_max: str) -> None:
+    assert cgroup(tmp_path, {**V2_CONTAINER, "cgroup/cpu.max": cpu_max}).cpu_quota() is None
 
 
 def test_memory_used_below_its_reclaimable_part_is_zero(tmp_path: Path) -> None:

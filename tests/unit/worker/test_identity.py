@@ -76,10 +76,10 @@ def test_identity_in_a_folder_that_cannot_be_is_a_config_error(tmp_path: Path) -
 
 
 def test_identity_that_cannot_be_read_is_not_replaced(tmp_path: Path) -> None:
-    (tmp_path / FILE_NAME).mkdir()
+    (tmp_path / FILE_NAME).symlink_to(FILE_NAME)  # a loop: it can be replaced, but not read
     with pytest.raises(ConfigError):
         instance_id_in(tmp_path, Random(1))
-    assert (tmp_path / FILE_NAME).is_dir()
+    assert (tmp_path / FILE_NAME).is_symlink()
 
 
 def test_identity_that_cannot_be_written_whole_leaves_nothing_behind(

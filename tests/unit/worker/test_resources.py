@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from minicloud.clock import SystemClock
@@ -195,6 +195,8 @@ QUOTAS = st.one_of(
     quota=QUOTAS,
     limit=st.one_of(st.none(), st.builds(MemoryLimit, st.integers(0, 10**19), st.integers(0, 10**19))),
 )
+@example((0, 0, 0, 0), [(math.nan, 10_000.0), (1.0, math.inf)], 1, 0, None, None)
+@example((0, 0, 0, 0), [(10.0, 10_000.0), (math.nan, 20_000.0)], 1, 0, None, None)
 def test_resources_of_any_figures_are_valid(
     usages: tuple[int, int, int, int],
     times: list[tuple[float, float]],

@@ -72,3 +72,18 @@ def test_jitter_is_drawn_anew_for_each_tick() -> None:
         early_s.append(ticks.due_s - tick_s - 100.0)
     assert len({round(value, 6) for value in early_s}) > 190
     assert max(abs(value) for value in early_s) <= 100 * JITTER
+
+
+class Unshaken(Random):
+    """Draws nothing but zeros: the first tick is the start, and each beat is due at its tick."""
+
+    def random(self) -> float:
+        return 0.0
+
+
+@given(start_s=STARTS_S, period_s=PERIODS_S, periods=st.integers(0, 60))
+def test_tick_reached_to_the_very_instant_is_past(start_s: float, period_s: float, periods: int) -> None:
+    ticks = Ticks(start_s, period_s, Unshaken())
+    now_s = start_s + periods * period_s
+    ticks.advance(now_s)
+    assert ticks.due_s > now_s
