@@ -178,8 +178,8 @@ class Connection:
         except h2.exceptions.ProtocolError as exc:
             self._collect()  # h2 has queued the GOAWAY
             events.append(self._fail(exc.error_code, str(exc)))
-        except floods.FloodError as exc:
-            events.append(self._overflow(exc))
+        except floods.PeerError as exc:
+            events.append(self._refuse_peer(exc))
         else:
             self._collect()
         return events
@@ -197,7 +197,7 @@ class Connection:
             kind, flags = inbox[position + 3], inbox[position + 4]
             if length > MAX_FRAME_BYTES:
                 self._feed(inbox[start:position], events)
-                raise h2.exceptions.FrameTooLargeError(f"frame of {length} bytes")
+                raise floods.PeerError(f"frame of {length} bytes", ErrorCodes.FRAME_SIZE_ERROR)
             end = position + _FRAME_HEADER_BYTES + length
             if end > available:
                 break
@@ -215,7 +215,7 @@ class Connection:
         """Take the client's preface off; False while it is incomplete."""
         expected = self._preface_left
         if not expected.startswith(self._inbox[: len(expected)]):
-            raise h2.exceptions.ProtocolError("not HTTP/2")
+            raise floods.PeerError("not HTTP/2", ErrorCodes.PROTOCOL_ERROR)
         if len(self._inbox) < len(expected):
             return False
         self._h2.receive_data(expected)
@@ -230,7 +230,7 @@ class Connection:
                 if translate is not None:
                     translate(self, event, events)
 
-    def _overflow(self, exc: floods.FloodError) -> ConnectionFailed:
+    def _refuse_peer(self, exc: floods.PeerError) -> ConnectionFailed:
         self.go_away(self.highest_received_stream_id, exc.error_code, exc.debug)
         return self._fail(exc.error_code, str(exc))
 
@@ -355,8 +355,8 @@ class Connection:
         self.reset(stream_id, ErrorCodes.REFUSED_STREAM)
         try:
             self._guard.refused(self._now_s)
-        except floods.FloodError as exc:
-            return self._overflow(exc)
+        except floods.PeerError as exc:
+            return self._refuse_peer(exc)
         return None
 
     def acknowledge(self, stream_id: int, flow_bytes: int) -> None:

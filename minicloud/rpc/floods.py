@@ -27,12 +27,14 @@ END_HEADERS = 0x4
 _EARNED = 4
 
 
-class FloodError(Exception):
-    """The peer sends more than it may. `debug` goes into the GOAWAY."""
+class PeerError(Exception):
+    """The peer does what it must not, and the connection has to end. `debug` goes into the GOAWAY."""
 
-    def __init__(self, reason: str, debug: bytes = b"") -> None:
+    def __init__(
+        self, reason: str, error_code: ErrorCodes = ErrorCodes.ENHANCE_YOUR_CALM, debug: bytes = b""
+    ) -> None:
         super().__init__(reason)
-        self.error_code = ErrorCodes.ENHANCE_YOUR_CALM
+        self.error_code = error_code
         self.debug = debug
 
 
@@ -76,7 +78,7 @@ class FloodGuard:
         self._ping_strikes = 0
 
     def received(self, kind: int, flags: int, length: int, now_s: float) -> None:
-        """A frame of `length` payload bytes begins. Raises FloodError."""
+        """A frame of `length` payload bytes begins. Raises PeerError."""
         if kind == DATA and (length or flags & END_STREAM):
             self._useless.give(_EARNED)
             return
@@ -86,12 +88,12 @@ class FloodGuard:
                 return
         elif kind == RST_STREAM:
             if not self._resets.take(now_s):
-                raise FloodError("too many streams reset")
+                raise PeerError("too many streams reset")
             return
         elif kind == PING and not flags & ACK:
             self._ping(now_s)
         if not self._useless.take(now_s):
-            raise FloodError("too many frames that carry no call forward")
+            raise PeerError("too many frames that carry no call forward")
 
     def sent_call_frame(self) -> None:
         """We sent headers or data: pings meanwhile are the peer measuring, and window updates its due."""
@@ -102,14 +104,14 @@ class FloodGuard:
     def refused(self, now_s: float) -> None:
         """We refused a stream: opening more than were granted is a flood that looks like work. Raises."""
         if not self._resets.take(now_s):
-            raise FloodError("too many streams beyond the limit")
+            raise PeerError("too many streams beyond the limit")
 
     def _header_block(self, kind: int, flags: int, length: int) -> None:
         if kind != CONTINUATION:
             self._block_bytes = 0
         self._block_bytes += length
         if self._block_bytes > self._limits.max_header_list_bytes:
-            raise FloodError(f"header block over {self._limits.max_header_list_bytes} bytes")
+            raise PeerError(f"header block over {self._limits.max_header_list_bytes} bytes")
         if flags & END_HEADERS:
             self._block_bytes = 0
 
@@ -117,5 +119,5 @@ class FloodGuard:
         if now_s - self._last_ping_s < self._limits.min_ping_interval_s:
             self._ping_strikes += 1
             if self._ping_strikes > self._limits.max_ping_strikes:
-                raise FloodError("too many pings", debug=b"too_many_pings")
+                raise PeerError("too many pings", debug=b"too_many_pings")
         self._last_ping_s = now_s
