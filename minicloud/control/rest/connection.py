@@ -13,7 +13,7 @@ import structlog
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event, RawData
+from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.logging import Logger
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.task_group import TaskGroup
@@ -47,8 +47,8 @@ class Connection(TCPServer):
     """`run` serves the connection until it is closed; the caller closes the stream.
 
     hypercorn shields each send from cancellation, without a deadline: a client that stops reading holds its
-    connection for ever, and the whole server when it is to stop. Nothing here needs the shield: a send is
-    only cancelled where the connection ends with it.
+    connection for ever, and the whole server when it is to stop. Sending needs no shield: it is only
+    cancelled where the connection ends with it.
     """
 
     def __init__(
@@ -64,25 +64,32 @@ class Connection(TCPServer):
             local = parse_socket_addr(sock.family, sock.getsockname())
         except OSError:
             return  # it has left already
-        async with TaskGroup() as task_group:
-            self._task_group = task_group
-            self.protocol = _Http1(  # type: ignore[assignment]
-                self.app,
-                self.config,
-                self.context,
-                task_group,
-                ConnectionState(self.state.copy()),
-                False,
-                client,
-                local,
-                self.protocol_send,
-            )
-            await self.idle_task.restart(task_group, self._idle_timeout)
-            await self._read_data()
+        with trio.CancelScope() as connected:
+            async with TaskGroup() as task_group:
+                self._task_group = task_group
+                self.protocol = _Http1(  # type: ignore[assignment]
+                    self.app,
+                    self.config,
+                    self.context,
+                    task_group,
+                    ConnectionState(self.state.copy()),
+                    False,
+                    client,
+                    local,
+                    self.protocol_send,
+                )
+                await self.idle_task.restart(task_group, self._idle_timeout)
+                await self._read_data()
+                # The client has left. hypercorn would wait for its idle timer, and count it until then.
+                connected.cancel()
 
     async def protocol_send(self, event: Event) -> None:
         if not isinstance(event, RawData):
-            await super().protocol_send(event)
+            # An answer's last send tells the app that its request is over, and quart-trio then cancels the
+            # task that is still in this send: the idle timer it is about to start would never run, and the
+            # connection stay for ever.
+            with trio.CancelScope(shield=isinstance(event, Updated)):
+                await super().protocol_send(event)
             return
         async with self.send_lock:
             try:

@@ -1,0 +1,191 @@
+"""A REST app over a real membership, in memory or on a loopback port, and a bare HTTP client."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from random import Random
+from typing import Any
+
+import h11
+import msgspec
+import trio
+from quart import Response
+from quart_trio import QuartTrio
+
+from minicloud.clock import SystemClock
+from minicloud.control.feed import EventFeed
+from minicloud.control.membership import Membership
+from minicloud.control.metrics import Metrics
+from minicloud.control.rest.app import create_rest_app
+from minicloud.control.rest.binding import bind_http
+from minicloud.control.rest.readiness import Readiness
+from minicloud.control.rest.server import serve_rest
+from minicloud.core.commands import Register
+from minicloud.core.model import Resources, Status, WorkerId
+from minicloud.core.registry import Registry
+from minicloud.store.port import Change, Entry, Snapshot
+
+
+class GatedStore:
+    """A store that is durable when the test says so."""
+
+    def __init__(self) -> None:
+        self.changes: list[Change] = []
+        self.gate = trio.Event()
+        self.gate.set()
+
+    def load(self) -> Snapshot:
+        return Snapshot()
+
+    def append(self, change: Change) -> None:
+        self.changes.append(change)
+
+    async def flushed(self) -> None:
+        await self.gate.wait()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        task_status.started()
+        await trio.sleep_forever()
+
+
+class Rest:
+    """The REST side of a control plane."""
+
+    def __init__(self, *, per_worker: bool = False, capacity: int = 10_000) -> None:
+        self.store = GatedStore()
+        self.metrics = Metrics(per_worker=per_worker)
+        self.membership = Membership(Registry(), self.store, SystemClock(), swept=self.metrics.sweep)
+        self.metrics.watch(self.membership)
+        self.feed = EventFeed(capacity=capacity)
+        self.membership.subscribe(self.feed.publish)
+        self.readiness = Readiness()
+        self.app: QuartTrio = create_rest_app(
+            self.membership, self.feed, self.metrics, random=Random(1), readiness=self.readiness
+        )
+
+    @property
+    def client(self) -> Any:
+        """Quart's own client, in memory; its types ask for arguments it does not need."""
+        return self.app.test_client()
+
+    def register(self, *worker_ids: str, **overrides: Any) -> None:
+        for worker_id in worker_ids:
+            command: dict[str, Any] = {
+                "endpoint": f"{worker_id}.example:9091",
+                "generated_id": WorkerId("generated"),
+                "worker_id": worker_id,
+                "resources": Resources(8, 1024, 2048, 3, 0.25, 0.5, 512, 1024),
+                "metadata": {"zone": "a"},
+            } | overrides
+            self.membership.execute(Register(**command))
+
+    @asynccontextmanager
+    async def served(self, grace_s: float = 3.0) -> AsyncIterator[int]:
+        """The app on a port of 127.0.0.1, until the block ends; then stopped, as the process stops it."""
+        listeners = await bind_http("127.0.0.1", 0)
+        async with trio.open_nursery() as nursery:
+            serve = partial(serve_rest, self.app, listeners, readiness=self.readiness, grace_s=grace_s)
+            port: int = await nursery.start(serve)
+            yield port
+            self.readiness.begin_stopping()
+
+
+async def json_of(response: Response) -> Any:
+    return msgspec.json.decode(await response.get_data())
+
+
+async def problem_of(response: Response, status: int) -> dict[str, Any]:
+    """The problem in `response`, which must be one, of this status and with its own request id."""
+    assert response.status_code == status
+    assert response.content_type == "application/problem+json"
+    problem: dict[str, Any] = await json_of(response)
+    assert set(problem) == {"type", "title", "status", "detail", "requestId"}
+    assert problem["status"] == status
+    assert problem["requestId"] == response.headers["x-request-id"] != ""
+    return problem
+
+
+def entry(event_id: int, kind: str = "registered", detail: str = "new") -> Entry:
+    return Entry(
+        event_id, 1000, kind, detail, WorkerId("w"), 1, "w:1", Status.OFFLINE, Status.HEALTHY, "because", "r"
+    )
+
+
+@dataclass
+class Answer:
+    """An HTTP answer as it came over the socket."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytearray = field(default_factory=bytearray)
+
+
+class HttpClient:
+    """One HTTP/1.1 connection, request by request."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self.stream = stream
+        self._connection = h11.Connection(h11.CLIENT)
+
+    @staticmethod
+    @asynccontextmanager
+    async def connected(port: int) -> AsyncIterator[HttpClient]:
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        async with stream:
+            yield HttpClient(stream)
+
+    async def send(self, method: str, target: str, headers: dict[str, str] | None = None) -> None:
+        """Send a request without a body."""
+        await self._send(h11.Request(method=method, target=target, headers=self._headers(headers)))
+        await self._send(h11.EndOfMessage())
+
+    async def send_chunks(self, target: str, chunks: int, chunk: bytes) -> None:
+        """Send a POST in chunks, not saying how many there will be."""
+        headers = self._headers({"transfer-encoding": "chunked"})
+        await self._send(h11.Request(method="POST", target=target, headers=headers))
+        for _ in range(chunks):
+            await self._send(h11.Data(data=chunk))
+        await self._send(h11.EndOfMessage())
+
+    async def receive(self) -> Answer:
+        """A whole answer."""
+        answer = await self.receive_head()
+        while data := await self.receive_data():
+            answer.body += data
+        return answer
+
+    async def receive_head(self) -> Answer:
+        event = await self._next_event()
+        assert isinstance(event, h11.Response), event
+        return Answer(event.status_code, {name.decode(): value.decode() for name, value in event.headers})
+
+    async def receive_data(self) -> bytes:
+        """The next piece of the body; empty at its end, after which another request may be sent."""
+        event = await self._next_event()
+        if isinstance(event, h11.Data):
+            return bytes(event.data)
+        assert isinstance(event, h11.EndOfMessage), event
+        if self._connection.our_state is self._connection.their_state is h11.DONE:
+            self._connection.start_next_cycle()
+        return b""
+
+    async def request(self, method: str, target: str, headers: dict[str, str] | None = None) -> Answer:
+        await self.send(method, target, headers)
+        return await self.receive()
+
+    @staticmethod
+    def _headers(headers: dict[str, str] | None) -> list[tuple[str, str]]:
+        return [("host", "127.0.0.1"), *(headers or {}).items()]
+
+    async def _send(self, event: Any) -> None:
+        data = self._connection.send(event)
+        assert data is not None
+        await self.stream.send_all(data)
+
+    async def _next_event(self) -> Any:
+        while (event := self._connection.next_event()) is h11.NEED_DATA:
+            self._connection.receive_data(await self.stream.receive_some())
+        return event
