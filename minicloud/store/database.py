@@ -1,0 +1,272 @@
+"""The registry's SQLite file: opened, checked, read once and written in batches.
+
+Every call blocks and one call runs at a time; which thread makes it does not matter here, and when a change
+is due to be written is unknown (`store/sqlite.py`). Always holds: while a `Database` exists no other process
+can open the file, and what `write` has returned from survives a crash of the process and of the machine.
+
+Rejected: one row of JSON a worker (not to be queried or migrated by SQL); a lock file beside the database
+(stale after a kill, and it does not stop a program that does not know of it); repairing a damaged file
+(workers register again by themselves within a heartbeat, so that starting empty is the better repair).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from minicloud.core.errors import InvalidError, StoreError
+from minicloud.core.model import Admin, Health, Resources, Status, WorkerId
+from minicloud.store.port import HISTORY_ENTRIES, Change, Entry, Snapshot, StoredWorker
+
+APPLICATION_ID = 0x4D43_4C44  # "MCLD": tells our files from other programs' (sqlite.org/pragma.html)
+SCHEMA_VERSION = 1
+
+# The history is cut back when an event id passes a multiple of this: the file holds up to so many entries
+# too many, and most batches pay nothing. Told by ids, not counted, so that restarts do not put it off.
+TRIM_EVERY_ENTRIES = HISTORY_ENTRIES // 10
+
+_SCHEMA = (
+    """
+    CREATE TABLE workers (
+        worker_id TEXT PRIMARY KEY NOT NULL,
+        endpoint TEXT NOT NULL,
+        instance_id TEXT NOT NULL,
+        wanted_id TEXT NOT NULL,
+        incarnation INTEGER NOT NULL,
+        registered_at_ms INTEGER NOT NULL,
+        last_heartbeat_ms INTEGER NOT NULL,
+        health TEXT NOT NULL,
+        health_reason TEXT NOT NULL,
+        health_since_ms INTEGER NOT NULL,
+        admin TEXT NOT NULL,
+        admin_reason TEXT NOT NULL,
+        admin_since_ms INTEGER NOT NULL,
+        cpu_cores INTEGER NOT NULL,
+        memory_mb INTEGER NOT NULL,
+        disk_mb INTEGER NOT NULL,
+        active_queries INTEGER NOT NULL,
+        cpu_utilization REAL NOT NULL,
+        memory_utilization REAL NOT NULL,
+        memory_used_mb INTEGER NOT NULL,
+        disk_used_mb INTEGER NOT NULL,
+        metadata TEXT NOT NULL -- a JSON object
+    )""",
+    """
+    CREATE TABLE entries (
+        event_id INTEGER PRIMARY KEY NOT NULL,
+        at_ms INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        detail TEXT NOT NULL,
+        worker_id TEXT NOT NULL,
+        incarnation INTEGER NOT NULL,
+        endpoint TEXT NOT NULL,
+        old_status TEXT NOT NULL,
+        new_status TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        request_id TEXT NOT NULL
+    )""",
+    "CREATE TABLE floor (one INTEGER PRIMARY KEY CHECK (one = 1), incarnation INTEGER NOT NULL)",
+    "INSERT INTO floor VALUES (1, 0)",
+    f"PRAGMA application_id = {APPLICATION_ID}",
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)
+
+# In the order of the tables' columns.
+_entry_row = attrgetter(
+    "event_id", "at_ms", "kind", "detail", "worker_id", "incarnation", "endpoint",
+    "old_status.value", "new_status.value", "reason", "request_id",
+)  # fmt: skip
+_worker_row = attrgetter(
+    "worker_id", "endpoint", "instance_id", "wanted_id", "incarnation", "registered_at_ms",
+    "last_heartbeat_ms", "health.value", "health_reason", "health_since_ms", "admin.value", "admin_reason",
+    "admin_since_ms", "resources.cpu_cores", "resources.memory_mb", "resources.disk_mb",
+    "resources.active_queries", "resources.cpu_utilization", "resources.memory_utilization",
+    "resources.memory_used_mb", "resources.disk_used_mb",
+)  # fmt: skip
+_PUT_WORKER = f"INSERT OR REPLACE INTO workers VALUES ({', '.join('?' * 22)})"
+_PUT_ENTRY = f"INSERT INTO entries VALUES ({', '.join('?' * 11)})"
+
+_ANEW = "workers register again by themselves"
+
+
+class Database:
+    """The open file at `path`, its folder made (mode 0700) if it is missing.
+
+    Raises `StoreError`, one line with the file and the remedy, where the file is another program's, of a
+    newer MiniCloud, damaged, in use by another process, or cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._make_folder()
+        with self._told_in_one_line():
+            self._connection = sqlite3.connect(
+                path,
+                timeout=0.0,  # the only one it could wait for is another control plane, which does not end
+                isolation_level=None,  # transactions are begun and ended here, by name
+                check_same_thread=False,
+            )
+        try:
+            with self._told_in_one_line():
+                self._prepare()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Bring the write-ahead log into the file and let go of it. Harmless when repeated."""
+        with suppress(sqlite3.Error):  # durable it is already: the log is read at the next opening
+            self._connection.close()
+
+    def snapshot(self) -> Snapshot:
+        """All that is kept; raises `StoreError` where it cannot be read or makes no sense."""
+        with self._told_in_one_line():
+            execute = self._connection.execute
+            workers = tuple(map(_to_worker, execute("SELECT * FROM workers ORDER BY worker_id")))
+            newest = execute("SELECT * FROM entries ORDER BY event_id DESC LIMIT ?", (HISTORY_ENTRIES,))
+            entries = tuple(map(_to_entry, reversed(newest.fetchall())))
+            return Snapshot(
+                workers=workers,
+                entries=entries,
+                incarnation_floor=self._value("SELECT incarnation FROM floor"),
+                last_event_id=entries[-1].event_id if entries else 0,
+            )
+
+    def write(self, changes: Sequence[Change]) -> None:
+        """Keep `changes` (at least one) in their order, durably and all of them; raises `StoreError` having
+        kept none."""
+        last_of = {change.entry.worker_id: change.worker for change in changes}
+        kept = [worker for worker in last_of.values() if worker is not None]
+        gone = [(worker_id,) for worker_id, worker in last_of.items() if worker is None]
+        first_id, last_id = changes[0].entry.event_id, changes[-1].entry.event_id
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany(_PUT_ENTRY, [_entry_row(change.entry) for change in changes])
+            connection.executemany("DELETE FROM workers WHERE worker_id = ?", gone)
+            connection.executemany(_PUT_WORKER, map(_to_row, kept))
+            connection.execute("UPDATE floor SET incarnation = ?", (changes[-1].incarnation_floor,))
+            if (first_id - 1) // TRIM_EVERY_ENTRIES != last_id // TRIM_EVERY_ENTRIES:
+                connection.execute("DELETE FROM entries WHERE event_id <= ?", (last_id - HISTORY_ENTRIES,))
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            with suppress(sqlite3.Error):  # where it fails, the next opening rolls back
+                connection.execute("ROLLBACK")
+            raise StoreError(
+                f"cannot write {self._path}: {error}: nothing acknowledged is lost, "
+                "see to the disk and start again"
+            ) from error
+
+    def _make_folder(self) -> None:
+        path = self._path
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            what = "it is not a folder" if isinstance(error, FileExistsError) else error.strerror
+            raise StoreError(f"cannot keep {path} in its folder: {what}: name another --data-dir") from error
+        # SQLite would open a file that it may only read, and fail at the first change.
+        for needed in (path.parent, path):
+            if needed.exists() and not os.access(needed, os.R_OK | os.W_OK):
+                raise StoreError(
+                    f"cannot write {path}: no permission for {needed}: grant it, or name another --data-dir"
+                )
+
+    def _prepare(self) -> None:
+        execute = self._connection.execute
+        # Before the first read, so that it needs no shared memory and holds the lock from then on. The
+        # kernel lets go of it when the process dies, however it dies.
+        execute("PRAGMA locking_mode = EXCLUSIVE")
+        application_id = self._value("PRAGMA application_id")
+        version = self._value("PRAGMA user_version")
+        fresh = not (application_id or version or self._value("SELECT count(*) FROM sqlite_master"))
+        if not fresh and application_id != APPLICATION_ID:
+            raise StoreError(
+                f"{self._path} is another program's database: move it away or name another --data-dir"
+            )
+        if version > SCHEMA_VERSION:
+            raise StoreError(
+                f"{self._path} was written by a newer MiniCloud (schema {version}, this one knows "
+                f"{SCHEMA_VERSION}): run that version, or move the file and its -wal aside: {_ANEW}"
+            )
+        # Damage that would come up in the middle of a day comes up now: some 5 ms a megabyte.
+        if self._value("PRAGMA quick_check(1)") != "ok":
+            raise self._damaged()
+        execute("PRAGMA journal_mode = WAL")
+        execute("PRAGMA synchronous = FULL")  # each commit waits for the disk; NORMAL may lose the last ones
+        execute("BEGIN IMMEDIATE")  # fails here and now where the file cannot be written
+        if fresh:
+            for statement in _SCHEMA:
+                execute(statement)
+        execute("COMMIT")
+
+    def _value(self, query: str) -> Any:
+        (value,) = self._connection.execute(query).fetchone()
+        return value
+
+    def _damaged(self) -> StoreError:
+        return StoreError(f"{self._path} is damaged: move it and its -wal aside: {_ANEW}")
+
+    @contextmanager
+    def _told_in_one_line(self) -> Iterator[None]:
+        """What goes wrong while opening or reading, with its remedy."""
+        try:
+            yield
+        except (ValueError, TypeError, AttributeError, InvalidError) as error:  # a row that makes no sense
+            raise self._damaged() from error
+        except sqlite3.Error as error:
+            match getattr(error, "sqlite_errorcode", 0) & 0xFF:  # the primary code of an extended one
+                case sqlite3.SQLITE_NOTADB:
+                    text = (
+                        f"{self._path} is not a database: move it aside or name another --data-dir: {_ANEW}"
+                    )
+                case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+                    text = (
+                        f"{self._path} is in use by another process: stop the other control plane "
+                        "or name another --data-dir"
+                    )
+                case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
+                    text = f"cannot write {self._path}: {error}: name another --data-dir"
+                case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
+                    text = f"cannot use {self._path}: {error}: see to the disk and start again"
+                case _:
+                    raise self._damaged() from error
+            raise StoreError(text) from error
+
+
+def _to_row(worker: StoredWorker) -> tuple[object, ...]:
+    return (*_worker_row(worker), json.dumps(dict(worker.metadata)))
+
+
+def _to_worker(row: tuple[Any, ...]) -> StoredWorker:
+    metadata = json.loads(row[21])
+    return StoredWorker(
+        worker_id=WorkerId(row[0]),
+        endpoint=row[1],
+        instance_id=row[2],
+        wanted_id=row[3],
+        metadata={str(key): str(value) for key, value in metadata.items()},
+        incarnation=row[4],
+        registered_at_ms=row[5],
+        last_heartbeat_ms=row[6],
+        health=Health(row[7]),
+        health_reason=row[8],
+        health_since_ms=row[9],
+        admin=Admin(row[10]),
+        admin_reason=row[11],
+        admin_since_ms=row[12],
+        resources=Resources(*row[13:21]),
+    )
+
+
+def _to_entry(row: tuple[Any, ...]) -> Entry:
+    event_id, at_ms, kind, detail, worker_id, incarnation, endpoint, old, new, reason, request_id = row
+    return Entry(
+        event_id, at_ms, kind, detail, WorkerId(worker_id), incarnation, endpoint,
+        Status(old), Status(new), reason, request_id,
+    )  # fmt: skip

@@ -1,0 +1,47 @@
+"""A store that lasts as long as the process: for `--data-dir none`, for tests and for simulated disks.
+
+Always holds: what is appended is kept at once, in the order it came. It is what a durable store would load,
+so that a simulated control plane can be killed and started again over the same `MemoryStore`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import trio
+from trio import TASK_STATUS_IGNORED, TaskStatus
+
+from minicloud.core.model import WorkerId
+from minicloud.store.port import HISTORY_ENTRIES, Change, Entry, Snapshot, StoredWorker
+
+
+class MemoryStore:
+    """`Store` without a file. `flushed` and `run` never fail."""
+
+    def __init__(self) -> None:
+        self._workers: dict[WorkerId, StoredWorker] = {}
+        self._entries: deque[Entry] = deque(maxlen=HISTORY_ENTRIES)
+        self._incarnation_floor = 0
+
+    def load(self) -> Snapshot:
+        return Snapshot(
+            workers=tuple(self._workers[worker_id] for worker_id in sorted(self._workers)),
+            entries=tuple(self._entries),
+            incarnation_floor=self._incarnation_floor,
+            last_event_id=self._entries[-1].event_id if self._entries else 0,
+        )
+
+    def append(self, change: Change) -> None:
+        if change.worker is not None:
+            self._workers[change.entry.worker_id] = change.worker
+        else:
+            self._workers.pop(change.entry.worker_id, None)
+        self._entries.append(change.entry)
+        self._incarnation_floor = change.incarnation_floor
+
+    async def flushed(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
+        task_status.started()
+        await trio.sleep_forever()

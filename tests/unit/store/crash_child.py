@@ -1,0 +1,56 @@
+"""A process that keeps changes and prints the id of each one it would acknowledge, until it is killed.
+
+Run by `test_kill.py`: `python -m tests.unit.store.crash_child FILE [LARGEST_FILE_BYTES]`. Several tasks
+append and wait at once, as the control plane's calls do. What it is to keep follows from the event id alone.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from pathlib import Path
+
+import trio
+
+from minicloud.core.errors import StoreError
+from minicloud.store.port import Change
+from minicloud.store.sqlite import SqliteStore
+from tests.unit.store.changes import gone, kept
+
+TASKS = 8
+WORKERS = 50
+
+
+def change(event_id: int) -> Change:
+    """The change of that number: every third one, a worker leaves."""
+    worker_id = f"worker-{event_id % WORKERS}"
+    return gone(event_id, worker_id, event_id) if event_id % 3 == 0 else kept(event_id, worker_id, event_id)
+
+
+async def main(path: Path) -> None:
+    store = SqliteStore(path)
+    last_event_id = store.load().last_event_id
+
+    async def work() -> None:
+        nonlocal last_event_id
+        while True:
+            last_event_id += 1
+            mine = last_event_id
+            store.append(change(mine))
+            await store.flushed()
+            os.write(1, b"%d\n" % mine)  # past Python's buffer: what is acknowledged is out
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(store.run)
+        for _ in range(TASKS):
+            nursery.start_soon(work)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 2:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+    try:
+        trio.run(main, Path(sys.argv[1]))
+    except* StoreError as group:
+        sys.exit(f"StoreError: {group.exceptions[0]}")

@@ -1,0 +1,103 @@
+"""Killed at any moment, a control plane has kept everything that it acknowledged.
+
+A killed process loses what it had in memory, not what it had handed to the kernel; that a commit also waits
+for the disk is held by `test_database_waits_for_the_disk_at_each_commit`.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from minicloud.store.database import Database
+from minicloud.store.port import Snapshot, StoredWorker
+from tests.unit.store.crash_child import change
+
+KILLS = 6
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def child(path: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tests.unit.store.crash_child", str(path), *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+
+
+def read(path: Path) -> Snapshot:
+    database = Database(path)
+    try:
+        return database.snapshot()
+    finally:
+        database.close()
+
+
+def check(snapshot: Snapshot, acknowledged: set[int]) -> None:
+    """Everything acknowledged is kept, nothing is kept that follows on a gap, workers agree with entries."""
+    kept_ids = [entry.event_id for entry in snapshot.entries]
+    assert kept_ids == list(range(1, len(kept_ids) + 1))
+    assert acknowledged <= set(kept_ids)
+    workers: dict[str, StoredWorker] = {}
+    for event_id in kept_ids:
+        each = change(event_id)
+        assert snapshot.entries[event_id - 1] == each.entry
+        if each.worker is None:
+            workers.pop(each.entry.worker_id, None)
+        else:
+            workers[each.entry.worker_id] = each.worker
+    assert snapshot.workers == tuple(workers[worker_id] for worker_id in sorted(workers))
+    assert snapshot.incarnation_floor == len(kept_ids)
+
+
+def test_store_killed_at_any_moment_has_kept_everything_acknowledged(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "registry.db"
+    random = Random(7)
+    acknowledged: set[int] = set()
+    for _ in range(KILLS):
+        with child(path) as process:
+            assert process.stdout is not None
+            # After so many acknowledgements; by the time it dies it is anywhere in its round.
+            for _ in range(random.randrange(1, 150)):
+                acknowledged.add(int(process.stdout.readline()))
+            process.send_signal(signal.SIGKILL)
+            for line in process.stdout:  # those it still got out
+                if line.endswith(b"\n"):
+                    acknowledged.add(int(line))
+            assert process.wait(timeout=10) == -signal.SIGKILL
+        check(read(path), acknowledged)
+    assert len(acknowledged) > KILLS
+
+
+def test_store_killed_at_its_first_opening_can_be_opened_again(tmp_path: Path) -> None:
+    # Where it was never opened whole: the kill falls into making the tables, or near it.
+    random = Random(11)
+    for number in range(4):
+        path = tmp_path / str(number) / "registry.db"
+        with child(path) as process:
+            while not path.exists():
+                assert process.poll() is None
+            for _ in range(random.randrange(200)):  # some tens of microseconds
+                path.exists()
+            process.kill()
+            assert process.stdout is not None
+            acknowledged = {int(line) for line in process.stdout if line.endswith(b"\n")}
+        check(read(path), acknowledged)
+
+
+@pytest.mark.parametrize("largest_bytes", [60_000, 200_000])
+def test_store_whose_file_may_not_grow_ends_with_one_line_and_loses_nothing(
+    tmp_path: Path, largest_bytes: int
+) -> None:
+    # The kernel refuses to write past the limit: what a failing disk looks like, without being root.
+    path = tmp_path / "data" / "registry.db"
+    with child(path, str(largest_bytes)) as process:
+        output, errors = process.communicate(timeout=30)
+    assert process.returncode == 1
+    (line,) = errors.decode().splitlines()
+    assert line.startswith(f"StoreError: cannot write {path}: ")
+    acknowledged = {int(each) for each in output.split()}
+    assert acknowledged
+    check(read(path), acknowledged)

@@ -1,0 +1,295 @@
+"""Group commit: what shares a batch, who is woken when, and what a cancelled or failing writer leaves."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from minicloud.core.errors import StoreError
+from minicloud.store import sqlite
+from minicloud.store.database import Database
+from minicloud.store.port import Change, Snapshot, StoreObserver
+from minicloud.store.sqlite import MAX_BATCH_CHANGES, SqliteStore
+from tests.unit.store.changes import kept
+
+
+class Gate:
+    """A disk that writes one batch each time it is told to."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self._arrived = threading.Semaphore(0)
+        self._open = threading.Semaphore(0)
+        self.fault: StoreError | None = None
+
+    def pass_through(self, changes: Sequence[Change]) -> None:
+        self.batches.append([change.entry.event_id for change in changes])
+        self._arrived.release()
+        self._open.acquire()
+        if self.fault is not None:
+            raise self.fault
+
+    async def arrival(self) -> None:
+        """Return once a batch stands at the gate."""
+        with trio.fail_after(10):
+            await trio.to_thread.run_sync(self._arrived.acquire)
+
+    def let_through(self, batches: int = 1) -> None:
+        self._open.release(batches)
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
+    gate = Gate()
+
+    class GatedDatabase(Database):
+        def write(self, changes: Sequence[Change]) -> None:
+            gate.pass_through(changes)
+            super().write(changes)
+
+    monkeypatch.setattr(sqlite, "Database", GatedDatabase)
+    return gate
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "registry.db"
+
+
+def load(path: Path) -> Snapshot:
+    database = Database(path)
+    try:
+        return database.snapshot()
+    finally:
+        database.close()
+
+
+def event_ids(path: Path) -> list[int]:
+    return [entry.event_id for entry in load(path).entries]
+
+
+async def settled(done: list[str], expected: list[str]) -> None:
+    """Return once `done` holds what is expected, in any order; fail where it holds more or never that."""
+    with trio.fail_after(10):
+        while len(done) < len(expected):
+            await wait_all_tasks_blocked(0.001)
+    await wait_all_tasks_blocked(0.001)
+    assert sorted(done) == sorted(expected)
+
+
+async def test_writer_busy_with_one_change_writes_the_next_thousand_together(path: Path, gate: Gate) -> None:
+    told: list[tuple[int, float]] = []
+    store = SqliteStore(path, StoreObserver(batch_written=lambda changes, s: told.append((changes, s))))
+    store.load()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(store.run)
+        store.append(kept(1))
+        await gate.arrival()
+        for number in range(2, 1002):
+            store.append(kept(number))
+        gate.let_through(2)
+        with trio.fail_after(10):
+            await store.flushed()
+        nursery.cancel_scope.cancel()
+    assert [len(batch) for batch in gate.batches] == [1, 1000]
+    assert [changes for changes, _ in told] == [1, 1000]
+    assert all(0.0 < seconds < 10.0 for _, seconds in told)
+
+
+async def test_writer_with_more_than_a_batch_pending_writes_bounded_batches_in_order(
+    path: Path, gate: Gate
+) -> None:
+    store = SqliteStore(path)
+    store.load()
+    total = 2 * MAX_BATCH_CHANGES + 1
+    for number in range(1, total + 1):  # before `run`: they wait for it
+        store.append(kept(number, "one"))
+    gate.let_through(3)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(store.run)
+        with trio.fail_after(20):
+            await store.flushed()
+        nursery.cancel_scope.cancel()
+    assert [len(batch) for batch in gate.batches] == [MAX_BATCH_CHANGES, MAX_BATCH_CHANGES, 1]
+    assert [number for batch in gate.batches for number in batch] == list(range(1, total + 1))
+
+
+async def test_flushed_waits_for_all_before_it_and_nothing_later(path: Path, gate: Gate) -> None:
+    store = SqliteStore(path)
+    store.load()
+    done: list[str] = []
+
+    async def wait(name: str) -> None:
+        await store.flushed()
+        done.append(name)
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(store.run)
+        store.append(kept(1))
+        nursery.start_soon(wait, "first")
+        await gate.arrival()
+        nursery.start_soon(wait, "first, asked while it is being written")
+        await settled(done, [])
+        store.append(kept(2))
+        store.append(kept(3))
+        nursery.start_soon(wait, "third")
+        await settled(done, [])
+        gate.let_through()
+        await gate.arrival()
+        await settled(done, ["first", "first, asked while it is being written"])
+        gate.let_through()
+        await settled(done, ["first", "first, asked while it is being written", "third"])
+        nursery.cancel_scope.cancel()
+
+
+async def test_flushed_by_many_tasks_at_once_wakes_every_one(path: Path) -> None:
+    store = SqliteStore(path)
+    store.load()
+    numbers = iter(range(1, 100_000))
+    durable: list[int] = []
+
+    async def work(turns: int) -> None:
+        for _ in range(20):
+            number = next(numbers)
+            store.append(kept(number))
+            for _ in range(turns):  # stand elsewhere in the writer's round each time
+                await trio.lowlevel.checkpoint()
+            await store.flushed()
+            durable.append(number)
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(store.run)
+            async with trio.open_nursery() as workers:
+                for turns in range(50):
+                    workers.start_soon(work, turns % 7)
+            nursery.cancel_scope.cancel()
+    assert sorted(durable) == list(range(1, 1001)) == event_ids(path)
+
+
+async def test_flushed_given_up_by_one_task_still_wakes_the_others(path: Path, gate: Gate) -> None:
+    store = SqliteStore(path)
+    store.load()
+    done: list[str] = []
+
+    async def wait() -> None:
+        await store.flushed()
+        done.append("stayed")
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(store.run)
+        store.append(kept(1))
+        nursery.start_soon(wait)
+        await gate.arrival()
+        with trio.move_on_after(0) as scope:
+            await store.flushed()
+        assert scope.cancelled_caught
+        gate.let_through()
+        await settled(done, ["stayed"])
+        nursery.cancel_scope.cancel()
+
+
+async def test_run_cancelled_while_writing_keeps_what_is_pending(path: Path, gate: Gate) -> None:
+    store = SqliteStore(path)
+    store.load()
+    done: list[str] = []
+
+    async def wait() -> None:
+        await store.flushed()
+        done.append("acknowledged")
+
+    async with trio.open_nursery() as nursery, trio.open_nursery() as running:
+        await running.start(store.run)
+        store.append(kept(1))
+        await gate.arrival()
+        for number in range(2, 12):
+            store.append(kept(number))
+        nursery.start_soon(wait)
+        await wait_all_tasks_blocked(0.001)
+        running.cancel_scope.cancel()
+        gate.let_through(2)
+    assert done == ["acknowledged"]
+    assert event_ids(path) == list(range(1, 12))
+    assert not path.with_name(path.name + "-wal").exists()  # brought into the file
+
+
+async def test_run_cancelled_while_idle_lets_go_of_the_file(path: Path) -> None:
+    store = SqliteStore(path)
+    store.load()
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(store.run)
+            await wait_all_tasks_blocked(0.001)
+            nursery.cancel_scope.cancel()
+    assert load(path) == Snapshot()
+
+
+async def test_run_cancelled_over_a_hanging_disk_gives_up_and_says_so(
+    path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "CLOSE_TIMEOUT_S", 0.05)
+    store = SqliteStore(path)
+    store.load()
+    try:
+        with pytest.RaisesGroup(
+            pytest.RaisesExc(StoreError, match=r"registry\.db was not written within 0\.05 s .* 1 unack")
+        ):
+            async with trio.open_nursery() as nursery:
+                await nursery.start(store.run)
+                store.append(kept(1))
+                await gate.arrival()
+                nursery.cancel_scope.cancel()
+        with pytest.raises(StoreError, match="was not written"):
+            await store.flushed()
+    finally:
+        gate.let_through(2)
+
+
+async def test_write_failure_ends_run_with_its_cause_and_acknowledges_nothing(path: Path, gate: Gate) -> None:
+    store = SqliteStore(path)
+    store.load()
+    gate.fault = StoreError("cannot write registry.db: disk full")
+    refused: list[str] = []
+
+    async def wait() -> None:
+        try:
+            await store.flushed()
+        except StoreError as error:
+            refused.append(str(error))
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+
+            async def run() -> None:
+                with pytest.raises(StoreError, match=r"^cannot write registry\.db: disk full$"):
+                    await store.run()
+
+            nursery.start_soon(run)
+            store.append(kept(1))
+            nursery.start_soon(wait)
+            await gate.arrival()
+            store.append(kept(2))
+            nursery.start_soon(wait)
+            await wait_all_tasks_blocked(0.001)
+            gate.let_through(10)
+        store.append(kept(3))  # never fails
+        await wait()
+    assert refused == ["cannot write registry.db: disk full"] * 3
+    assert event_ids(path) == []
+
+
+async def test_flushed_after_a_clean_end_refuses_what_came_too_late(path: Path) -> None:
+    store = SqliteStore(path)
+    store.load()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(store.run)
+        nursery.cancel_scope.cancel()
+    await store.flushed()
+    store.append(kept(1))
+    with pytest.raises(StoreError, match=r"registry\.db is closed"):
+        await store.flushed()
