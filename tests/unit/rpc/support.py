@@ -165,6 +165,7 @@ class Frame:
     flags: int
     stream_id: int
     payload: bytes
+    headers: tuple[tuple[str, str], ...] = ()
 
     @property
     def error_code(self) -> int:
@@ -242,7 +243,12 @@ class RawPeer:
             end = 9 + int.from_bytes(self._inbox[:3], "big")
             raw = bytes(self._inbox[:end])
             del self._inbox[:end]
-            self.frames.append(Frame(raw[3], raw[4], int.from_bytes(raw[5:9], "big"), raw[9:]))
+            headers: list[tuple[str, str]] = []
+            if raw[3] == HEADERS:  # all of them, in their order, or the table of names goes wrong
+                decoded = self._decoder.decode(raw[9:], raw=True)
+                headers = [(bytes(k).decode(), bytes(v).decode()) for k, v in decoded]
+            stream_id = int.from_bytes(raw[5:9], "big")
+            self.frames.append(Frame(raw[3], raw[4], stream_id, raw[9:], tuple(headers)))
         return True
 
     async def expect(self, kind: int, stream_id: int | None = None) -> Frame:
@@ -255,10 +261,7 @@ class RawPeer:
             assert await self.read(), f"connection closed while waiting for frame {kind}"
 
     async def expect_headers(self, stream_id: int) -> dict[str, str]:
-        frame = await self.expect(HEADERS, stream_id)
-        return {
-            bytes(k).decode(): bytes(v).decode() for k, v in self._decoder.decode(frame.payload, raw=True)
-        }
+        return dict((await self.expect(HEADERS, stream_id)).headers)
 
     async def expect_close(self) -> list[Frame]:
         """All frames up to the end of the connection."""
