@@ -126,7 +126,6 @@ class Server:
         finally:
             self.open_connections -= 1
             self._changed.unpark_all()
-            await trio.aclose_forcefully(stream)
 
     async def stop(self, grace_s: float) -> None:
         """Accept no more connections and calls, and return when those in flight have finished.
@@ -151,10 +150,14 @@ class Server:
             except trio.BrokenResourceError as exc:
                 reason = f"TLS handshake failed: {exc.__cause__ or exc}"
             else:
-                if stream.selected_alpn_protocol() == "h2":
-                    return self._stop_at_s is None
-                reason = "TLS client does not offer h2 by ALPN"
+                if stream.selected_alpn_protocol() != "h2":
+                    reason = "TLS client does not offer h2 by ALPN"
+                elif self._stop_at_s is not None:
+                    reason = "server is stopping"
+                else:
+                    return True
         _log.warning("rpc_connection_dropped", peer=str(peer_of_raw(stream)), reason=reason)
+        await trio.aclose_forcefully(stream)
         return False
 
 

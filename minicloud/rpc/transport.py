@@ -116,8 +116,10 @@ class Transport:
             with trio.move_on_after(_LINGER_S):
                 await self._written.wait()
         finally:
+            # Shielded, and before the cancellation, whose exception would take the place of one on its way.
+            with trio.CancelScope(shield=True):
+                await trio.aclose_forcefully(self._stream)
             nursery.cancel_scope.cancel()
-            await trio.aclose_forcefully(self._stream)
 
     def wake_writer(self) -> None:
         """There may be output. What is queued before the writer's turn comes goes out in one piece."""
@@ -188,24 +190,30 @@ class Transport:
         self.close(f"{error_name(event.error_code)}: {event.reason}", peers_fault=True)
 
     async def _write(self) -> None:
-        connection = self.connection
-        while True:
-            while not connection.output_bytes:
-                if self.close_reason is not None:
-                    return self._written.set()
-                await self._output.park()
-            data = connection.data_to_send()
-            if self.writable:
-                self.writable.unpark_all()
-            with trio.move_on_after(self._timeouts.send_s) as scope:
-                try:
-                    await self._stream.send_all(data)
-                except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    self.close("connection lost")
-                    return self._written.set()
-            if scope.cancelled_caught:
-                self.close("the peer does not read", peers_fault=True)
-                return self._written.set()
+        try:
+            while self.close_reason is None or self.connection.output_bytes:
+                if not self.connection.output_bytes:
+                    await self._output.park()
+                elif not await self._write_once():
+                    return
+        finally:
+            self._written.set()
+
+    async def _write_once(self) -> bool:
+        """Send what there is; False where nothing more can be sent, or is to be."""
+        last = self.close_reason is not None
+        data = self.connection.data_to_send()
+        if self.writable:
+            self.writable.unpark_all()
+        with trio.move_on_after(self._timeouts.send_s):
+            try:
+                await self._stream.send_all(data)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                self.close("connection lost")
+                return False
+            return not last
+        self.close("the peer does not read", peers_fault=True)
+        return False
 
     async def _watch(self) -> None:
         while True:

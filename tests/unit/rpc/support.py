@@ -12,7 +12,7 @@ import trio
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 from hpack import Decoder, Encoder
-from trio.testing import memory_stream_pair
+from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from minicloud.rpc.channel import Channel, Connect
 from minicloud.rpc.config import ChannelConfig, ServerLimits
@@ -141,7 +141,7 @@ async def call(
         timeout=timeout,
         metadata=metadata,
     ) as stream:
-        await stream.send_message(message or request(), end=True)
+        await stream.send_message(request() if message is None else message, end=True)
         answered = await stream.recv_message()
     assert answered is not None
     return answered.next_heartbeat_ms
@@ -276,5 +276,6 @@ async def raw_peer(server: Server) -> AsyncIterator[RawPeer]:
     near, far = memory_stream_pair()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.serve_connection, far)
+        await wait_all_tasks_blocked()
         yield RawPeer(near)
         nursery.cancel_scope.cancel()

@@ -357,9 +357,12 @@ async def test_failure_after_messages_comes_after_the_messages() -> None:
         await stream.send_message(reply(2))
         raise GRPCError(Status.DATA_LOSS, "that was all")
 
-    async with joined({SERVER_STREAM: handler}) as (_, channel), channel.request(
-        SERVER_STREAM, Cardinality.UNARY_STREAM, HeartbeatRequest, HeartbeatResponse
-    ) as stream:
+    async with (
+        joined({SERVER_STREAM: handler}) as (_, channel),
+        channel.request(
+            SERVER_STREAM, Cardinality.UNARY_STREAM, HeartbeatRequest, HeartbeatResponse
+        ) as stream,
+    ):
         await stream.send_message(request(), end=True)
         received = [await stream.recv_message(), await stream.recv_message()]
         with pytest.raises(GRPCError) as caught:

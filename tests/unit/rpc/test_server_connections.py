@@ -1,0 +1,484 @@
+"""A server and its connections: limits, timeouts, hostile peers, shutdown. In memory, virtual time."""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import trio
+from grpclib.const import Cardinality, Status
+from grpclib.exceptions import GRPCError
+from structlog.testing import capture_logs
+from trio.testing import lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
+
+from minicloud.rpc.config import Http2Limits, ServerLimits, Timeouts
+from minicloud.rpc.connection import MAX_STREAM_ID, PREFACE
+from minicloud.rpc.server import Server
+from minicloud.rpc.transport import HIGH_WATER_BYTES, MAX_OUTPUT_BYTES
+from minicloud.wire.gen.minicloud.execution import HeartbeatRequest, HeartbeatResponse
+from tests.unit.rpc.support import (
+    ACK,
+    CANCEL,
+    CONTINUATION,
+    DATA,
+    ENHANCE_YOUR_CALM,
+    GOAWAY,
+    HEADERS,
+    PING,
+    PROTOCOL_ERROR,
+    REFUSED_STREAM,
+    RST_STREAM,
+    SERVER_STREAM,
+    SETTINGS,
+    UNARY,
+    WINDOW_UPDATE,
+    RawPeer,
+    Recorder,
+    Stream,
+    answer,
+    call,
+    frame_bytes,
+    joined,
+    make_server,
+    raw_peer,
+    reply,
+    request,
+    sleep_for_ever,
+)
+
+
+def limits_with(**timeouts: float) -> ServerLimits:
+    """No timeouts but these."""
+    off = dict.fromkeys(("keepalive_s", "max_idle_s", "max_age_s"), math.inf)
+    return ServerLimits(timeouts=Timeouts(**{**off, **timeouts}))
+
+
+def dropped(logs: list[Any]) -> list[str]:
+    return [line["reason"] for line in logs if line["event"] == "rpc_connection_dropped"]
+
+
+async def serves(server: Server) -> bool:
+    """Whether others are still served."""
+    async with raw_peer(server) as peer:
+        await peer.start()
+        await peer.request(1)
+        await peer.expect_headers(1)
+        return (await peer.expect_headers(1))["grpc-status"] == "0"
+
+
+# Peers that do not speak HTTP/2, or not soon
+
+
+@pytest.mark.parametrize(
+    "data", [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", bytes(50), b"\x16\x03\x01\x02\x00\x01"]
+)
+async def test_peer_that_speaks_something_else_is_dropped_with_one_line(data: bytes) -> None:
+    server = make_server({UNARY: answer})
+    with capture_logs() as logs:
+        async with raw_peer(server) as peer:
+            await peer.stream.send_all(data)
+            frames = await peer.expect_close()
+        assert await serves(server)
+    assert frames[-1].kind == GOAWAY
+    assert frames[-1].error_code == PROTOCOL_ERROR
+    assert dropped(logs) == ["PROTOCOL_ERROR: not HTTP/2"]
+
+
+@pytest.mark.parametrize("said", [b"", b"PRI * HT", PREFACE, PREFACE + frame_bytes(SETTINGS, 0, 0)[:5]])
+async def test_peer_that_does_not_finish_the_handshake_is_dropped(
+    said: bytes, autojump_clock: object
+) -> None:
+    server = make_server({UNARY: answer}, limits=limits_with(handshake_s=7))
+    with capture_logs() as logs:
+        async with raw_peer(server) as peer:
+            started_s = trio.current_time()
+            await peer.stream.send_all(said)
+            await peer.expect_close()
+            assert trio.current_time() - started_s == pytest.approx(7)
+    assert dropped(logs) == ["no HTTP/2 preface and settings in time"]
+
+
+async def test_peer_that_drips_its_handshake_is_dropped_in_the_same_time(autojump_clock: object) -> None:
+    server = make_server({UNARY: answer}, limits=limits_with(handshake_s=7))
+    async with raw_peer(server) as peer, trio.open_nursery() as nursery:
+
+        async def drip() -> None:
+            for byte in PREFACE + frame_bytes(SETTINGS, 0, 0):
+                await peer.stream.send_all(bytes([byte]))
+                await trio.sleep(1)
+
+        nursery.start_soon(drip)
+        started_s = trio.current_time()
+        await peer.expect_close()
+        assert trio.current_time() - started_s == pytest.approx(7)
+        nursery.cancel_scope.cancel()
+
+
+async def test_peer_that_drips_a_frame_is_not_taken_for_alive(autojump_clock: object) -> None:
+    limits = limits_with(keepalive_s=30, keepalive_timeout_s=5)
+    server = make_server({UNARY: sleep_for_ever}, limits=limits)
+    async with raw_peer(server) as peer, trio.open_nursery() as nursery:
+        await peer.start()
+        await peer.request(1, end=False)
+
+        async def drip() -> None:
+            for byte in frame_bytes(DATA, 0, 1, bytes(1000)):
+                await peer.stream.send_all(bytes([byte]))
+                await trio.sleep(1)
+
+        nursery.start_soon(drip)
+        started_s = trio.current_time()
+        await peer.expect_close()
+        assert trio.current_time() - started_s == pytest.approx(35)
+        nursery.cancel_scope.cancel()
+
+
+# Keepalive and idleness
+
+
+async def test_silent_peer_is_pinged_and_dropped_when_it_does_not_answer(autojump_clock: object) -> None:
+    server = make_server({UNARY: answer}, limits=limits_with(keepalive_s=60, keepalive_timeout_s=20))
+    with capture_logs() as logs:
+        async with raw_peer(server) as peer:
+            await peer.start()
+            started_s = trio.current_time()
+            ping = await peer.expect(PING)
+            assert trio.current_time() - started_s == pytest.approx(60)
+            await peer.send(PING, ACK, 0, ping.payload)
+            await peer.expect(PING)
+            assert trio.current_time() - started_s == pytest.approx(120)
+            await peer.expect_close()
+            assert trio.current_time() - started_s == pytest.approx(140)
+    assert dropped(logs) == ["no answer to a keepalive ping"]
+
+
+async def test_connection_without_calls_is_told_to_go_and_closed(autojump_clock: object) -> None:
+    server = make_server({UNARY: answer}, limits=limits_with(max_idle_s=100))
+    async with raw_peer(server) as peer:
+        await peer.start()
+        await trio.sleep(90)
+        await peer.request(1)  # a call begins its idleness anew
+        started_s = trio.current_time()
+        await peer.expect(GOAWAY)
+        assert trio.current_time() - started_s == pytest.approx(100)
+        ping = await peer.expect(PING)
+        await peer.send(PING, ACK, 0, ping.payload)
+        await peer.expect_close()
+        assert trio.current_time() - started_s == pytest.approx(100)
+
+
+async def test_connection_with_a_call_is_not_idle(autojump_clock: object) -> None:
+    server = make_server({UNARY: sleep_for_ever}, limits=limits_with(max_idle_s=100))
+    async with raw_peer(server) as peer:
+        await peer.start()
+        await peer.request(1)
+        with trio.move_on_after(1000):
+            await peer.expect(GOAWAY)
+            raise AssertionError("a busy connection was told to go")
+        await peer.send(RST_STREAM, 0, 1, CANCEL.to_bytes(4, "big"))
+        started_s = trio.current_time()
+        await peer.expect(GOAWAY)
+        assert trio.current_time() - started_s == pytest.approx(100)
+
+
+async def test_connection_at_its_maximum_age_finishes_its_calls(autojump_clock: object) -> None:
+    async def slow(stream: Stream) -> None:
+        await trio.sleep(60)
+        await answer(stream)
+
+    server = make_server({UNARY: slow}, limits=limits_with(max_age_s=100, max_age_grace_s=50))
+    async with raw_peer(server) as peer:
+        await peer.start()
+        await trio.sleep(80)
+        await peer.request(1)
+        assert (await peer.expect(GOAWAY)).payload[:4] == MAX_STREAM_ID.to_bytes(4, "big")
+        ping = await peer.expect(PING)
+        await peer.send(PING, ACK, 0, ping.payload)
+        assert (await peer.expect(GOAWAY)).payload[:4] == (1).to_bytes(4, "big")
+        await peer.expect_headers(1)
+        assert (await peer.expect_headers(1))["grpc-status"] == "0"
+        await peer.expect_close()
+
+
+# Too much
+
+
+async def test_calls_beyond_the_limit_are_refused_and_others_go_on() -> None:
+    limits = ServerLimits(http2=Http2Limits(max_concurrent_streams=3))
+    async with raw_peer(make_server({UNARY: sleep_for_ever}, limits=limits)) as peer:
+        await peer.start()
+        for stream_id in (1, 3, 5, 7):
+            await peer.request(stream_id)
+        assert (await peer.expect(RST_STREAM)).stream_id == 7
+        await peer.send(RST_STREAM, 0, 1, CANCEL.to_bytes(4, "big"))
+        await wait_all_tasks_blocked()
+        await peer.request(9, {b":path": b"/nope"})
+        assert (await peer.expect_headers(9))["grpc-status"] == "12"
+
+
+async def test_reset_calls_count_until_their_handlers_have_ended(autojump_clock: object) -> None:
+    started = []
+
+    async def tidy(stream: Stream) -> None:
+        started.append(1)
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(10)
+
+    limits = ServerLimits(http2=Http2Limits(max_concurrent_streams=5))
+    async with raw_peer(make_server({UNARY: tidy}, limits=limits)) as peer:
+        await peer.start()
+        for n in range(100):
+            await peer.request(2 * n + 1)
+            await peer.send(RST_STREAM, 0, 2 * n + 1, CANCEL.to_bytes(4, "big"))
+            await wait_all_tasks_blocked()
+        assert len(started) == 5
+
+
+async def test_calls_of_all_connections_are_limited_together() -> None:
+    server = make_server({UNARY: sleep_for_ever}, limits=ServerLimits(max_calls=1))
+    async with raw_peer(server) as one, raw_peer(server) as other:
+        await one.start()
+        await other.start()
+        await one.request(1)
+        await wait_all_tasks_blocked()
+        await other.request(1)
+        assert (await other.expect(RST_STREAM)).error_code == REFUSED_STREAM
+
+
+async def test_connections_beyond_the_limit_are_closed_at_once() -> None:
+    server = make_server({UNARY: answer}, limits=ServerLimits(max_connections=2))
+    async with raw_peer(server) as first:
+        async with raw_peer(server) as second, raw_peer(server) as third:
+            await first.start()
+            await second.start()
+            assert await third.expect_close() == []
+            assert server.open_connections == 2
+        await wait_all_tasks_blocked()
+        assert server.open_connections == 1
+        assert await serves(server)
+
+
+@pytest.mark.parametrize(
+    ("frames", "reason"),
+    [
+        (frame_bytes(PING, 0, 0, bytes(8)) * 5000, "too many pings"),
+        (frame_bytes(SETTINGS, 0, 0) * 5000, "too many frames that carry no call forward"),
+        (frame_bytes(DATA, 0, 1) * 5000, "too many frames that carry no call forward"),
+        (
+            frame_bytes(HEADERS, 0, 3, bytes(9000)) + frame_bytes(CONTINUATION, 0, 3, bytes(9000)),
+            "header block over 16384 bytes",
+        ),
+    ],
+)
+async def test_flood_is_answered_with_enhance_your_calm_and_others_are_served(
+    frames: bytes, reason: str
+) -> None:
+    server = make_server({UNARY: answer})
+    with capture_logs() as logs:
+        async with raw_peer(server) as peer:
+            await peer.start()
+            await peer.request(1, end=False)
+            await peer.stream.send_all(frames)
+            received = await peer.expect_close()
+        assert await serves(server)
+    assert received[-1].kind == GOAWAY
+    assert received[-1].error_code == ENHANCE_YOUR_CALM
+    assert dropped(logs) == [f"ENHANCE_YOUR_CALM: {reason}"]
+
+
+async def test_streams_opened_in_spite_of_refusals_end_the_connection() -> None:
+    limits = ServerLimits(http2=Http2Limits(max_concurrent_streams=1, reset_burst=50))
+    async with raw_peer(make_server({UNARY: sleep_for_ever}, limits=limits)) as peer:
+        await peer.start()
+        with suppress(trio.BrokenResourceError):
+            for n in range(200):
+                await peer.request(2 * n + 1)
+                await wait_all_tasks_blocked()
+        frames = await peer.expect_close()
+        assert frames[-1].error_code == ENHANCE_YOUR_CALM
+
+
+async def test_peer_that_does_not_read_is_dropped_with_bounded_output(autojump_clock: object) -> None:
+    server = make_server({UNARY: answer}, limits=limits_with(send_s=20))
+    near, far = lockstep_stream_pair()
+    read = 0
+
+    async def count_reads(max_bytes: int | None = None) -> bytes:
+        nonlocal read
+        data = await receive_some(max_bytes)
+        read += len(data)
+        return bytes(data)
+
+    receive_some, far.receive_some = far.receive_some, count_reads  # type: ignore[method-assign]
+    with capture_logs() as logs:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.serve_connection, far)
+            started_s = trio.current_time()
+            peer = RawPeer(near)
+            with suppress(trio.BrokenResourceError):
+                await peer.start()
+                for n in range(10_000):  # each is answered with its id
+                    await peer.request(2 * n + 1, {b":path": b"/", b"x-request-id": b"%0128d" % n}, None)
+            assert trio.current_time() - started_s == pytest.approx(20, abs=0.1)
+    assert dropped(logs) == ["the peer does not read"]
+    assert 100_000 < read < 2 * MAX_OUTPUT_BYTES
+
+
+async def test_slow_reader_of_a_stream_fills_no_memory(autojump_clock: object) -> None:
+    async def gush(stream: Stream) -> None:
+        while True:
+            await stream.send_message(HeartbeatResponse(instructions={"k": "v" * 10_000}))
+
+    server = make_server({SERVER_STREAM: gush})
+    near, far = lockstep_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.serve_connection, far)
+        peer = RawPeer(near)
+        await peer.start()
+        # The widest windows there are: only the bound of the output itself holds the handler.
+        await peer.send(SETTINGS, 0, 0, b"\0\4\x7f\xff\xff\xff")
+        await peer.send(WINDOW_UPDATE, 0, 0, (2**31 - 1 - 65_535).to_bytes(4, "big"))
+        await peer.request(1, {b":path": SERVER_STREAM.encode()})
+        await wait_all_tasks_blocked()
+        (connection,) = server._connections
+        assert connection._connection.output_bytes < HIGH_WATER_BYTES + 20_000
+        nursery.cancel_scope.cancel()
+
+
+# Stopping
+
+
+async def test_stop_lets_calls_finish_and_loses_none_that_was_on_its_way(autojump_clock: object) -> None:
+    async def slow(stream: Stream) -> None:
+        await trio.sleep(5)
+        await answer(stream)
+
+    server = make_server({UNARY: slow})
+    async with raw_peer(server) as peer, trio.open_nursery() as nursery:
+        await peer.start()
+        await peer.request(1)
+        await wait_all_tasks_blocked()
+        stopped_s = trio.current_time()
+        nursery.start_soon(server.stop, 60)
+        assert (await peer.expect(GOAWAY)).payload == MAX_STREAM_ID.to_bytes(4, "big") + bytes(4)
+        ping = await peer.expect(PING)
+        await peer.request(3)  # sent before the client had read the GOAWAY
+        await peer.send(PING, ACK, 0, ping.payload)
+        assert (await peer.expect(GOAWAY)).payload == (3).to_bytes(4, "big") + bytes(4)
+        await peer.request(5)  # after: not a client to be pitied
+        assert (await peer.expect(RST_STREAM, 5)).error_code == REFUSED_STREAM
+        statuses = [
+            headers["grpc-status"]
+            for frame in await peer.expect_close()
+            if frame.kind == HEADERS and "grpc-status" in (headers := dict(frame.headers))
+        ]
+        assert statuses == ["0", "0"]
+        assert trio.current_time() - stopped_s == pytest.approx(5)
+
+
+async def test_stop_cancels_what_has_not_finished_within_the_grace(autojump_clock: object) -> None:
+    recorder = Recorder([])
+    server = make_server({UNARY: sleep_for_ever}, observer=recorder)
+    async with raw_peer(server) as peer:
+        await peer.start()
+        await peer.request(1)
+        await wait_all_tasks_blocked()
+        stopped_s = trio.current_time()
+        await server.stop(grace_s=8)
+        assert trio.current_time() - stopped_s == pytest.approx(8)
+        assert [status for _, status, _ in recorder.finished] == [Status.CANCELLED]
+        assert (server.open_connections, server.active_calls) == (0, 0)
+
+
+async def test_stop_with_no_connections_returns_at_once() -> None:
+    await make_server({UNARY: answer}).stop(grace_s=10)
+
+
+async def test_serve_returns_once_stopped_and_its_listeners_are_closed() -> None:
+    server = make_server({UNARY: answer})
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with trio.open_nursery() as nursery:
+        await nursery.start(server.serve, listeners)
+        address = listeners[0].socket.getsockname()
+        peer = RawPeer(await trio.open_tcp_stream(*address))
+        await peer.start()
+        await peer.request(1)
+        await peer.expect_headers(1)
+        assert server.open_connections == 1
+        await peer.stream.aclose()
+        await server.stop(grace_s=5)
+    with pytest.raises(OSError, match=r"."):
+        await trio.open_tcp_stream(*address)
+
+
+async def test_fault_of_ours_costs_its_connection_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = make_server({UNARY: answer})
+    with capture_logs() as logs:
+        async with raw_peer(server) as peer:
+            await peer.start()
+            await wait_all_tasks_blocked()
+            (connection,) = server._connections
+            monkeypatch.setattr(connection._connection, "receive", lambda data, now_s: 1 // 0)
+            await peer.request(1)
+            await peer.expect_close()
+            await wait_all_tasks_blocked()
+        assert await serves(server)
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == ["rpc_connection_crashed"]
+
+
+async def test_calls_one_after_another_leave_nothing_behind() -> None:
+    async with joined({UNARY: answer}) as (server, channel):
+        for _ in range(400):
+            await call(channel)
+        (connection,) = server._connections
+        engine = connection._connection._h2
+        assert connection._calls == {}
+        assert len(engine.streams) <= 2
+        assert len(engine._closed_streams) <= 256
+
+
+async def test_many_calls_at_once_all_get_their_own_answers() -> None:
+    async with joined({UNARY: answer}) as (_, channel), trio.open_nursery() as nursery:
+        answers: dict[int, int] = {}
+
+        async def one(size: int) -> None:
+            answers[size] = await call(channel, request(size))
+
+        for size in range(300):  # three times the streams that are granted
+            nursery.start_soon(one, size)
+    assert answers == {size: size for size in range(300)}
+
+
+async def test_streaming_call_ends_with_its_connection() -> None:
+    async def gush(stream: Stream) -> None:
+        while True:
+            await stream.send_message(reply(1))
+
+    async with joined({SERVER_STREAM: gush}) as (server, channel):
+        async with channel.request(
+            SERVER_STREAM, Cardinality.UNARY_STREAM, HeartbeatRequest, HeartbeatResponse
+        ) as stream:
+            await stream.send_message(request(), end=True)
+            await stream.recv_message()
+            for connection in server._connections:
+                connection._transport.close("test")
+            with pytest.raises(GRPCError) as caught:
+                await stream.recv_trailing_metadata()
+        assert caught.value.status is Status.UNAVAILABLE
+        await wait_all_tasks_blocked()
+        assert server.active_calls == 0
+
+
+async def test_memory_stream_closed_from_afar_is_no_error() -> None:
+    server = make_server({UNARY: answer})
+    near, far = memory_stream_pair()
+    with capture_logs() as logs:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.serve_connection, far)
+            await near.aclose()
+    assert not [line for line in logs if line["log_level"] in ("warning", "error")]
