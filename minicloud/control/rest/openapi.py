@@ -78,7 +78,7 @@ def operation(
 
 def path_template(rule: Rule) -> str:
     """The path of `rule` as OpenAPI and the metrics name it, as in /api/workers/{workerId}."""
-    return rule.rule.replace("<worker_id>", "{workerId}").replace("<", "{").replace(">", "}")
+    return rule.rule.replace("<worker:worker_id>", "{workerId}").replace("<", "{").replace(">", "}")
 
 
 class OpenApiDocument(OpenAPIProvider):

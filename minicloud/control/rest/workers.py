@@ -5,6 +5,7 @@ A change is answered once it is durable. The fixed paths `stats` and `healthy` w
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from urllib.parse import urlencode
 
@@ -12,7 +13,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from quart import Quart, Response
 from quart_schema import validate_querystring
-from werkzeug.exceptions import MethodNotAllowed
+from werkzeug.routing import BaseConverter
 
 from minicloud.control.membership import Membership
 from minicloud.control.paging import page_of_workers
@@ -40,6 +41,13 @@ _NOT_CHANGED = {
 }
 
 
+class WorkerIdConverter(BaseConverter):
+    """A worker's id in a path. The reserved ones are none, so that their paths know their own methods."""
+
+    regex = rf"(?!(?:{'|'.join(map(re.escape, sorted(RESERVED_IDS)))})$)[^/]+"
+    part_isolating = True  # else werkzeug takes the slash in the expression for one it may match
+
+
 class WorkerRoutes:
     """The handlers over one membership."""
 
@@ -47,15 +55,16 @@ class WorkerRoutes:
         self._membership = membership
 
     def add_to(self, app: Quart) -> None:
+        app.url_map.converters["worker"] = WorkerIdConverter
         add = app.add_url_rule
         add("/api/workers", view_func=self.list_workers)
         add("/api/workers/stats", view_func=self.stats)
         add("/api/workers/healthy", view_func=self.list_healthy)
-        add("/api/workers/<worker_id>", view_func=self.show)
-        add("/api/workers/<worker_id>", view_func=self.remove, methods=["DELETE"])
-        add("/api/workers/<worker_id>/cordon", view_func=self.cordon, methods=["POST"])
-        add("/api/workers/<worker_id>/uncordon", view_func=self.uncordon, methods=["POST"])
-        add("/api/workers/<worker_id>/drain", view_func=self.drain, methods=["POST"])
+        add("/api/workers/<worker:worker_id>", view_func=self.show)
+        add("/api/workers/<worker:worker_id>", view_func=self.remove, methods=["DELETE"])
+        add("/api/workers/<worker:worker_id>/cordon", view_func=self.cordon, methods=["POST"])
+        add("/api/workers/<worker:worker_id>/uncordon", view_func=self.uncordon, methods=["POST"])
+        add("/api/workers/<worker:worker_id>/drain", view_func=self.drain, methods=["POST"])
 
     @operation("listWorkers", TAG, {HTTPStatus.OK: _PAGE})
     @validate_querystring(WorkersQuery)
@@ -123,8 +132,6 @@ class WorkerRoutes:
 
         One that is alive after all is told to register again at its next heartbeat.
         """
-        if worker_id in RESERVED_IDS:
-            raise MethodNotAllowed(valid_methods=["GET", "HEAD", "OPTIONS"])
         await self._carried_out(Remove(worker_id))
         response = Response(b"", HTTPStatus.NO_CONTENT)
         del response.headers["Content-Type"], response.headers["Content-Length"]  # RFC 9110, 8.6

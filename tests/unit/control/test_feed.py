@@ -46,11 +46,12 @@ async def test_follower_from_now_on_waits_for_the_next(autojump_clock: trio.test
     async def follow() -> None:
         got.extend(await received_ids(follower))
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(follow)
-        await wait_all_tasks_blocked()
-        assert got == []
-        feed.publish(entry(2))
+    with trio.fail_after(1):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(follow)
+            await wait_all_tasks_blocked()
+            assert got == []
+            feed.publish(entry(2))
     assert got == [2]
 
 

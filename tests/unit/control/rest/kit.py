@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -91,6 +91,13 @@ class Rest:
             port: int = await nursery.start(serve)
             yield port
             self.readiness.begin_stopping()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return once `condition` holds; fails where it does not in some seconds, virtual or real."""
+    with trio.fail_after(5):
+        while not condition():
+            await trio.sleep(0.01)
 
 
 async def json_of(response: Response) -> Any:

@@ -23,7 +23,7 @@ from minicloud.control.rest.connection import IDLE_TIMEOUT_S, MAX_HEAD_BYTES, SE
 from minicloud.control.rest.events import KEEP_ALIVE_S
 from minicloud.control.rest.server import serve_rest
 from minicloud.core.errors import ConfigError
-from tests.unit.control.rest.kit import HttpClient, Rest
+from tests.unit.control.rest.kit import HttpClient, Rest, until
 from tests.unit.control.test_metrics import samples
 
 JUMP_AFTER_S = 0.05
@@ -292,10 +292,8 @@ async def test_stream_of_a_client_that_left_ends() -> None:
         async with HttpClient.connected(port) as client:
             await client.send("GET", "/api/events", SSE)
             await client.receive_head()
-        with trio.fail_after(5):
-            labels = (("code", "200"), ("method", "GET"), ("route", "/api/events"))
-            while ("minicloud_http_requests_total", labels) not in samples(rest.metrics):
-                await trio.lowlevel.checkpoint()
+        counted = ("code", "200"), ("method", "GET"), ("route", "/api/events")
+        await until(lambda: ("minicloud_http_requests_total", counted) in samples(rest.metrics))
 
 
 # The end
@@ -329,8 +327,7 @@ async def test_stopping_lets_requests_in_flight_finish(jumping_clock: MockClock)
     rest.store.gate = trio.Event()
     async with rest.served(grace_s=3) as port, HttpClient.connected(port) as client:
         await client.send("POST", "/api/workers/w1/drain")
-        while len(rest.store.changes) < 2:
-            await trio.lowlevel.checkpoint()
+        await until(lambda: len(rest.store.changes) == 2)
         rest.readiness.begin_stopping()
         await trio.sleep(2)
         rest.store.gate.set()
@@ -345,8 +342,7 @@ async def test_stopping_cuts_requests_off_once_the_grace_is_over(jumping_clock: 
     rest.store.gate = trio.Event()
     async with rest.served(grace_s=3) as port, HttpClient.connected(port) as client:
         await client.send("POST", "/api/workers/w1/drain")
-        while len(rest.store.changes) < 2:
-            await trio.lowlevel.checkpoint()
+        await until(lambda: len(rest.store.changes) == 2)
         begun_s = trio.current_time()
         rest.readiness.begin_stopping()
         assert await read_to_end(client.stream) == b""
@@ -369,7 +365,6 @@ async def test_client_that_stops_reading_cannot_keep_the_server(jumping_clock: M
                         rest.readiness.begin_stopping()
                     else:
                         nursery.cancel_scope.cancel()
-                    while nursery.child_tasks:  # noqa: ASYNC110 (serve_rest has no event of its end)
-                        await trio.sleep(0.1)
+                    await until(lambda: not nursery.child_tasks)
                 took_s = trio.current_time() - begun_s
     assert took_s == pytest.approx(3.0 if way == "stopped" else 0.0, abs=0.5)

@@ -227,11 +227,23 @@ async def test_change_keeps_the_id_of_the_request_that_made_it() -> None:
     assert rest.store.changes[-1].entry.request_id == "ops-7"
 
 
-async def test_fixed_paths_cannot_be_removed() -> None:
-    for path in ("/api/workers/stats", "/api/workers/healthy"):
-        response = await Rest().client.delete(path)
-        await problem_of(response, 405)
-        assert response.headers["Allow"] == "GET, HEAD, OPTIONS"
+@pytest.mark.parametrize("name", ["stats", "healthy"])
+async def test_fixed_path_is_no_workers(name: str) -> None:
+    client = Rest().client
+    response = await client.delete(f"/api/workers/{name}")
+    await problem_of(response, 405)
+    assert response.headers["Allow"] == "GET, HEAD, OPTIONS"
+    allowed = (await client.options(f"/api/workers/{name}")).headers["Allow"]
+    assert sorted(allowed.split(", ")) == ["GET", "HEAD", "OPTIONS"]
+    await problem_of(await client.post(f"/api/workers/{name}/drain"), 404)
+
+
+@pytest.mark.parametrize("worker_id", ["stats-1", "unhealthy", "STATS", "..."])
+async def test_id_like_a_fixed_path_is_a_workers(worker_id: str) -> None:
+    rest = Rest()
+    rest.register(worker_id)
+    response = await rest.client.post(f"/api/workers/{worker_id}/cordon")
+    assert (await json_of(response))["workerId"] == worker_id
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:1"])
