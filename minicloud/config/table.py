@@ -60,6 +60,10 @@ CONFIG_FILE_ENV = "MINICLOUD_CONFIG"
 WORKER_FLAG = "--worker"
 WORKER_ENV = "MINICLOUD_WORKER"
 
+# One flag for both roles, so one text; the keys differ, as one file may serve both.
+_DATA_DIR_HELP = "where the registry, or a worker's identity, outlives restarts; none keeps it in memory"
+_DATA_DIR_DEFAULT = "under $STATE_DIRECTORY, $XDG_STATE_HOME/minicloud or ~/.local/state/minicloud"
+
 # Loopback by default: the wire has no authentication, so being reachable is something to ask for.
 HOST = Setting(
     "host",
@@ -138,8 +142,8 @@ CONTROL_PLANE_DATA_DIR = Setting(
     values.data_dir,
     "",
     "FOLDER",
-    "where the registry is kept; none keeps it in memory only",
-    default_shown="control-plane in $STATE_DIRECTORY, $XDG_STATE_HOME/minicloud or ~/.local/state/minicloud",
+    _DATA_DIR_HELP,
+    default_shown=_DATA_DIR_DEFAULT,
 )
 WORKER_ID = Setting(
     "id",
@@ -210,8 +214,8 @@ WORKER_DATA_DIR = Setting(
     values.data_dir,
     "",
     "FOLDER",
-    "where the worker's lasting identity is kept; none keeps it in memory only",
-    default_shown="worker-PORT in $STATE_DIRECTORY, $XDG_STATE_HOME/minicloud or ~/.local/state/minicloud",
+    _DATA_DIR_HELP,
+    default_shown=_DATA_DIR_DEFAULT,
 )
 LOG_LEVEL = Setting(
     "log-level",

@@ -2,18 +2,18 @@
 
 Each raises `ValueError` with what follows the value in a sentence: "is not a port: give ...". None of them
 knows where the text came from; whoever does puts that in front.
+
+What only some values need is imported when one is parsed: `--help` parses none, and should be quick.
 """
 
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
 from minicloud.config.durations import format_duration, parse_duration_s
-from minicloud.core.commands import RESERVED_IDS, check_endpoint, check_worker_id
 from minicloud.core.errors import InvalidError
 
 _TRUE = frozenset({"true", "yes", "on", "1"})
@@ -75,6 +75,8 @@ def host(text: str) -> str:
 
 
 def _is_ipv6(text: str) -> bool:
+    import socket
+
     try:
         socket.inet_pton(socket.AF_INET6, text.partition("%")[0])
     except OSError:
@@ -84,6 +86,8 @@ def _is_ipv6(text: str) -> bool:
 
 def advertised(text: str) -> str | None:
     """host:port at which others reach this worker; empty leaves it to the worker to find out."""
+    from minicloud.core.commands import check_endpoint
+
     endpoint = text.strip()
     if not endpoint:
         return None
@@ -95,6 +99,8 @@ def advertised(text: str) -> str | None:
 
 def endpoints(text: str) -> tuple[tuple[str, int], ...]:
     """One or more host:port, with commas between; Spring's `static://` and `dns:///` are passed over."""
+    from minicloud.core.commands import check_endpoint
+
     bare = text.strip()
     for scheme in _SPRING_SCHEMES:
         bare = bare.removeprefix(scheme)
@@ -114,6 +120,8 @@ def endpoints(text: str) -> tuple[tuple[str, int], ...]:
 
 def worker_id(text: str) -> str:
     """A worker's wanted id; empty has the control plane generate one."""
+    from minicloud.core.commands import RESERVED_IDS, check_worker_id
+
     wanted = text.strip()
     if wanted in RESERVED_IDS:
         raise ValueError("is reserved: choose another id")

@@ -1,0 +1,94 @@
+"""The program: decides what is to be run, runs it, and turns failures into one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+
+from minicloud.cli import exits
+from minicloud.core.errors import MiniCloudError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `minicloud` with `arguments` (by default the process's) and return the exit code.
+
+    Ends with `SystemExit` where argparse does: after --help, --version and usage errors.
+    """
+    try:
+        code = _run(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return exits.INTERRUPTED
+    except (BrokenPipeError, MiniCloudError) as error:
+        return _failed(error)
+    except BaseExceptionGroup as group:
+        # A nursery wraps what ended it, even if that is one error.
+        named = [error for error in _leaves(group) if isinstance(error, BrokenPipeError | MiniCloudError)]
+        if not named:
+            raise
+        return _failed(named[0])
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    if arguments and not arguments[0].startswith("-"):
+        from minicloud.cli.commands import run_command
+
+        return run_command(arguments[0], arguments[1:])
+    return _serve(arguments)
+
+
+def _serve(arguments: list[str]) -> int:
+    from minicloud.cli.parser import serve_parser
+    from minicloud.config import control_plane_config, is_worker, prepare_data_dir, worker_config
+
+    flags: dict[str, str] = {
+        name.replace("_", "-"): text for name, text in vars(serve_parser().parse_args(arguments)).items()
+    }
+    if is_worker(flags, os.environ):
+        worker, warnings = worker_config(flags, os.environ)
+        prepare_data_dir(worker.data_dir)
+        _start_log(worker.log.level, worker.log.format, warnings)
+        from minicloud.app import run_worker
+
+        return run_worker(worker)
+    control_plane, warnings = control_plane_config(flags, os.environ)
+    prepare_data_dir(control_plane.data_dir)
+    _start_log(control_plane.log.level, control_plane.log.format, warnings)
+    from minicloud.app import run_control_plane
+
+    return run_control_plane(control_plane)
+
+
+def _start_log(level: str, format: str, warnings: Sequence[str]) -> None:
+    import structlog
+
+    from minicloud.log import configure
+
+    configure(level, format)
+    for warning in warnings:
+        structlog.get_logger().warning("config_passed_over", detail=warning)
+
+
+def _failed(error: BrokenPipeError | MiniCloudError) -> int:
+    if isinstance(error, BrokenPipeError):
+        # Whoever read us has what they wanted, as in `minicloud workers | head`. Nothing may be left for
+        # the interpreter to flush into the closed pipe at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exits.OK
+    text = " ".join(str(error).split())
+    print(f"minicloud: {text}", file=sys.stderr)
+    return exits.FAILED if isinstance(error, exits.OperationError) else exits.USAGE
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

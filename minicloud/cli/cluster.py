@@ -1,0 +1,158 @@
+"""A cluster of real processes on loopback: a control plane and some workers, in one terminal.
+
+Always holds: every process started here has ended when `Cluster.run` returns, however it returns.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import NoReturn, TextIO
+
+import trio
+
+from minicloud.cli import exits
+from minicloud.cli.child import Child, ended
+from minicloud.cli.exits import OperationError
+from minicloud.cli.ports import HOST, Ports
+from minicloud.cli.text import Paint, clean
+from minicloud.config.durations import format_duration, parse_duration_s
+
+_READY_WITHIN_S = 30.0
+_END_WITHIN_S = 15.0
+_STYLES = ("cyan", "green", "yellow", "magenta", "blue")
+
+
+class Cluster:
+    """The processes of one dev cluster. `command` is what runs minicloud, before its arguments."""
+
+    def __init__(self, command: Sequence[str], env: Mapping[str, str], out: TextIO) -> None:
+        self._command = list(command)
+        self._env = dict(env)
+        self._out = out
+        self._paint = Paint(out)
+        self._children: list[Child] = []
+        self._ending = False
+
+    async def run(self, ports: Ports, heartbeat_interval: str, notices: Sequence[str] = ()) -> int:
+        """Start everything, pass on what it says, and end it all on SIGINT or SIGTERM; the exit code.
+
+        A second signal kills what has not ended yet. A worker that ends is reported; a control plane that
+        ends, ends the rest, and is an `OperationError`.
+        """
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async with trio.open_nursery() as nursery:
+                try:
+                    with trio.CancelScope() as serving:
+                        nursery.start_soon(self._obey, signals, serving)
+                        await self._serve(nursery, ports, heartbeat_interval, notices)
+                finally:
+                    with trio.CancelScope(shield=True):
+                        await self._end()
+                    nursery.cancel_scope.cancel()
+        return exits.OK
+
+    async def _obey(self, signals: AsyncIterator[int], serving: trio.CancelScope) -> None:
+        async for _ in signals:
+            if serving.cancel_called or self._ending:
+                self._kill()
+            else:
+                serving.cancel()
+
+    async def _serve(
+        self, nursery: trio.Nursery, ports: Ports, heartbeat_interval: str, notices: Sequence[str]
+    ) -> NoReturn:
+        timeout = format_duration(4 * parse_duration_s(heartbeat_interval))
+        common = ("--host", HOST, "--data-dir", "none", "--log-format", "console")
+        control_plane = self._start(
+            nursery,
+            "control-plane",
+            [
+                *common,
+                *("--grpc-port", str(ports.grpc), "--http-port", str(ports.http)),
+                *("--heartbeat-interval", heartbeat_interval, "--heartbeat-timeout", timeout),
+            ],
+        )
+        await self._ready(control_plane, ports.http)
+        for line in _banner(ports, heartbeat_interval, timeout, notices, self._paint):
+            self._say(line)
+        for number, port in enumerate(ports.workers, start=1):
+            worker = self._start(
+                nursery,
+                f"worker-{number}",
+                [
+                    "--worker",
+                    *common,
+                    *("--id", f"worker-{number}", "--port", str(port), "--drain-timeout", "5s"),
+                    *("--control-plane", f"{HOST}:{ports.grpc}"),
+                ],
+            )
+            nursery.start_soon(self._report_end, worker)
+        code = await control_plane.wait()
+        raise OperationError(f"the control plane has ended ({ended(code)}), so everything else was ended too")
+
+    def _start(self, nursery: trio.Nursery, name: str, arguments: Sequence[str]) -> Child:
+        style = _STYLES[len(self._children) % len(_STYLES)]
+        prefix = self._paint(f"{name:<13} |", style)
+        child = Child(name, [*self._command, *arguments], self._env)
+        self._children.append(child)
+        self._say(f"{prefix} started, process {child.pid}")
+        nursery.start_soon(child.relay, lambda line: self._say(f"{prefix} {clean(line)}"))
+        return child
+
+    async def _ready(self, control_plane: Child, port: int) -> None:
+        with trio.move_on_after(_READY_WITHIN_S):
+            while control_plane.code is None:
+                try:
+                    stream = await trio.open_tcp_stream(HOST, port)
+                except OSError:
+                    await trio.sleep(0.05)
+                else:
+                    await stream.aclose()
+                    return
+            await control_plane.relayed.wait()  # its last words come before ours
+            raise OperationError(f"the control plane did not start ({ended(control_plane.code)}): see above")
+        raise OperationError(f"the control plane is not ready after {_READY_WITHIN_S:g} s")
+
+    async def _report_end(self, worker: Child) -> None:
+        code = await worker.wait()
+        if not self._ending:
+            self._say(self._paint(f"{worker.name} has ended ({ended(code)}); the others go on", "bold"))
+
+    async def _end(self) -> None:
+        """Workers first, so that they can take their leave; then the control plane."""
+        self._ending = True
+        with trio.move_on_after(_END_WITHIN_S):
+            for group in (self._children[1:], self._children[:1]):
+                for child in group:
+                    child.signal(signal.SIGTERM)
+                for child in group:
+                    await child.wait()
+                    await child.relayed.wait()
+        self._kill()
+        for child in self._children:
+            await child.wait()
+
+    def _kill(self) -> None:
+        for child in self._children:
+            child.signal(signal.SIGKILL)
+
+    def _say(self, line: str) -> None:
+        print(line, file=self._out, flush=True)
+
+
+def _banner(ports: Ports, interval: str, timeout: str, notices: Sequence[str], paint: Paint) -> list[str]:
+    rest = f"http://{HOST}:{ports.http}"
+    other = "" if ports.http == 8080 else f" --url {rest}"
+    return [
+        "",
+        paint("MiniCloud on this machine; nothing is kept; Ctrl-C ends it.", "bold"),
+        *(f"  {notice}" for notice in notices),
+        f"  REST      {rest}/api/workers",
+        f"  API docs  {rest}/docs",
+        f"  metrics   {rest}/metrics",
+        f"  gRPC      {HOST}:{ports.grpc}",
+        f"  try       minicloud workers{other}",
+        f"  heartbeats every {interval}; UNHEALTHY after {timeout} of silence",
+        "",
+    ]

@@ -1,0 +1,85 @@
+"""`minicloud dev`: a whole cluster to try, on this machine, with nothing kept."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+import trio
+
+from minicloud.cli.cluster import Cluster
+from minicloud.cli.parser import command_parser
+from minicloud.cli.ports import Ports, choose_ports
+from minicloud.config.table import GRPC_PORT, HEARTBEAT_INTERVAL, Setting
+
+MOST_WORKERS = 100
+
+_DETAILS = """\
+Ctrl-C ends it. Where a port is taken, a free one is used and said. Try, in another terminal:
+  minicloud workers
+  minicloud events -f
+  minicloud drain worker-1 --wait
+and end a worker with kill -9 to see it noticed."""
+
+
+def dev(arguments: Sequence[str]) -> int:
+    """Run `minicloud dev`."""
+    parser = command_parser("dev", _DETAILS)
+    parser.add_argument(
+        "--workers", metavar="N", type=_count, default=3, help="how many workers (default: 3)"
+    )
+    parser.add_argument(
+        "--heartbeat-interval",
+        metavar="DURATION",
+        type=_checked(HEARTBEAT_INTERVAL),
+        default="5s",
+        help="how often they report; four times this without a word is UNHEALTHY (default: 5s)",
+    )
+    for whose, port in (("grpc", "9090"), ("http", "8080"), ("worker", "9091")):
+        parser.add_argument(
+            f"--{whose}-port",
+            metavar="PORT",
+            type=_checked(GRPC_PORT),
+            default=port,
+            help=f"(default: {port}{'; the others follow' if whose == 'worker' else ''})",
+        )
+    options = parser.parse_args(arguments)
+    first = int(options.worker_port)
+    worker_ports = tuple(first + number if first else 0 for number in range(options.workers))
+    wanted = Ports(int(options.grpc_port), int(options.http_port), worker_ports)
+    ports, notices = choose_ports(wanted)
+    cluster = Cluster(minicloud_command(), child_environment(os.environ), sys.stdout)
+    return trio.run(cluster.run, ports, options.heartbeat_interval, notices)
+
+
+def minicloud_command() -> list[str]:
+    """What runs minicloud again: the executable itself where it is one, else this Python."""
+    return [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, "-m", "minicloud"]
+
+
+def child_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """`env` without settings of ours, which are meant for one process and would reach all of them."""
+    kept = {name: value for name, value in env.items() if not name.startswith("MINICLOUD_")}
+    kept["PYINSTALLER_RESET_ENVIRONMENT"] = "1"  # a child of the executable unpacks itself anew
+    return kept
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 3 and 0 <= int(text) <= MOST_WORKERS):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a count from 0 to {MOST_WORKERS}")
+    return int(text)
+
+
+def _checked(setting: Setting[object]) -> Callable[[str], str]:
+    """An argparse type that lets through what `setting` would take."""
+
+    def check(text: str) -> str:
+        try:
+            setting.parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
+        return text
+
+    return check

@@ -1,0 +1,24 @@
+"""Exit codes, and the failures that have one of their own."""
+
+from __future__ import annotations
+
+from minicloud.core.errors import MiniCloudError
+
+OK = 0
+FAILED = 1
+USAGE = 2
+GAVE_UP = 3
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+SHOWN = """\
+exit codes:
+  0    done; a control plane, worker or dev cluster that was told to end ended in order
+  1    the operation failed, or the program crashed
+  2    the command line, the configuration or what it names is wrong: a port in use,
+       a data folder that cannot be written, a registry that cannot be read
+  3    a worker gave up (--exit-after-failures)
+  130  an operator command was interrupted with Ctrl-C"""
+
+
+class OperationError(MiniCloudError):
+    """What the user asked for could not be done; the program exits with 1."""

@@ -1,0 +1,171 @@
+"""A scripted REST server on loopback: answers what a test tells it to, and remembers what it was asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+
+@dataclass
+class Answer:
+    """One answer. `body` other than bytes is sent as JSON. `hang` keeps the connection open afterwards;
+    `chunked` sends the body without its length."""
+
+    body: Any = None
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = "application/json"
+    hang: bool = False
+    chunked: bool = False
+
+
+@dataclass
+class Asked:
+    method: str
+    target: str
+    headers: Mapping[str, str]
+
+
+class ScriptedServer:
+    """`answers` maps `METHOD /path?query` to the answers given in turn; the last one goes on."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, list[Answer]] = {}
+        self.asked: list[Asked] = []
+        self.url = ""
+        self.stopping = False
+
+    def on(self, request: str, *answers: Answer) -> None:
+        self.answers[request] = list(answers)
+
+    def targets(self) -> list[str]:
+        return [f"{asked.method} {asked.target}" for asked in self.asked]
+
+    def next_answer(self, asked: Asked) -> Answer:
+        self.asked.append(asked)
+        queue = self.answers.get(f"{asked.method} {asked.target}")
+        if not queue:
+            return problem(404, f"nothing is scripted for {asked.method} {asked.target}")
+        return queue.pop(0) if len(queue) > 1 else queue[0]
+
+
+def problem(status: int, detail: str, **headers: str) -> Answer:
+    body = {"type": "about:blank", "title": "Problem", "status": status, "detail": detail}
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Answer(body, status, named, "application/problem+json")
+
+
+def worker(worker_id: str = "w-1", **changes: Any) -> dict[str, Any]:
+    """A worker as the REST interface shows one."""
+    shown = {
+        "workerId": worker_id,
+        "endpoint": f"{worker_id}.example:9091",
+        "status": "HEALTHY",
+        "resources": {
+            "cpuCores": 8,
+            "memoryMb": 16000,
+            "diskMb": 500_000,
+            "activeQueries": 3,
+            "cpuUtilization": 0.25,
+            "memoryUtilization": 0.5,
+            "memoryUsedMb": 8000,
+            "diskUsedMb": 1000,
+        },
+        "lastHeartbeatMs": 1_700_000_012_000,
+        "metadata": {"zone": "eu-1"},
+        "registeredAtMs": 1_700_000_000_000,
+        "incarnation": 1,
+        "heartbeatAgeMs": 12_345,
+        "statusReason": "registered",
+        "statusSinceMs": 1_700_000_000_000,
+        "statusAgeMs": 7_200_000,
+        "adminState": "ACTIVE",
+        "schedulable": True,
+        "zone": "eu-1",
+    }
+    return shown | changes
+
+
+def event(event_id: int, **changes: Any) -> dict[str, Any]:
+    """An event as the REST interface shows one."""
+    shown = {
+        "eventId": event_id,
+        "atMs": 1_700_000_000_000 + event_id * 1000,
+        "kind": "unhealthy",
+        "detail": "",
+        "workerId": "w-1",
+        "incarnation": 1,
+        "endpoint": "w-1.example:9091",
+        "oldStatus": "HEALTHY",
+        "newStatus": "UNHEALTHY",
+        "reason": "no heartbeat for 120 s",
+        "requestId": "",
+    }
+    return shown | changes
+
+
+def stream(*blocks: str) -> Answer:
+    """An answer of server-sent events, sent as hypercorn does."""
+    return Answer("".join(blocks).encode(), content_type="text/event-stream", chunked=True)
+
+
+def block(shown: Mapping[str, Any]) -> str:
+    return f"id: {shown['eventId']}\nevent: {shown['kind']}\ndata: {json.dumps(shown)}\n\n"
+
+
+@contextmanager
+def scripted_server() -> Iterator[ScriptedServer]:
+    script = ScriptedServer()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(script))
+    server.daemon_threads = True
+    script.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield script
+    finally:
+        script.stopping = True
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _handler(script: ScriptedServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _answer(self) -> None:
+            asked = Asked(
+                self.command, self.path, {name.lower(): value for name, value in self.headers.items()}
+            )
+            answer = script.next_answer(asked)
+            body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
+            if answer.body is None:
+                body = b""
+            self.send_response(answer.status)
+            self.send_header("content-type", answer.content_type)
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
+            if answer.chunked:
+                self.send_header("transfer-encoding", "chunked")
+                body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+            elif not answer.hang:
+                self.send_header("content-length", str(len(body)))
+            self.send_header("connection", "close")
+            self.end_headers()
+            self.wfile.write(body)
+            if answer.hang:
+                self.connection.settimeout(10)
+                self.rfile.read(1)  # until the client goes
+
+        do_GET = do_POST = do_DELETE = _answer  # noqa: N815
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    return Handler
