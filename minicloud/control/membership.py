@@ -38,8 +38,8 @@ class Membership:
     """Membership of one control plane.
 
     `heartbeat_interval_s` is what workers are told to keep. Subscribers are called in order, in the same
-    step as the change, and must neither wait nor raise. `swept` is told of each sweep how long it took and
-    how long after the earliest deadline it began, in seconds.
+    step as the change, and must neither wait, nor raise, nor read or execute in their turn. `swept` is
+    told of each sweep how long it took and how long after the earliest deadline it began, in seconds.
     """
 
     def __init__(
@@ -70,15 +70,14 @@ class Membership:
         self._last_event_id = snapshot.last_event_id
         # Deadlines are set in the order of time, as `core.leases` asks.
         for stored in sorted(snapshot.workers, key=lambda worker: worker.health_since_ms):
-            worker = self._from_stored(stored)
+            worker = self._from_stored(stored, now_s)
             self._registry.apply(WorkerRestored(worker.worker_id, now_s, worker))
 
     @property
     def registry(self) -> Registry:
         """The registry to read, as of this moment: what has fallen due is swept first."""
         now_s = self.clock.monotonic_s()
-        if self._registry.next_deadline_s() <= now_s:
-            self._sweep(now_s)
+        self._sweep_what_is_due(now_s)
         return self._registry
 
     def next_deadline_s(self) -> float:
@@ -96,8 +95,7 @@ class Membership:
         """
         now_s = self.clock.monotonic_s()
         registry = self._registry
-        if registry.next_deadline_s() <= now_s:
-            self._sweep(now_s)
+        self._sweep_what_is_due(now_s)
         events = registry.decide(command, now_s)
         for event in events:
             if type(event) is LeaseRenewed:
@@ -109,6 +107,11 @@ class Membership:
     async def durable(self) -> None:
         """Return once everything executed before this call is durable."""
         await self._store.flushed()
+
+    def _sweep_what_is_due(self, now_s: float) -> None:
+        # Twice after a gap longer than the retention: what the first one expires, the second one forgets.
+        while self._registry.next_deadline_s() <= now_s:
+            self._sweep(now_s)
 
     def _sweep(self, now_s: float) -> None:
         lateness_s = now_s - self._registry.next_deadline_s()
@@ -165,8 +168,10 @@ class Membership:
             resources=worker.resources,
         )
 
-    def _from_stored(self, stored: StoredWorker) -> Worker:
-        monotonic_s = self.wall.monotonic_s
+    def _from_stored(self, stored: StoredWorker, now_s: float) -> Worker:
+        def monotonic_s(unix_ms: int) -> float:
+            return min(self.wall.monotonic_s(unix_ms), now_s)  # the wall clock may have been set back since
+
         return Worker(
             worker_id=stored.worker_id,
             endpoint=stored.endpoint,

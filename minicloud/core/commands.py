@@ -20,10 +20,14 @@ MAX_METADATA_ENTRIES = 64
 MAX_METADATA_BYTES = 16 * 1024
 MAX_REASON_CHARS = 256
 
-RESERVED_IDS = frozenset({"stats", "healthy"})  # REST paths beside /api/workers/{id}
+# REST paths beside /api/workers/{id}, and the two that clients and proxies take out of any path (RFC 3986,
+# 5.2.4): under one of these a worker could not be shown, drained or removed.
+RESERVED_IDS = frozenset({"stats", "healthy", ".", ".."})
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
-_ENDPOINT = re.compile(r"(?:\[[0-9A-Fa-f:.%A-Za-z]+\]|[^\s:\[\]/@]+):([0-9]{1,5})", re.ASCII)
+# A name, of letters of any script (resolvers take those), or an IPv4 address; or an IPv6 address in brackets,
+# with its zone if it has one. Whether the host exists is not looked at.
+_ENDPOINT = re.compile(r"(?:\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[\w.-]+):([0-9]{1,5})")
 
 
 def check_worker_id(worker_id: str) -> WorkerId:

@@ -17,7 +17,7 @@ _Identity = tuple[str, str]
 
 
 class IdBook:
-    """The memory behind id assignment; `assign` reads it, `note` and `drop` keep it."""
+    """The memory behind id assignment; `assign` reads it, the rest keep it."""
 
     def __init__(self) -> None:
         self._held_by: dict[_Identity, WorkerId] = {}
@@ -45,23 +45,28 @@ class IdBook:
             return wanted, Registration.TAKEOVER
         return self._variant(wanted, workers), Registration.RENAMED
 
-    def note(self, worker: Worker) -> None:
+    def note(self, worker: Worker, workers: Mapping[WorkerId, Worker]) -> None:
         """Remember who holds `worker.worker_id` now."""
         identity = _identity(worker.instance_id, worker.wanted_id, worker.endpoint)
         if identity is not None:
             self._held_by[identity] = worker.worker_id
-        base, dash, suffix = worker.worker_id.rpartition("-")
-        if dash and worker.wanted_id != worker.worker_id and suffix.isdecimal():
-            key = worker.wanted_id or base
-            self._next_suffix[key] = max(self._next_suffix.get(key, 1), int(suffix) + 1)
+        # Only while somebody holds the wanted id, which bounds the book by the number of workers. At worst
+        # (variants noted before their base, after a restart) the next clash walks over those still there.
+        wanted_id = worker.wanted_id
+        suffix = worker.worker_id.rpartition("-")[2]
+        if wanted_id != worker.worker_id and wanted_id in workers and suffix.isdecimal():
+            self._next_suffix[wanted_id] = max(self._next_suffix.get(wanted_id, 1), int(suffix) + 1)
+
+    def leave(self, worker: Worker) -> None:
+        """Forget all about `worker.worker_id`: it is nobody's now."""
+        self.drop(worker)
+        self._next_suffix.pop(worker.worker_id, None)
 
     def drop(self, worker: Worker) -> None:
-        """Forget who held `worker.worker_id`: it is about to be another's, or nobody's."""
+        """Forget who held `worker.worker_id`: it is about to be another's, or his anew."""
         identity = _identity(worker.instance_id, worker.wanted_id, worker.endpoint)
         if identity is not None and self._held_by.get(identity) == worker.worker_id:
             del self._held_by[identity]
-        # Bounds the book by the number of workers. At worst the next clash walks over variants still there.
-        self._next_suffix.pop(worker.worker_id, None)
 
     def _variant(self, wanted: WorkerId, workers: Mapping[WorkerId, Worker]) -> WorkerId:
         # Loops only over variants somebody asked for by name; each is passed once, as `note` remembers.

@@ -94,8 +94,9 @@ class Resources:
 class Worker:
     """One registered worker. Read it freely; only `Registry.apply` changes it.
 
-    `wanted_id` is the id it asked for, which may differ from the one it was given. `sequence` is that of the
-    last heartbeat counted for this incarnation, 0 before the first. Each axis has its own reason and since.
+    `wanted_id` is the id it asked for, which may differ from the one it was given; that it asks by the given
+    one later, as one that is told to register again does, leaves it. `sequence` is that of the last
+    heartbeat counted for this incarnation, 0 before the first. Each axis has its own reason and since.
     """
 
     worker_id: WorkerId

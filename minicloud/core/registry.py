@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from minicloud.core.commands import (
@@ -154,6 +155,10 @@ class Registry:
         worker_id, registration = self._ids.assign(command, self._workers)
         present = self._workers.get(worker_id)
         last_incarnation = present.incarnation if present is not None else self._incarnation_floor
+        wanted_id = command.worker_id
+        if registration is Registration.AGAIN and present is not None and wanted_id in ("", worker_id):
+            # It goes by the id it was given; its configuration, after a restart, still says the other one.
+            wanted_id = present.wanted_id or wanted_id
         return (
             WorkerRegistered(
                 worker_id,
@@ -162,7 +167,7 @@ class Registry:
                 registration,
                 command.endpoint,
                 command.instance_id,
-                command.worker_id,
+                wanted_id,
                 command.resources,
                 dict(command.metadata),
             ),
@@ -247,6 +252,7 @@ class Registry:
         worker.health = Health.HEALTHY
         worker.health_reason = event.reason
         worker.health_since_s = event.at_s
+        worker.last_heartbeat_s = event.at_s  # what is kept of this change says so
         self._leases.start(worker.deadline, event.at_s)
 
     def _apply_registered(self, event: WorkerRegistered) -> None:
@@ -275,7 +281,7 @@ class Registry:
         )
 
     def _apply_restored(self, event: WorkerRestored) -> None:
-        self._put(event.worker, event.at_s)
+        self._put(replace(event.worker), event.at_s)  # events do not change once they are made
 
     def _put(self, worker: Worker, at_s: float) -> None:
         before = self._workers.get(worker.worker_id)
@@ -285,7 +291,7 @@ class Registry:
         else:
             insort(self._sorted_ids, worker.worker_id)
         self._workers[worker.worker_id] = worker
-        self._ids.note(worker)
+        self._ids.note(worker, self._workers)
         if worker.health is Health.HEALTHY:
             self._leases.start(worker.deadline, at_s)
         else:
@@ -300,7 +306,7 @@ class Registry:
     def _apply_departed(self, event: WorkerDeparted) -> None:
         worker = self._workers.pop(event.worker_id)
         del self._sorted_ids[bisect_left(self._sorted_ids, event.worker_id)]
-        self._ids.drop(worker)
+        self._ids.leave(worker)
         worker.deadline.stop()
         self._incarnation_floor = max(self._incarnation_floor, worker.incarnation)
 

@@ -1,0 +1,87 @@
+"""A registry driven as membership drives it: swept first, then decided, then applied."""
+
+from __future__ import annotations
+
+from minicloud.core.commands import Command, Heartbeat, Register, Sweep
+from minicloud.core.events import Event, Registration, WorkerRegistered
+from minicloud.core.model import Resources, Worker, WorkerId
+from minicloud.core.registry import Registry
+
+TIMEOUT_S = 120.0
+RETENTION_S = 24 * 3600.0
+
+
+class Driver:
+    """`registry` at the instant `now_s`, which the test moves; `events` is everything that happened."""
+
+    def __init__(self, incarnation_floor: int = 0) -> None:
+        self.registry = Registry(TIMEOUT_S, RETENTION_S, incarnation_floor)
+        self.now_s = 1000.0
+        self.events: list[Event] = []
+
+    def sweep(self) -> tuple[Event, ...]:
+        """What falls due by now."""
+        return self._carry_out(Sweep())
+
+    def do(self, command: Command) -> tuple[Event, ...]:
+        """What `command` does now."""
+        self.sweep()
+        return self._carry_out(command)
+
+    def _carry_out(self, command: Command) -> tuple[Event, ...]:
+        events = self.registry.decide(command, self.now_s)
+        for event in events:
+            self.registry.apply(event)
+        self.events.extend(events)
+        return events
+
+    def register(
+        self,
+        wanted: str = "",
+        *,
+        instance: str = "",
+        endpoint: str = "10.0.0.7:9091",
+        generated: str = "generated",
+        resources: Resources | None = None,
+        metadata: dict[str, str] | None = None,
+    ) -> WorkerRegistered:
+        """What a registration comes to."""
+        (event,) = self.do(
+            Register(
+                endpoint,
+                WorkerId(generated),
+                wanted,
+                instance,
+                resources or Resources(),
+                metadata if metadata is not None else {},
+            )
+        )
+        assert isinstance(event, WorkerRegistered)
+        return event
+
+    def give(self, wanted: str = "", **about: str) -> tuple[str, Registration, int]:
+        """A registration in short: the id given, how, and the incarnation."""
+        event = self.register(
+            wanted,
+            instance=about.get("instance", ""),
+            endpoint=about.get("endpoint", "10.0.0.7:9091"),
+            generated=about.get("generated", "generated"),
+        )
+        return event.worker_id, event.registration, event.incarnation
+
+    def heartbeat(self, worker_id: str, **rest: int) -> tuple[Event, ...]:
+        """What a heartbeat does now; `incarnation` and `sequence` as given, else 0."""
+        return self.do(Heartbeat(worker_id, None, rest.get("incarnation", 0), rest.get("sequence", 0)))
+
+    def fall_silent(self) -> None:
+        """Let everyone's lease run out."""
+        self.now_s += TIMEOUT_S
+        self.sweep()
+
+    def worker(self, worker_id: str) -> Worker:
+        worker = self.registry.get(worker_id)
+        assert worker is not None
+        return worker
+
+    def ids(self) -> list[str]:
+        return [worker.worker_id for worker in self.registry.workers()]

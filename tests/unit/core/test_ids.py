@@ -1,0 +1,303 @@
+"""Which id a newcomer gets: every rule there is, one a test."""
+
+from __future__ import annotations
+
+from minicloud.core.commands import Drain, Remove
+from minicloud.core.events import Registration
+from minicloud.core.model import Admin, Worker, WorkerId
+from tests.unit.core.driver import Driver
+
+NEW, AGAIN, TAKEOVER, RENAMED = (
+    Registration.NEW,
+    Registration.AGAIN,
+    Registration.TAKEOVER,
+    Registration.RENAMED,
+)
+LONGEST = "x" * 128
+
+
+def test_wanted_id_that_is_free_is_given() -> None:
+    assert Driver().give("w", instance="A") == ("w", NEW, 1)
+
+
+def test_no_wanted_id_gets_the_generated_one() -> None:
+    driver = Driver()
+    assert driver.give("", generated="worker-1a2b3c4d") == ("worker-1a2b3c4d", NEW, 1)
+    assert driver.worker("worker-1a2b3c4d").wanted_id == ""
+
+
+def test_generated_id_that_is_taken_is_given_with_a_suffix() -> None:
+    driver = Driver()
+    driver.give("", instance="A", generated="g")
+    assert driver.give("", instance="B", generated="g") == ("g-1", RENAMED, 1)
+    assert driver.give("", instance="C", generated="g") == ("g-2", RENAMED, 1)
+
+
+def test_same_instance_from_elsewhere_gets_its_id_again() -> None:
+    driver = Driver()
+    driver.give("w", instance="A", endpoint="10.0.0.7:1")
+    assert driver.give("w", instance="A", endpoint="10.0.0.8:2") == ("w", AGAIN, 2)
+    assert driver.worker("w").endpoint == "10.0.0.8:2"
+
+
+def test_same_instance_that_wants_none_gets_its_id_again() -> None:
+    driver = Driver()
+    driver.give("w", instance="A")
+    assert driver.give("", instance="A") == ("w", AGAIN, 2)
+
+
+def test_same_instance_gone_silent_gets_its_id_again() -> None:
+    driver = Driver()
+    driver.give("w", instance="A")
+    driver.fall_silent()
+    assert driver.give("w", instance="A") == ("w", AGAIN, 2)
+
+
+def test_same_endpoint_without_instances_gets_its_id_again() -> None:
+    driver = Driver()
+    driver.give("w")
+    assert driver.give("w") == ("w", AGAIN, 2)
+
+
+def test_other_endpoint_without_instances_is_another_installation() -> None:
+    driver = Driver()
+    driver.give("w", endpoint="10.0.0.7:9091")
+    assert driver.give("w", endpoint="10.0.0.8:9091") == ("w-1", RENAMED, 1)
+
+
+def test_other_instance_at_the_same_endpoint_is_another_installation() -> None:
+    driver = Driver()
+    driver.give("w", instance="A", endpoint="localhost:9091")
+    assert driver.give("w", instance="B", endpoint="localhost:9091") == ("w-1", RENAMED, 1)
+
+
+def test_client_upgraded_at_the_same_endpoint_gets_its_id_again_and_is_known_by_instance_then() -> None:
+    driver = Driver()
+    driver.give("w", endpoint="10.0.0.7:1")
+    assert driver.give("w", instance="A", endpoint="10.0.0.7:1") == ("w", AGAIN, 2)
+    assert driver.give("", instance="A", endpoint="10.0.0.9:1") == ("w", AGAIN, 3)
+
+
+def test_client_downgraded_at_the_same_endpoint_gets_its_id_again() -> None:
+    driver = Driver()
+    driver.give("w", instance="A", endpoint="10.0.0.7:1")
+    assert driver.give("w", endpoint="10.0.0.7:1") == ("w", AGAIN, 2)
+
+
+def test_two_clients_without_instance_or_wanted_id_at_one_endpoint_are_two_workers() -> None:
+    driver = Driver()  # `localhost:9091` on two machines
+    assert driver.give("", endpoint="localhost:9091", generated="g1") == ("g1", NEW, 1)
+    assert driver.give("", endpoint="localhost:9091", generated="g2") == ("g2", NEW, 1)
+
+
+def test_wanted_id_of_another_gone_silent_is_taken_over() -> None:
+    driver = Driver()
+    driver.give("w", instance="A", endpoint="10.0.0.7:1")
+    driver.fall_silent()
+    assert driver.give("w", instance="B", endpoint="10.0.0.8:1") == ("w", TAKEOVER, 2)
+    worker = driver.worker("w")
+    assert (worker.instance_id, worker.endpoint) == ("B", "10.0.0.8:1")
+
+
+def test_installation_taken_over_from_comes_back_as_another() -> None:
+    driver = Driver()
+    driver.give("w", instance="A")
+    driver.fall_silent()
+    driver.give("w", instance="B")
+    assert driver.give("w", instance="A") == ("w-1", RENAMED, 1)
+    assert driver.give("", instance="A") == ("w-1", AGAIN, 2)
+
+
+def test_wanted_id_of_another_a_moment_before_its_lease_ends_is_not_taken_over() -> None:
+    driver = Driver()
+    driver.give("w", instance="A")
+    driver.now_s += 119.999
+    assert driver.give("w", instance="B")[:2] == ("w-1", RENAMED)
+
+
+def test_wanted_id_of_another_live_gets_the_next_suffix() -> None:
+    driver = Driver()
+    given = [driver.give("w", instance=instance)[:2] for instance in "ABCD"]
+    assert given == [("w", NEW), ("w-1", RENAMED), ("w-2", RENAMED), ("w-3", RENAMED)]
+
+
+def test_wanted_id_of_another_draining_gets_a_suffix() -> None:
+    driver = Driver()
+    driver.give("w", instance="A")
+    driver.do(Drain("w"))
+    assert driver.give("w", instance="B")[0] == "w-1"
+
+
+def test_renamed_installation_gets_its_variant_back() -> None:
+    driver = Driver()
+    for instance in "ABC":
+        driver.give("w", instance=instance)
+    assert driver.give("w", instance="C") == ("w-2", AGAIN, 2)
+    assert driver.give("w", instance="B") == ("w-1", AGAIN, 2)
+    assert driver.give("w", instance="A") == ("w", AGAIN, 2)
+
+
+def test_renamed_installation_without_instance_gets_its_variant_back() -> None:
+    driver = Driver()
+    driver.give("w", endpoint="10.0.0.7:1")
+    driver.give("w", endpoint="10.0.0.8:1")
+    assert driver.give("w", endpoint="10.0.0.8:1") == ("w-1", AGAIN, 2)
+
+
+def test_renamed_installation_that_asked_by_its_variant_still_gets_it_back_by_what_it_wants() -> None:
+    # Told to register again it goes by the id it was given; started anew it asks what it is configured to.
+    driver = Driver()
+    for about in ({"instance": "A"}, {"endpoint": "10.0.0.9:1"}):
+        driver.give("w", instance="holder")
+        variant = driver.give("w", **about)[0]
+        assert driver.give(variant, **about)[:2] == (variant, AGAIN)
+        assert driver.give("w", **about)[:2] == (variant, AGAIN)
+    assert driver.give("", instance="A")[:2] == ("w-1", AGAIN)
+    assert driver.give("w", instance="A")[:2] == ("w-1", AGAIN)
+
+
+def test_renamed_installation_keeps_its_variant_when_the_wanted_id_is_free_again() -> None:
+    driver = Driver()
+    driver.give("w", instance="A")
+    driver.give("w", instance="B")
+    driver.do(Remove("w"))
+    assert driver.give("w", instance="B")[:2] == ("w-1", AGAIN)
+
+
+def test_installation_that_asks_for_another_free_id_gets_that() -> None:
+    driver = Driver()
+    driver.give("w", instance="A")
+    assert driver.give("v", instance="A") == ("v", NEW, 1)
+    assert driver.give("", instance="A") == ("v", AGAIN, 2)  # the one it was given last
+    assert driver.give("w", instance="A") == ("w", AGAIN, 2)  # the other is still its own
+
+
+def test_installation_that_left_is_a_newcomer() -> None:
+    driver = Driver()
+    driver.give("w", instance="A")
+    driver.do(Remove("w"))
+    assert driver.give("", instance="A", generated="g") == ("g", NEW, 2)
+
+
+def test_variant_that_somebody_asked_for_by_name_is_passed_over() -> None:
+    driver = Driver()
+    driver.give("w-1", instance="A")
+    driver.give("w-3", instance="B")
+    given = [driver.give("w", instance=instance)[0] for instance in "CDEF"]
+    assert given == ["w", "w-2", "w-4", "w-5"]
+
+
+def test_variant_gone_silent_is_passed_over_too() -> None:
+    driver = Driver()
+    driver.give("w", instance="A")
+    driver.give("w", instance="B")
+    driver.now_s += 60.0
+    driver.heartbeat("w")
+    driver.now_s += 60.0
+    assert driver.give("w", instance="C")[0] == "w-2"
+
+
+def test_suffix_of_one_who_left_is_not_given_again_while_the_base_is_held() -> None:
+    driver = Driver()
+    for instance in "ABC":
+        driver.give("w", instance=instance)
+    driver.do(Remove("w-1"))
+    driver.do(Remove("w-2"))
+    driver.give("w", instance="A")  # that its holder registers again changes nothing
+    assert driver.give("w", instance="D")[0] == "w-3"
+
+
+def test_suffix_starts_over_when_the_base_has_left() -> None:
+    driver = Driver()
+    for instance in "ABC":
+        driver.give("w", instance=instance)
+    for worker_id in ("w", "w-1"):
+        driver.do(Remove(worker_id))
+    assert driver.give("w", instance="D")[:2] == ("w", NEW)
+    assert [driver.give("w", instance=instance)[0] for instance in "EF"] == ["w-1", "w-3"]
+
+
+def test_generated_id_of_digits_alone_does_not_count_as_a_suffix() -> None:
+    driver = Driver()
+    driver.give("worker", instance="A")
+    driver.give("", instance="B", generated="worker-12345678")
+    assert driver.give("worker", instance="C")[0] == "worker-1"
+
+
+def test_id_of_the_greatest_length_is_shortened_for_its_suffix() -> None:
+    driver = Driver()
+    given = [driver.give(LONGEST, instance=f"{number}")[0] for number in range(12)]
+    assert given[0] == LONGEST
+    assert given[1] == "x" * 126 + "-1"
+    assert given[11] == "x" * 125 + "-11"
+    assert all(len(each) == 128 for each in given)
+
+
+def test_long_ids_alike_in_front_get_variants_of_their_own() -> None:
+    driver = Driver()
+    first, second = "x" * 126 + "ab", "x" * 126 + "cd"
+    given = [
+        driver.give(wanted, instance=f"{wanted[-2:]}{number}")[0]
+        for number in range(3)
+        for wanted in (first, second)
+    ]
+    assert len(set(given)) == 6
+    assert given[2:] == ["x" * 126 + suffix for suffix in ("-1", "-2", "-3", "-4")]
+
+
+def test_incarnation_of_a_free_id_starts_above_every_departed_workers() -> None:
+    driver = Driver()
+    driver.give("a", instance="A")
+    for _ in range(4):
+        driver.give("a", instance="A")
+    assert driver.registry.incarnation_floor == 0
+    driver.do(Remove("a"))
+    assert driver.registry.incarnation_floor == 5
+    assert driver.give("a", instance="B") == ("a", NEW, 6)
+    assert driver.give("b", instance="C") == ("b", NEW, 6)
+    driver.do(Remove("b"))
+    assert driver.registry.incarnation_floor == 6
+
+
+def test_incarnation_floor_of_a_restart_is_kept() -> None:
+    assert Driver(incarnation_floor=41).give("w") == ("w", NEW, 42)
+
+
+def test_what_an_operator_said_of_an_id_outlives_registration_again_and_takeover() -> None:
+    driver = Driver()
+    driver.give("w", instance="A")
+    driver.now_s += 1.0
+    driver.do(Drain("w"))
+    said_s = driver.now_s
+    driver.now_s += 1.0
+
+    def said(worker: Worker) -> tuple[Admin, str, float]:
+        return worker.admin, worker.admin_reason, worker.admin_since_s
+
+    driver.give("w", instance="A")
+    assert said(driver.worker("w")) == (Admin.DRAINING, "draining for an operator", said_s)
+    driver.fall_silent()
+    assert driver.give("w", instance="B")[1] is TAKEOVER
+    assert said(driver.worker("w")) == (Admin.DRAINING, "draining for an operator", said_s)
+    driver.do(Remove("w"))
+    driver.give("w", instance="B")
+    assert driver.worker("w").admin is Admin.ACTIVE
+
+
+def test_thousands_that_want_one_id_cost_the_same_each_also_when_its_holder_restarts() -> None:
+    driver = Driver()
+    lookups = 0
+
+    class Counting(dict[WorkerId, Worker]):
+        def __contains__(self, key: object) -> bool:
+            nonlocal lookups
+            lookups += 1
+            return super().__contains__(key)
+
+    driver.registry._workers = Counting()
+    for number in range(2000):
+        driver.give("worker-1", instance=f"{number}")
+        if number % 10 == 0:
+            driver.give("worker-1", instance="0")  # the base flaps
+    assert len(driver.registry) == 2000
+    assert lookups < 3 * 2000
