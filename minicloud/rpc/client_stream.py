@@ -9,7 +9,7 @@ used from an async generator.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Generic, Protocol, TypeVar
 
@@ -62,8 +62,8 @@ class ClientStream(Generic[SendT, RecvT]):
         self._sent_end = False
         self._received = 0
         self._over = False  # cancelled, failed, or all has been received
-        # What has been sent, None for the end; None once it cannot be sent again.
-        self._replay: list[bytes | None] | None = []
+        # What has been sent, and whether it was the last; None once it cannot be sent again.
+        self._replay: list[tuple[bytes | None, bool]] | None = []
         self._replay_room_bytes = retry_buffer_bytes
         self._retries = 0
         self._retrying = trio.Lock()
@@ -143,12 +143,15 @@ class ClientStream(Generic[SendT, RecvT]):
         while await self._in_time(self._recv) is not None:
             self._received += 1
 
-    def __aiter__(self) -> AsyncIterator[RecvT]:
-        return self._iterate()
+    # Not a generator: one that is not run to its end would have to be closed.
+    def __aiter__(self) -> ClientStream[SendT, RecvT]:
+        return self
 
-    async def _iterate(self) -> AsyncIterator[RecvT]:
-        while (message := await self.recv_message()) is not None:
-            yield message
+    async def __anext__(self) -> RecvT:
+        message = await self.recv_message()
+        if message is None:
+            raise StopAsyncIteration
+        return message
 
     async def _recv_headers(self) -> None:
         while True:
@@ -197,10 +200,7 @@ class ClientStream(Generic[SendT, RecvT]):
         if self._replay_room_bytes < 0 or (self._call is not None and self._call.headers is not None):
             self._replay = None
             return
-        if data is not None:
-            self._replay.append(data)
-        if end:
-            self._replay.append(None)
+        self._replay.append((data, end))
 
     async def _retried(self, failed: ClientCall) -> bool:
         """Whether what was sent on `failed` has been sent again on another stream.
@@ -216,8 +216,8 @@ class ClientStream(Generic[SendT, RecvT]):
                 return False
             self._retries += 1
             connection, call = await self._opener.open_call(self._headers, self._deadline_s)
-            for data in self._replay:
-                await _transmit(call, data, data is None)
+            for data, end in self._replay:
+                await _transmit(call, data, end)
             self._connection, self._call = connection, call
             return True
 

@@ -86,7 +86,7 @@ class Server:
         self.active_calls = 0
         self._connections: dict[_ServerConnection, None] = {}  # a set with an order
         self._accepting = trio.CancelScope()
-        self._stop_at_s: float | None = None
+        self._stopping = False
         self._changed = trio.lowlevel.ParkingLot()
 
     async def serve(
@@ -107,7 +107,7 @@ class Server:
 
     async def serve_connection(self, stream: trio.abc.Stream) -> None:
         """Serve one connected `stream` and close it. Raises nothing of the peer's doing."""
-        if self.open_connections >= self.limits.max_connections or self._stop_at_s is not None:
+        if self.open_connections >= self.limits.max_connections or self._stopping:
             _log.warning("rpc_connection_refused", peer=str(peer_of_raw(stream)), open=self.open_connections)
             await trio.aclose_forcefully(stream)
             return
@@ -132,7 +132,7 @@ class Server:
 
         What has not within `grace_s` is cancelled. Clients are told in a way that loses no call.
         """
-        self._stop_at_s = trio.current_time() + grace_s
+        self._stopping = True
         self._accepting.cancel()
         for connection in list(self._connections):
             connection.drain(grace_s)
@@ -152,7 +152,7 @@ class Server:
             else:
                 if stream.selected_alpn_protocol() != "h2":
                     reason = "TLS client does not offer h2 by ALPN"
-                elif self._stop_at_s is not None:
+                elif self._stopping:
                     reason = "server is stopping"
                 else:
                     return True

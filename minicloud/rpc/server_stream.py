@@ -6,7 +6,6 @@ protocol allows, whatever the handler does; what it does out of order raises `Pr
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Generic, Protocol, TypeVar
 
 import trio
@@ -142,12 +141,15 @@ class ServerStream(Call, Generic[RecvT, SendT]):
                 Status.INTERNAL, f"request is not a valid {self._recv_type.__name__} message"
             ) from exc
 
-    def __aiter__(self) -> AsyncIterator[RecvT]:
-        return self._iterate()
+    # Not a generator: one that is not run to its end would have to be closed.
+    def __aiter__(self) -> ServerStream[RecvT, SendT]:
+        return self
 
-    async def _iterate(self) -> AsyncIterator[RecvT]:
-        while (message := await self.recv_message()) is not None:
-            yield message
+    async def __anext__(self) -> RecvT:
+        message = await self.recv_message()
+        if message is None:
+            raise StopAsyncIteration
+        return message
 
     async def send_initial_metadata(self, *, metadata: MetadataLike | None = None) -> None:
         """Send the headers now rather than with the first message."""

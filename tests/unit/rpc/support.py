@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import Random
+from typing import TypeVar
 
 import trio
 from grpclib.const import Cardinality, Handler, Status
@@ -15,13 +16,14 @@ from hpack import Decoder, Encoder
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from minicloud.rpc.channel import Channel, Connect
-from minicloud.rpc.config import ChannelConfig, ServerLimits
-from minicloud.rpc.connection import PREFACE
+from minicloud.rpc.config import ChannelConfig, Http2Limits, ServerLimits
+from minicloud.rpc.connection import PREFACE, Connection, Event, HeadersReceived
 from minicloud.rpc.server import Observer, Server
 from minicloud.rpc.server_stream import ServerStream
 from minicloud.wire.gen.minicloud.execution import HeartbeatRequest, HeartbeatResponse
 
 Stream = ServerStream[HeartbeatRequest, HeartbeatResponse]
+E = TypeVar("E")
 HandlerFunc = Callable[[Stream], Awaitable[None]]
 
 UNARY = "/test.Service/Unary"
@@ -279,3 +281,68 @@ async def raw_peer(server: Server) -> AsyncIterator[RawPeer]:
         await wait_all_tasks_blocked()
         yield RawPeer(near)
         nursery.cancel_scope.cancel()
+
+
+class PlayedServer:
+    """The server's end of a channel's connection, played by hand on our own sans-io connection."""
+
+    def __init__(self, stream: trio.abc.Stream, limits: Http2Limits | None = None) -> None:
+        self.stream = stream
+        self.connection = Connection(client=False, limits=limits or Http2Limits(), now_s=0)
+        self.events: list[Event] = []
+        self.closed = False
+
+    async def flush(self) -> None:
+        data = self.connection.data_to_send()
+        if data:
+            await self.stream.send_all(data)
+
+    async def expect(self, kind: type[E]) -> E:
+        """The next event of this kind; those before it are dropped."""
+        while True:
+            await self.flush()
+            while self.events:
+                event = self.events.pop(0)
+                if isinstance(event, kind):
+                    return event
+            data = await self.stream.receive_some()
+            if not data:
+                self.closed = True
+                raise EOFError
+            self.events += self.connection.receive(data, 0)
+
+    async def request(self) -> int:
+        """The stream of the next call."""
+        return (await self.expect(HeadersReceived)).stream_id
+
+    async def respond(
+        self, stream_id: int, *, message: bytes | None = b"", trailers: Mapping[bytes, bytes] | None = None
+    ) -> None:
+        """Answer like a server that knows how, but for `trailers`."""
+        if message is not None:
+            headers = [(b":status", b"200"), (b"content-type", b"application/grpc")]
+            self.connection.send_headers(stream_id, headers)
+            self.connection.send_data(stream_id, message_bytes(message))
+        ending = {b"grpc-status": b"0"} if trailers is None else trailers
+        self.connection.send_headers(stream_id, list(ending.items()), end_stream=True)
+        await self.flush()
+
+
+class PlayedServers:
+    """A channel's `connect` whose connections a test plays, one after the other."""
+
+    def __init__(self, limits: Http2Limits | None = None) -> None:
+        self.connects = 0
+        self._limits = limits
+        self._send, self._receive = trio.open_memory_channel[PlayedServer](100)
+
+    async def connect(self) -> trio.abc.Stream:
+        self.connects += 1
+        near, far = memory_stream_pair()
+        self._send.send_nowait(PlayedServer(far, self._limits))
+        return near
+
+    async def next(self) -> PlayedServer:
+        server = await self._receive.receive()
+        await server.flush()
+        return server
