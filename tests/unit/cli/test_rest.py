@@ -126,7 +126,7 @@ def test_rest_redirect_is_named_and_not_followed(server: ScriptedServer) -> None
 
 
 def test_rest_pages_are_followed_to_the_last(server: ScriptedServer) -> None:
-    server.on("GET /l?limit=2", Answer([1, 2], headers={"link": '</l?limit=2&page_token=b>; rel="next"'}))
+    server.on("GET /l?limit=2", Answer([1, 2], headers={"link": '<?limit=2&page_token=b>; rel="next"'}))
     server.on(
         "GET /l?limit=2&page_token=b",
         Answer(

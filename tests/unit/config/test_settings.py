@@ -145,6 +145,7 @@ def test_control_plane_address_in_springs_forms_is_read(
         ({"heartbeat-interval": "1ms"}, "--heartbeat-interval: '1ms' is out of range: give 50ms to 1h"),
         ({"grpc-port": "65536"}, "--grpc-port: '65536' is not a port: give 1 to 65535"),
         ({"grpc-port": "-1"}, "is not a port"),
+        ({"grpc-port": "９０９０"}, "is not a port"),
         ({"http-port": "9090"}, "gRPC (by default) and REST (--http-port) cannot share port 9090"),
         ({"host": "a b"}, "--host: 'a b' is not a host"),
         ({"host": "10.0.0.1:80"}, "is not a host"),
