@@ -91,7 +91,10 @@ class ClientStream(Generic[SendT, RecvT]):
         await self._in_time(self._open)
 
     async def send_message(self, message: SendT, *, end: bool = False) -> None:
-        """Send one message; waits while the server does not read. `end` says it is the last."""
+        """Send one message; waits while the server does not read. `end` says it is the last.
+
+        Raises GRPCError where the call has failed. Once the server has ended it well, does nothing.
+        """
         if not isinstance(message, self._send_type):
             raise TypeError(f"message is a {type(message).__name__}, want a {self._send_type.__name__}")
         if self._sent_end:
@@ -113,7 +116,12 @@ class ClientStream(Generic[SendT, RecvT]):
         return self._call
 
     async def _send(self, data: bytes | None, end: bool) -> None:
+        if self._cardinality.client_streaming:
+            await trio.lowlevel.checkpoint()
         call = await self._open()
+        if call.trailers is not None:  # the server wants no more, which is an error or is not
+            self._check_status(call)
+            return
         self._remember(data, end)
         try:
             await _transmit(call, data, end)
@@ -177,6 +185,8 @@ class ClientStream(Generic[SendT, RecvT]):
             self._replay = None
             if data is None:
                 self._check_status(call)
+                if not self._cardinality.server_streaming and not self._received:
+                    raise GRPCError(Status.INTERNAL, "the server sent status OK and no reply")
             return data
 
     def _check_status(self, call: ClientCall) -> None:
@@ -188,8 +198,6 @@ class ClientStream(Generic[SendT, RecvT]):
         status = status_of_trailer(code.decode("latin-1"))
         if status is not Status.OK:
             raise GRPCError(status, percent_decode(trailers.get(b"grpc-message", b"")), _details(trailers))
-        if not self._cardinality.server_streaming and not self._received:
-            raise GRPCError(Status.INTERNAL, "the server sent status OK and no reply")
 
     # Again
 
@@ -216,8 +224,12 @@ class ClientStream(Generic[SendT, RecvT]):
                 return False
             self._retries += 1
             connection, call = await self._opener.open_call(self._headers, self._deadline_s)
-            for data, end in self._replay:
-                await _transmit(call, data, end)
+            try:
+                for data, end in self._replay:
+                    await _transmit(call, data, end)
+            except BaseException:
+                connection.end_call(call)
+                raise
             self._connection, self._call = connection, call
             return True
 
@@ -254,7 +266,7 @@ class ClientStream(Generic[SendT, RecvT]):
         with trio.move_on_at(self._deadline_s):
             return await operation()
         if self._call is None:
-            raise GRPCError(Status.UNAVAILABLE, "no connection within the call's deadline")
+            raise GRPCError(Status.UNAVAILABLE, "the call could not be sent within its deadline")
         self._abandon()
         raise GRPCError(Status.DEADLINE_EXCEEDED, "deadline exceeded")
 

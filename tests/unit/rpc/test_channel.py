@@ -442,6 +442,47 @@ async def test_streaming_answer_not_read_to_its_end_is_given_up() -> None:
         assert server.active_calls == 0
 
 
+@pytest.mark.parametrize("status", [Status.OK, Status.ABORTED])
+async def test_sender_learns_that_the_server_has_ended_the_call(status: Status) -> None:
+    async def hang_up(stream: Stream) -> None:
+        await stream.send_message(reply(1))
+        await stream.send_trailing_metadata(status=status)
+
+    async with (
+        joined({CLIENT_STREAM: hang_up}) as (_, channel),
+        channel.request(
+            CLIENT_STREAM, Cardinality.STREAM_UNARY, HeartbeatRequest, HeartbeatResponse
+        ) as stream,
+    ):
+        await stream.send_message(request())
+        await wait_all_tasks_blocked()
+        if status is Status.OK:
+            await stream.send_message(request())
+        else:
+            with pytest.raises(GRPCError) as caught:
+                await stream.send_message(request())
+            assert caught.value.status is status
+
+
+async def test_call_whose_deadline_passes_while_it_is_sent_again_resets_both_streams(
+    autojump_clock: object,
+) -> None:
+    servers = PlayedServers()
+    async with channel_to(servers.connect) as channel, trio.open_nursery() as nursery:
+
+        async def caller() -> None:
+            with pytest.raises(GRPCError) as caught:
+                await call(channel, request(200_000), timeout=5)  # more than a window
+            assert caught.value.status is Status.DEADLINE_EXCEEDED
+
+        nursery.start_soon(caller)
+        server = await servers.next()
+        server.connection.reset(await server.request(), ErrorCodes.REFUSED_STREAM)
+        again = await server.request()
+        reset = await server.expect(StreamReset)
+        assert (reset.stream_id, reset.error_code) == (again, ErrorCodes.CANCEL)
+
+
 async def test_stream_out_of_order_is_told() -> None:
     async with (
         joined({CLIENT_STREAM: answer}) as (_, channel),
