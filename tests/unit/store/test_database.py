@@ -246,6 +246,15 @@ def test_database_history_in_the_file_never_exceeds_its_bound_by_more_than_a_ten
     assert HISTORY_ENTRIES < largest <= HISTORY_ENTRIES + TRIM_EVERY_ENTRIES + step
 
 
+def test_database_history_written_one_by_one_is_trimmed_too(path: Path) -> None:
+    database = Database(path)
+    trimmed_at = HISTORY_ENTRIES + TRIM_EVERY_ENTRIES
+    database.write([kept(number, "one") for number in range(1, trimmed_at)])
+    database.write([kept(trimmed_at, "one")])
+    assert database._value("SELECT min(event_id) FROM entries") == TRIM_EVERY_ENTRIES + 1
+    database.close()
+
+
 @settings(max_examples=30, deadline=None)  # each makes a file
 @given(
     texts=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), min_size=6, max_size=6),

@@ -1,0 +1,204 @@
+"""The registry against a naive model, through any sequence of commands, gaps of time and restarts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from minicloud.core.commands import (
+    Command,
+    Cordon,
+    Deregister,
+    Drain,
+    Heartbeat,
+    Register,
+    Remove,
+    Sweep,
+    Uncordon,
+)
+from minicloud.core.errors import FencedError, UnknownWorkerError
+from minicloud.core.events import Event, WorkerRegistered, WorkerRestored
+from minicloud.core.model import Resources, WorkerId
+from minicloud.core.registry import Registry
+from minicloud.core.stats import cluster_stats
+from tests.unit.core.naive import Naive
+
+TIMEOUT_S, RETENTION_S = 10.0, 50.0
+LONG = "x" * 128
+
+WANTED = st.sampled_from(["", "w", "w", "w", "w-1", "w-2", "g", LONG])
+GENERATED = st.sampled_from(["g", "g-1", "w-12"])
+INSTANCE = st.sampled_from(["", "", "A", "B", "C", "D"])
+ENDPOINT = st.sampled_from(["h:1", "h:2", "h:3"])
+ANY_ID = st.sampled_from(["w", "w-1", "w-2", "w-3", "g", "g-1", "w-12", LONG, LONG[:126] + "-1", "nobody"])
+RESOURCES = st.builds(
+    Resources, cpu_cores=st.integers(0, 3), cpu_utilization=st.sampled_from([0.0, 0.5, 1.0])
+)
+
+
+class RegistryMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.now_s = 0.0
+        self.registry = Registry(TIMEOUT_S, RETENTION_S)
+        self.naive = Naive(TIMEOUT_S, RETENTION_S)
+        self.start_floor = 0
+        self.events: list[Event] = []
+        self.highest: dict[str, int] = {}
+
+    def do(self, command: Command) -> tuple[Event, ...]:
+        events = self.registry.decide(command, self.now_s)
+        for event in events:
+            self.registry.apply(event)
+        self.events.extend(events)
+        return events
+
+    @rule(passed_s=st.sampled_from([0.0, 1.0, 4.0, 9.0, 10.0, 11.0, 50.0, 60.0, 200.0]))
+    def pass_time(self, passed_s: float) -> None:
+        self.now_s += passed_s
+        while self.registry.next_deadline_s() <= self.now_s:
+            assert self.do(Sweep())
+        self.naive.pass_time(self.now_s)
+
+    @rule(wanted=WANTED, instance=INSTANCE, endpoint=ENDPOINT, generated=GENERATED, resources=RESOURCES)
+    def register(
+        self, wanted: str, instance: str, endpoint: str, generated: str, resources: Resources
+    ) -> None:
+        command = Register(endpoint, WorkerId(generated), wanted, instance, resources)
+        expected = self.naive.whose(command)
+        (event,) = self.registry.decide(command, self.now_s)
+        assert isinstance(event, WorkerRegistered)
+        assert (event.worker_id, event.registration) == expected
+        before = self.naive.workers.get(event.worker_id)
+        if before is not None and before.status != "UNHEALTHY":  # no live worker's id is given away
+            assert (instance and instance == before.instance) or endpoint == before.endpoint
+            assert not (instance and before.instance and instance != before.instance)
+        assert event.incarnation > self.highest.get(event.worker_id, 0)
+        self.highest[event.worker_id] = event.incarnation
+        self.do(command)
+        self.naive.register(command, self.now_s)
+
+    @rule(
+        worker_id=ANY_ID,
+        older=st.sampled_from([None, 0, 0, 0, 1, -1]),
+        sequence=st.integers(0, 4),
+        resources=st.none() | RESOURCES,
+    )
+    def heartbeat(
+        self, worker_id: str, older: int | None, sequence: int, resources: Resources | None
+    ) -> None:
+        worker = self.naive.workers.get(worker_id)
+        incarnation = 0 if older is None or worker is None else worker.incarnation - older
+        command = Heartbeat(worker_id, resources, incarnation, sequence)
+        if worker is None:
+            with pytest.raises(UnknownWorkerError):
+                self.do(command)
+        elif incarnation not in (0, worker.incarnation):
+            with pytest.raises(FencedError):
+                self.do(command)
+        else:
+            events = self.do(command)
+            if sequence and sequence <= worker.sequence:
+                assert events == ()
+                return
+            assert len(events) == (1 if worker.silent_since_s is None else 2)
+            worker.heard_s, worker.silent_since_s = self.now_s, None
+            worker.sequence = sequence or worker.sequence
+            worker.resources = resources or worker.resources
+
+    @rule(worker_id=ANY_ID, what=st.sampled_from([Cordon, Uncordon, Drain]))
+    def operate(self, worker_id: str, what: type[Cordon | Uncordon | Drain]) -> None:
+        worker = self.naive.workers.get(worker_id)
+        if worker is None:
+            with pytest.raises(UnknownWorkerError):
+                self.do(what(worker_id))
+            return
+        admin = {Cordon: "CORDONED", Uncordon: "ACTIVE", Drain: "DRAINING"}[what]
+        if (worker.admin, admin) == ("DRAINING", "CORDONED"):
+            admin = "DRAINING"
+        assert len(self.do(what(worker_id))) == (admin != worker.admin)
+        worker.admin = admin
+
+    @rule(worker_id=ANY_ID, remove=st.booleans(), older=st.booleans())
+    def leave(self, worker_id: str, remove: bool, older: bool) -> None:
+        worker = self.naive.workers.get(worker_id)
+        if worker is None:
+            with pytest.raises(UnknownWorkerError):
+                self.do(Remove(worker_id) if remove else Deregister(worker_id))
+        elif older and worker.incarnation > 1 and not remove:
+            with pytest.raises(FencedError):
+                self.do(Deregister(worker_id, "", worker.incarnation - 1))
+        else:
+            self.do(Remove(worker_id) if remove else Deregister(worker_id, "", worker.incarnation))
+            self.naive.leave(worker_id)
+
+    @rule(away_s=st.sampled_from([0.0, 5.0, 30.0]))
+    def restart(self, away_s: float) -> None:
+        """All that is kept is taken up by a new registry, after a while."""
+        known = sorted(self.registry.workers(), key=lambda worker: worker.health_since_s)
+        self.now_s += away_s
+        self.start_floor = self.registry.incarnation_floor
+        self.registry = Registry(TIMEOUT_S, RETENTION_S, self.start_floor)
+        self.events = []
+        before, self.naive = self.naive, Naive(TIMEOUT_S, RETENTION_S)
+        self.naive.floor = before.floor
+        for worker in known:
+            event = WorkerRestored(worker.worker_id, self.now_s, replace(worker, sequence=0))
+            self.registry.apply(event)
+            self.events.append(event)
+            naive = before.workers[worker.worker_id]
+            naive.sequence, naive.grace_s = 0, self.now_s
+            self.naive.workers[worker.worker_id] = naive
+            self.naive.book(worker.worker_id, naive)
+        self.pass_time(0.0)
+
+    @rule()
+    def replay(self) -> None:
+        """The events since the start, applied to an empty registry, end in the same state."""
+        again = Registry(TIMEOUT_S, RETENTION_S, self.start_floor)
+        for event in self.events:
+            again.apply(event)
+        assert list(again.workers()) == list(self.registry.workers())
+        assert again.incarnation_floor == self.registry.incarnation_floor
+        assert vars(again._ids) == vars(self.registry._ids)
+        assert again.decide(Sweep(), 1e9) == self.registry.decide(Sweep(), 1e9)
+
+    @invariant()
+    def agrees(self) -> None:
+        shown = {
+            worker.worker_id: (
+                worker.endpoint, worker.instance_id, worker.wanted_id, worker.incarnation,
+                worker.last_heartbeat_s, worker.sequence, worker.resources, worker.admin, worker.status,
+            )
+            for worker in self.registry.workers()
+        }  # fmt: skip
+        assert shown == {
+            worker_id: (
+                worker.endpoint, worker.instance, worker.wanted, worker.incarnation,
+                worker.heard_s, worker.sequence, worker.resources, worker.admin, worker.status,
+            )
+            for worker_id, worker in self.naive.workers.items()
+        }  # fmt: skip
+        assert list(shown) == sorted(shown)
+        assert len(self.registry) == len(shown)
+        assert self.registry.next_deadline_s() == self.naive.next_s() > self.now_s
+        assert self.registry.incarnation_floor == self.naive.floor
+
+    @invariant()
+    def adds_up(self) -> None:
+        stats = cluster_stats(self.registry.workers(), self.now_s)
+        statuses = [worker.status for worker in self.naive.workers.values()]
+        assert stats.healthy + stats.unhealthy + stats.draining == stats.total == len(self.registry)
+        assert (stats.healthy, stats.unhealthy) == (statuses.count("HEALTHY"), statuses.count("UNHEALTHY"))
+        schedulable = [worker.worker_id for worker in self.registry.schedulable_workers()]
+        assert schedulable == sorted(
+            worker_id for worker_id, worker in self.naive.workers.items() if worker.status == "HEALTHY"
+        )
+
+
+RegistryMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
+TestRegistryAgainstModel = RegistryMachine.TestCase
