@@ -31,8 +31,9 @@ def main() -> int:
 
 
 def _end(number: int, _: object) -> None:
-    print("ended in order", flush=True)
-    sys.exit(0)
+    # Not `print`, which cannot be called again from within itself.
+    os.write(1, b"ended in order\n")
+    os._exit(0)
 
 
 if __name__ == "__main__":
