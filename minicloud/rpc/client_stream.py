@@ -181,6 +181,10 @@ class ClientStream(Generic[SendT, RecvT]):
             except GRPCError:
                 if await self._retried(call):
                     continue
+                if (
+                    call.failure is None and call.trailers is not None
+                ):  # a message cut short has its reason in the status
+                    self._check_status(call)
                 raise
             self._replay = None
             if data is None:

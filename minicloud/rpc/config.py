@@ -105,7 +105,8 @@ class ServerLimits:
     # Of one received message, as sent and as inflated. gRPC's usual default.
     max_message_bytes: int = 4 * MIB
 
-    # Beyond it a connection is closed as it comes. An idle one costs some 100 KB and one file descriptor.
+    # Beyond it a connection is closed as it comes. An idle one costs some 30 KB and one file descriptor:
+    # 10,000 were measured at 290 MB.
     max_connections: int = 16_384
 
     # Calls at once over all connections; those beyond it are refused, which clients retry. Memory at worst

@@ -340,13 +340,17 @@ class _ServerConnection:
         cause: BaseException = exc
         while isinstance(cause, BaseExceptionGroup) and len(cause.exceptions) == 1:
             cause = cause.exceptions[0]  # out of a nursery of the handler's own
-        known = cause if isinstance(cause, GRPCError) else None
-        if known is None and isinstance(cause, Exception):
-            known = self._server.translate(cause)
-        if known is None:
-            _log.error("rpc_handler_failed", method=call.method, exc_info=exc)
-            known = GRPCError(Status.UNKNOWN, "internal server error")
-        call.finish(known.status, known.message, known.details)
+        try:
+            known = cause if isinstance(cause, GRPCError) else None
+            if known is None and isinstance(cause, Exception):
+                known = self._server.translate(cause)
+            if known is not None:
+                call.finish(known.status, known.message, known.details)
+                return
+        except Exception as also:  # details that cannot be sent, a translation that fails
+            exc = also
+        _log.error("rpc_handler_failed", method=call.method, exc_info=exc)
+        call.finish(Status.UNKNOWN, "internal server error")
 
 
 def _http_error(headers: Mapping[bytes, bytes]) -> bytes | None:

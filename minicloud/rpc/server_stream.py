@@ -64,6 +64,7 @@ class ServerStream(Call, Generic[RecvT, SendT]):
         "_headers",
         "_headers_sent",
         "_metadata",
+        "_received",
         "_recv_type",
         "_request_id",
         "_send_type",
@@ -98,6 +99,7 @@ class ServerStream(Call, Generic[RecvT, SendT]):
         self._headers = headers
         self._request_id = request_id
         self._headers_sent = False
+        self._received = False
         self._metadata: Metadata | None = None
 
     @property
@@ -130,9 +132,10 @@ class ServerStream(Call, Generic[RecvT, SendT]):
         """
         data = await self.receive()
         if data is None:
-            if self._cardinality.client_streaming:
+            if self._cardinality.client_streaming or self._received:
                 return None
             raise GRPCError(Status.INTERNAL, "the request has no message")
+        self._received = True
         try:
             return self._recv_type.FromString(data)  # type: ignore[return-value]
         except Exception as exc:

@@ -351,6 +351,22 @@ async def test_error_message_is_decoded_and_details_handed_out() -> None:
     assert (error.message, error.details) == ("Äpfel\n", b"\0\1")
 
 
+async def test_message_cut_short_by_trailers_gives_their_status() -> None:
+    servers = PlayedServers()
+    async with channel_to(servers.connect) as channel, trio.open_nursery() as nursery:
+
+        async def caller() -> None:
+            assert (await failing(channel)).status is Status.DATA_LOSS
+
+        nursery.start_soon(caller)
+        server = await servers.next()
+        stream_id = await server.request()
+        server.connection.send_headers(stream_id, list(_OK.items()))
+        server.connection.send_data(stream_id, b"\0\0\0\0\x09half")
+        server.connection.send_headers(stream_id, [(b"grpc-status", b"15")], end_stream=True)
+        await server.flush()
+
+
 async def test_trailers_without_a_status_are_unknown() -> None:
     assert (await answered_with(_OK, end=False, trailers={b"x": b"y"})).status is Status.UNKNOWN
 

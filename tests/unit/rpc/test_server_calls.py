@@ -341,6 +341,41 @@ async def test_exception_of_a_handler_is_translated_by_what_the_server_was_given
     assert not [line for line in logs if line["log_level"] == "error"]
 
 
+@pytest.mark.parametrize(
+    "error", [GRPCError(Status.ABORTED, "x", ["no message"]), GRPCError(Status.ABORTED, "\ud800")]
+)
+async def test_error_that_cannot_be_sent_fails_its_own_call_only(error: GRPCError) -> None:
+    async def handler(stream: Stream) -> None:
+        raise error
+
+    with capture_logs() as logs:
+        async with joined({UNARY: handler}) as (server, channel):
+            for _ in range(2):
+                assert (await status_of(channel)).status is Status.UNKNOWN
+            assert server.open_connections == 1
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == ["rpc_handler_failed"] * 2
+
+
+async def test_message_cut_short_by_an_error_gives_the_error(autojump_clock: object) -> None:
+    async def handler(stream: Stream) -> None:
+        await stream.send_message(HeartbeatResponse(instructions={"k": "v" * 200_000}))
+
+    async with raw_peer(make_server({UNARY: handler})) as peer:
+        await peer.start()
+        await peer.request(1, {b"grpc-timeout": b"1S"})  # and no window for all of it
+        await peer.expect_headers(1)
+        assert (await peer.expect_headers(1))["grpc-status"] == str(Status.DEADLINE_EXCEEDED.value)
+
+
+async def test_unary_request_read_again_is_at_its_end() -> None:
+    async def handler(stream: Stream) -> None:
+        requests = [message async for message in stream]
+        await stream.send_message(reply(len(requests)))
+
+    async with joined({UNARY: handler}) as (_, channel):
+        assert await call(channel) == 1
+
+
 async def test_unary_handler_without_a_reply_is_internal() -> None:
     async def handler(stream: Stream) -> None:
         await stream.recv_message()
