@@ -13,7 +13,7 @@ import structlog
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.events import Closed, Event, RawData
 from hypercorn.logging import Logger
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.task_group import TaskGroup
@@ -29,6 +29,7 @@ SEND_TIMEOUT_S = 30.0  # for 64 KiB: a line of 20 kbit/s will do
 MAX_HEAD_BYTES = 16 * 1024
 
 _SEND_BYTES = 64 * 1024
+_CLOSE_TIMEOUT_S = 1.0  # for what takes no time, that a shield may not be for ever
 
 log = structlog.get_logger()
 
@@ -86,9 +87,9 @@ class Connection(TCPServer):
     async def protocol_send(self, event: Event) -> None:
         if not isinstance(event, RawData):
             # An answer's last send tells the app that its request is over, and quart-trio then cancels the
-            # task that is still in this send: the idle timer it is about to start would never run, and the
-            # connection stay for ever.
-            with trio.CancelScope(shield=isinstance(event, Updated)):
+            # task that is still in this send: the idle timer it is about to start would never run, the
+            # connection it is about to close stay open.
+            with trio.move_on_after(_CLOSE_TIMEOUT_S, shield=True):
                 await super().protocol_send(event)
             return
         async with self.send_lock:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from minicloud.control.feed import BATCH_ENTRIES, EventFeed, Follower, Gap
+from minicloud.store.port import Entry
 from tests.unit.control.rest.kit import entry
 
 
@@ -16,8 +17,13 @@ def feed_of(*event_ids: int, capacity: int = 100) -> EventFeed:
     return EventFeed((entry(event_id) for event_id in event_ids), capacity=capacity)
 
 
+async def received_by(follower: Follower) -> Gap | tuple[Entry, ...]:
+    with trio.fail_after(5):
+        return await follower.receive()
+
+
 async def received_ids(follower: Follower) -> list[int]:
-    received = await follower.receive()
+    received = await received_by(follower)
     assert not isinstance(received, Gap)
     return [entry.event_id for entry in received]
 
@@ -65,7 +71,7 @@ async def test_follower_from_an_id_is_told_all_behind_it_in_batches() -> None:
 async def test_follower_too_far_behind_is_told_of_the_gap_first() -> None:
     feed = feed_of(1, 2, 3, 4, 5, capacity=2)
     follower = feed.follow(after=1)
-    assert await follower.receive() == Gap(seen_id=1, resumed_id=3)
+    assert await received_by(follower) == Gap(seen_id=1, resumed_id=3)
     assert await received_ids(follower) == [4, 5]
 
 
@@ -75,7 +81,7 @@ async def test_follower_outrun_while_it_reads_is_told_of_the_gap() -> None:
     assert await received_ids(follower) == [1]
     for event_id in range(2, 6):
         feed.publish(entry(event_id))
-    assert await follower.receive() == Gap(seen_id=1, resumed_id=3)
+    assert await received_by(follower) == Gap(seen_id=1, resumed_id=3)
     assert await received_ids(follower) == [4, 5]
 
 
@@ -85,7 +91,7 @@ async def test_follower_right_before_the_oldest_has_no_gap() -> None:
 
 async def test_follower_of_an_id_not_reached_yet_starts_over_with_a_gap() -> None:
     follower = feed_of(1, 2).follow(after=500)
-    assert await follower.receive() == Gap(seen_id=500, resumed_id=0)
+    assert await received_by(follower) == Gap(seen_id=500, resumed_id=0)
     assert await received_ids(follower) == [1, 2]
 
 
@@ -94,7 +100,7 @@ async def test_follower_of_a_history_that_is_gone_has_a_gap_and_then_waits(
 ) -> None:
     feed = EventFeed((), last_event_id=9)
     follower = feed.follow(after=2)
-    assert await follower.receive() == Gap(seen_id=2, resumed_id=9)
+    assert await received_by(follower) == Gap(seen_id=2, resumed_id=9)
     with trio.move_on_after(1) as waiting:
         await follower.receive()
     assert waiting.cancelled_caught
@@ -150,7 +156,7 @@ async def test_follower_is_told_of_everything_once_or_of_its_gap(
                     scope.cancel()
                     await trio.lowlevel.checkpoint()
             else:
-                received = await follower.receive()
+                received = await received_by(follower)
                 if isinstance(received, Gap):
                     assert received.seen_id == seen
                     assert received.resumed_id == feed.newest(capacity)[0].event_id - 1 > seen

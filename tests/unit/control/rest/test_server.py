@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import pytest
@@ -38,13 +38,11 @@ def jumping_clock(mock_clock: MockClock) -> MockClock:
 
 
 async def read_to_end(stream: trio.SocketStream) -> bytes:
-    """What comes until the connection ends, in whichever way."""
+    """What comes until the connection ends, in whichever way; fails where it does not."""
     received = b""
-    try:
+    with trio.fail_after(60), suppress(trio.BrokenResourceError):
         while data := await stream.receive_some():
             received += data
-    except trio.BrokenResourceError:
-        pass
     return received
 
 
@@ -111,6 +109,13 @@ async def test_requests_on_one_connection_are_answered_in_turn() -> None:
         assert removed.status == 204
         assert not {"content-length", "content-type"} & set(removed.headers)
         assert "server" not in removed.headers
+
+
+async def test_connection_to_be_closed_is_closed_after_the_answer(jumping_clock: MockClock) -> None:
+    async with Rest().served() as port, HttpClient.connected(port) as client:
+        assert (await client.request("GET", "/livez", {"connection": "close"})).status == 200
+        assert await read_to_end(client.stream) == b""
+        assert trio.current_time() < 1
 
 
 async def test_chunked_body_over_the_limit_is_answered_though_the_client_goes_on_sending() -> None:
@@ -286,7 +291,7 @@ async def test_silent_stream_outlives_every_timeout(jumping_clock: MockClock) ->
         assert await next_id(client) == 1
 
 
-async def test_stream_of_a_client_that_left_ends() -> None:
+async def test_stream_of_a_client_that_left_ends(jumping_clock: MockClock) -> None:
     rest = Rest()
     async with rest.served() as port:
         async with HttpClient.connected(port) as client:
@@ -330,10 +335,12 @@ async def test_stopping_lets_requests_in_flight_finish(jumping_clock: MockClock)
         await until(lambda: len(rest.store.changes) == 2)
         rest.readiness.begin_stopping()
         await trio.sleep(2)
+        begun_s = trio.current_time()
         rest.store.gate.set()
         answer = await client.receive()
         assert answer.status == 200
-        assert await client.stream.receive_some() == b""
+        assert await read_to_end(client.stream) == b""
+        assert trio.current_time() - begun_s < 0.5
 
 
 async def test_stopping_cuts_requests_off_once_the_grace_is_over(jumping_clock: MockClock) -> None:
