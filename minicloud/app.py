@@ -1,0 +1,220 @@
+"""The two programs, put together: a control plane, and a worker.
+
+Here, and nowhere else, the real clock, real chance, sockets, signals and files meet. Always holds: whatever
+can be refused (a port, a folder, a database) is refused before anything is served; a first signal ends the
+program in order, a second at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+from functools import partial
+from pathlib import Path
+from random import SystemRandom
+
+import structlog
+import trio
+from grpclib.const import Status
+
+from minicloud import __version__
+from minicloud.clock import SystemClock
+from minicloud.config import ControlPlaneConfig, WorkerConfig
+from minicloud.control.feed import EventFeed
+from minicloud.control.journal import log_entry
+from minicloud.control.membership import Membership
+from minicloud.control.metrics import Metrics
+from minicloud.control.rest.app import create_rest_app
+from minicloud.control.rest.binding import bind_http
+from minicloud.control.rest.readiness import Readiness
+from minicloud.control.rest.server import serve_rest
+from minicloud.control.service import WorkerManagementService
+from minicloud.control.sweeper import Sweeper
+from minicloud.core.errors import ConfigError
+from minicloud.core.registry import Registry
+from minicloud.rpc.channel import open_channel
+from minicloud.rpc.server import Server
+from minicloud.store.memory import MemoryStore
+from minicloud.store.port import Store, StoreObserver
+from minicloud.store.sqlite import SqliteStore
+from minicloud.wire.gen.minicloud.execution import WorkerManagementServiceStub
+from minicloud.worker.agent import Agent, RegistrationFailedError
+from minicloud.worker.agent_config import AgentConfig
+from minicloud.worker.control_plane_client import ControlPlaneClient
+from minicloud.worker.endpoint import endpoint_finder, host_port
+from minicloud.worker.identity import instance_id_in
+from minicloud.worker.queries import QueryTracker
+from minicloud.worker.resources import ResourceProbe
+
+GRACE_S = 5.0  # for calls in flight once the program was told to end
+GAVE_UP = 3
+
+log = structlog.get_logger()
+
+
+def run_control_plane(config: ControlPlaneConfig) -> int:
+    """Run a control plane until a signal ends it; answers with the exit code.
+
+    Raises `ConfigError` or `StoreError` before anything is served where something cannot be used.
+    """
+    _raise_open_file_limit()
+    return trio.run(_control_plane, config)
+
+
+def run_worker(config: WorkerConfig) -> int:
+    """Run a worker until a signal or a drain ends it; answers with the exit code."""
+    _raise_open_file_limit()
+    return trio.run(_worker, config)
+
+
+async def _control_plane(config: ControlPlaneConfig) -> int:
+    random, clock, readiness = SystemRandom(), SystemClock(), Readiness()
+    metrics = Metrics(per_worker=config.metrics_per_worker)
+    grpc_listeners = await _bind_grpc(config.host, config.grpc_port, "--grpc-port")
+    http_listeners = await bind_http(config.host, config.http_port)
+    store: Store = MemoryStore()
+    if config.data_dir is not None:
+        store = SqliteStore(config.data_dir / "registry.db", StoreObserver(metrics.store_batch))
+    snapshot = store.load()
+
+    registry = Registry(config.heartbeat_timeout_s, config.retention_s, snapshot.incarnation_floor)
+    membership = Membership(
+        registry, store, clock, heartbeat_interval_s=config.heartbeat_interval_s, swept=metrics.sweep
+    )
+    membership.restore(snapshot)
+    feed = EventFeed(snapshot.entries, snapshot.last_event_id)
+    membership.subscribe(feed.publish)
+    membership.subscribe(log_entry)
+    metrics.watch(membership)
+    sweeper = Sweeper(membership)
+    grpc = Server(
+        [WorkerManagementService(membership, metrics, random)], random=random, observer=_CallObserver(metrics)
+    )
+    rest = create_rest_app(membership, feed, metrics, random=random, readiness=readiness)
+
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        # The store outlives the servers, so that what they last answered for is written.
+        async with trio.open_nursery() as keeping:
+            await keeping.start(store.run)
+            async with trio.open_nursery() as serving:
+                await serving.start(sweeper.run)
+                await serving.start(grpc.serve, grpc_listeners)
+                await serving.start(
+                    partial(serve_rest, rest, http_listeners, readiness=readiness, grace_s=GRACE_S)
+                )
+                readiness.mark_ready()
+                log.info(
+                    "control_plane_ready",
+                    version=__version__,
+                    grpc=[host_port(*listener.socket.getsockname()[:2]) for listener in grpc_listeners],
+                    http=[host_port(*listener.socket.getsockname()[:2]) for listener in http_listeners],
+                    data_dir=str(config.data_dir or "none"),
+                    workers=len(membership.registry),
+                )
+
+                async def stop() -> None:
+                    readiness.begin_stopping()
+                    await grpc.stop(GRACE_S)
+                    serving.cancel_scope.cancel()
+
+                await _until_signalled(signals, stop)
+            keeping.cancel_scope.cancel()
+    log.info("control_plane_stopped")
+    return 0
+
+
+async def _worker(config: WorkerConfig) -> int:
+    random, clock, queries = SystemRandom(), SystemClock(), QueryTracker()
+    listeners = await _bind_grpc(config.host, config.port, "--port")
+    instance_id = instance_id_in(config.data_dir, random)
+    addresses = [host_port(host, port) for host, port in config.control_planes]
+    probe = ResourceProbe(config.data_dir or Path("/"), clock)
+    server = Server([], random=random)
+    code = 0
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with AsyncExitStack() as channels, trio.open_nursery() as nursery:
+            stubs = []
+            for address, control_plane in zip(addresses, config.control_planes, strict=True):
+                channel = await channels.enter_async_context(open_channel([control_plane], random=random))
+                stubs.append((address, channel.stub(WorkerManagementServiceStub)))
+            agent = Agent(
+                AgentConfig(
+                    wanted_id=config.worker_id,
+                    instance_id=instance_id,
+                    metadata={"zone": config.zone},
+                    exit_after_failures=config.exit_after_failures,
+                    drain_timeout_s=config.drain_timeout_s,
+                ),
+                ControlPlaneClient(stubs, clock),
+                endpoint=endpoint_finder(
+                    config.advertise or "", config.host, listeners[0].socket.getsockname()[1], addresses
+                ),
+                resources=probe.read,
+                queries=queries,
+                clock=clock,
+                random=random,
+            )
+            await nursery.start(server.serve, listeners)
+            await nursery.start(probe.keep_disk_fresh)
+
+            async def stop() -> None:
+                agent.stop("shutdown")
+
+            nursery.start_soon(_until_signalled, signals, stop)
+            try:
+                reason = await agent.run()
+            except RegistrationFailedError as error:
+                log.error("worker_gave_up", error=str(error))
+                code = GAVE_UP
+            else:
+                log.info("worker_stopped", reason=reason)
+            nursery.cancel_scope.cancel()
+    return code
+
+
+class _CallObserver:
+    """The gRPC server's calls, counted by metrics."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def on_call_finished(self, method: str, status: Status, duration_s: float) -> None:
+        self._metrics.grpc_call(method, status.name, duration_s)
+
+
+async def _until_signalled(signals: AsyncIterator[int], stop: Callable[[], Awaitable[None]]) -> None:
+    """Wait for a first signal and `stop`; a second one meanwhile, or after, ends the process at once."""
+    first = await anext(signals)
+    log.info("stopping", signal=signal.Signals(first).name)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_end_at_once_when_signalled, signals)
+        await stop()
+        nursery.cancel_scope.cancel()
+
+
+async def _end_at_once_when_signalled(signals: AsyncIterator[int]) -> None:
+    second = await anext(signals)
+    log.warning("ended_at_once", signal=signal.Signals(second).name)
+    os._exit(128 + second)
+
+
+async def _bind_grpc(host: str, port: int, flag: str) -> list[trio.SocketListener]:
+    try:
+        return list(await trio.open_tcp_listeners(port, host=host or None))
+    except OSError as error:
+        what = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
+        raise ConfigError(
+            f"gRPC port {port} on {host or 'every address'} {what}: "
+            f"stop the program that has it, or choose another with {flag} or --host"
+        ) from error
+
+
+def _raise_open_file_limit() -> None:
+    """Allow as many open files, and so connections, as this process may have."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
