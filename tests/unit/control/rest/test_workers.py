@@ -98,8 +98,8 @@ async def test_pages_linked_to_each_other_hold_every_worker_once(path: str) -> N
     ids = [f"w{number}" for number in range(7)]
     rest.register(*ids)
     if "healthy" in path:
-        rest.register("silent")
-        rest.membership.execute(Drain("silent"))
+        rest.register("w4-draining")
+        rest.membership.execute(Drain("w4-draining"))
     found: list[str] = []
     target = f"{path}{'&' if '?' in path else '?'}limit=3"
     for _ in range(3):
