@@ -136,11 +136,12 @@ async def _worker(config: WorkerConfig) -> int:
     server = Server([], random=random)
     code = 0
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with AsyncExitStack() as channels, trio.open_nursery() as nursery:
+        async with AsyncExitStack() as scopes:
             stubs = []
             for address, control_plane in zip(addresses, config.control_planes, strict=True):
-                channel = await channels.enter_async_context(open_channel([control_plane], random=random))
+                channel = await scopes.enter_async_context(open_channel([control_plane], random=random))
                 stubs.append((address, channel.stub(WorkerManagementServiceStub)))
+            nursery = await scopes.enter_async_context(trio.open_nursery())
             agent = Agent(
                 AgentConfig(
                     wanted_id=config.worker_id,

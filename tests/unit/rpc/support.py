@@ -17,7 +17,8 @@ from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from minicloud.rpc.channel import Channel, Connect
 from minicloud.rpc.config import ChannelConfig, Http2Limits, ServerLimits
-from minicloud.rpc.connection import PREFACE, Connection, Event, HeadersReceived
+from minicloud.rpc.connection import PREFACE, Connection
+from minicloud.rpc.events import Event, HeadersReceived
 from minicloud.rpc.server import Observer, Server
 from minicloud.rpc.server_stream import ServerStream
 from minicloud.wire.gen.minicloud.execution import HeartbeatRequest, HeartbeatResponse

@@ -18,7 +18,7 @@ from minicloud.rpc.backoff import Backoff
 from minicloud.rpc.channel import Channel, Connect, open_channel
 from minicloud.rpc.client_stream import ClientStream
 from minicloud.rpc.config import ChannelConfig, Http2Limits, Timeouts
-from minicloud.rpc.connection import DataReceived, GoAwayReceived, HeadersReceived, StreamReset
+from minicloud.rpc.events import DataReceived, GoAwayReceived, HeadersReceived, StreamReset
 from minicloud.rpc.metadata import percent_encode
 from minicloud.rpc.server import Server
 from minicloud.wire.gen.minicloud.execution import (
@@ -261,6 +261,22 @@ async def test_lost_connection_fails_its_calls_and_the_next_call_connects_again(
             server = await servers.next()
             await server.respond(await server.request())
     assert servers.connects == 2
+
+
+async def test_sender_held_at_the_window_is_told_when_its_connection_is_lost(autojump_clock: object) -> None:
+    servers = PlayedServers()
+    async with channel_to(servers.connect) as channel, trio.open_nursery() as nursery:
+
+        async def caller() -> None:
+            with pytest.raises(GRPCError) as caught, trio.fail_after(60):
+                await call(channel, request(200_000))
+            assert caught.value.status is Status.UNAVAILABLE
+
+        nursery.start_soon(caller)
+        server = await servers.next()
+        await server.request()
+        await wait_all_tasks_blocked()
+        await server.stream.aclose()
 
 
 async def test_closed_channel_makes_no_calls() -> None:
@@ -644,6 +660,65 @@ async def test_refused_stream_of_messages_is_sent_again_whole_and_goes_on() -> N
         expected = [bytes(request(size)) for size in (1, 2, 3)]
         assert received == b"".join(b"\0\0\0\0" + bytes([len(one)]) + one for one in expected)
         await server.respond(again, message=bytes(reply(9)))
+
+
+async def test_stream_that_outgrows_the_retry_buffer_while_it_is_sent_again_fails() -> None:
+    servers = PlayedServers()
+    config = ChannelConfig(retry_buffer_bytes=150_000)
+    async with channel_to(servers.connect, config=config) as channel, trio.open_nursery() as nursery:
+        more = trio.Event()
+
+        async def caller() -> None:
+            async with channel.request(
+                CLIENT_STREAM, Cardinality.STREAM_UNARY, HeartbeatRequest, HeartbeatResponse
+            ) as stream:
+                with pytest.raises(GRPCError) as caught:
+                    async with trio.open_nursery() as tasks:
+                        tasks.start_soon(stream.recv_message)
+                        await stream.send_message(request(100_000))
+                        await more.wait()
+                        await stream.send_message(request(60_000))
+                assert caught.value.status is Status.UNAVAILABLE
+
+        async def unwrapped() -> None:
+            try:
+                await caller()
+            except* GRPCError as group:
+                assert all(isinstance(exc, GRPCError) for exc in group.exceptions)
+
+        nursery.start_soon(unwrapped)
+        server = await servers.next()
+        first = await server.request()
+        received = 0
+        while received < 100_000:
+            data = await server.expect(DataReceived)
+            received += len(data.data)
+            server.connection.acknowledge(first, data.flow_bytes)
+        server.connection.reset(first, ErrorCodes.REFUSED_STREAM)
+        again = await server.request()  # its receiver sends it again, as far as the window goes
+        await wait_all_tasks_blocked()
+        more.set()
+        await wait_all_tasks_blocked()
+        received = 0
+        while not isinstance(event := await server.expect(object), StreamReset):
+            if isinstance(event, DataReceived):
+                received += len(event.data)
+                server.connection.acknowledge(again, event.flow_bytes)
+        assert (event.stream_id, received) == (again, 100_000 + 10)
+
+
+async def test_task_that_sends_and_one_that_receives_open_one_stream_together() -> None:
+    async with (
+        joined({BOTH_STREAM: answer_each}) as (server, channel),
+        channel.request(
+            BOTH_STREAM, Cardinality.STREAM_STREAM, HeartbeatRequest, HeartbeatResponse
+        ) as stream,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(stream.recv_message)
+        nursery.start_soon(stream.send_message, request())
+        await wait_all_tasks_blocked()
+        assert server.active_calls == 1
 
 
 async def test_calls_beyond_what_the_server_grants_wait_for_others_to_end() -> None:

@@ -12,11 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicloud.rpc.config import Http2Limits
-from minicloud.rpc.connection import (
-    MAX_FRAME_BYTES,
-    MAX_STREAM_ID,
-    PREFACE,
-    Connection,
+from minicloud.rpc.connection import MAX_FRAME_BYTES, MAX_STREAM_ID, PREFACE, Connection
+from minicloud.rpc.events import (
     ConnectionFailed,
     DataReceived,
     Event,

@@ -11,6 +11,7 @@ import trio
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError, ProtocolError
 from structlog.testing import capture_logs
+from trio.testing import wait_all_tasks_blocked
 
 from minicloud.request_id import current_request_id
 from minicloud.rpc.channel import Channel
@@ -222,9 +223,9 @@ async def test_reset_by_the_client_cancels_the_handler_and_nothing_else() -> Non
         await peer.start()
         await peer.request(1)
         await peer.request(3)
-        await trio.testing.wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
         await peer.send(RST_STREAM, 0, 1, CANCEL.to_bytes(4, "big"))
-        await trio.testing.wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
         assert events == ["started", "started", "cancelled"]
         assert [status for _, status, _ in recorder.finished] == [Status.CANCELLED]
 
@@ -236,7 +237,7 @@ async def test_reset_together_with_its_request_cancels_the_handler() -> None:
         block = peer.header_block()
         reset = frame_bytes(RST_STREAM, 0, 1, CANCEL.to_bytes(4, "big"))
         await peer.stream.send_all(frame_bytes(1, 4, 1, block) + reset)
-        await trio.testing.wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
         assert [status for _, status, _ in recorder.finished] == [Status.CANCELLED]
 
 
@@ -253,11 +254,11 @@ async def test_caller_that_is_cancelled_cancels_the_handler() -> None:
         with trio.CancelScope() as scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(call, channel)
-                await trio.testing.wait_all_tasks_blocked()
+                await wait_all_tasks_blocked()
                 assert server.active_calls == 1
                 scope.cancel()
         await cancelled.wait()
-        await trio.testing.wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
         assert (server.active_calls, server.open_connections) == (0, 1)
 
 
@@ -267,9 +268,9 @@ async def test_connection_lost_cancels_its_handlers() -> None:
     async with raw_peer(server) as peer:
         await peer.start()
         await peer.request(1)
-        await trio.testing.wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
         await peer.stream.aclose()
-        await trio.testing.wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
         assert (server.active_calls, server.open_connections) == (0, 0)
     assert [status for _, status, _ in recorder.finished] == [Status.CANCELLED]
 
@@ -520,12 +521,12 @@ async def test_request_in_any_spelling_of_grpc_is_served(content_type: bytes) ->
         (message_bytes(b"junk", compressed=True), {b"grpc-encoding": b"gzip"}, Status.INTERNAL),
         (message_bytes(b"", size=1001), {}, Status.RESOURCE_EXHAUSTED),
         (
-            message_bytes(gzip.compress(bytes(100_000)), compressed=True),
+            message_bytes(gzip.compress(bytes(100_000), mtime=0), compressed=True),
             {b"grpc-encoding": b"gzip"},
             Status.RESOURCE_EXHAUSTED,
         ),
         (
-            message_bytes(gzip.compress(bytes(request(500))), compressed=True),
+            message_bytes(gzip.compress(bytes(request(500)), mtime=0), compressed=True),
             {b"grpc-encoding": b"gzip"},
             Status.OK,
         ),
@@ -594,11 +595,44 @@ async def test_sender_to_a_handler_that_does_not_read_is_held_at_the_window() ->
             await stream.end()
 
         nursery.start_soon(send_all)
-        await trio.testing.wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
         # One window, however long it takes.
         assert len(sent) == 65_535 // 10_000
         read.set()
         assert await stream.recv_message() == reply(200)
+
+
+async def test_window_is_given_back_as_messages_are_taken() -> None:
+    taken, go_on = trio.Event(), trio.Event()
+    sent = []
+
+    async def picky(stream: Stream) -> None:
+        for _ in range(5):
+            await stream.recv_message()
+        taken.set()
+        await go_on.wait()
+        await stream.send_message(reply(1))
+
+    async with (
+        joined({CLIENT_STREAM: picky}) as (_, channel),
+        channel.request(
+            CLIENT_STREAM, Cardinality.STREAM_UNARY, HeartbeatRequest, HeartbeatResponse
+        ) as stream,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def send_all() -> None:
+            for _ in range(200):
+                await stream.send_message(request(10_000))
+                sent.append(1)
+
+        nursery.start_soon(send_all)
+        await taken.wait()
+        await wait_all_tasks_blocked()
+        assert 9 <= len(sent) <= 11  # a window and what has been taken, held back to half a window
+        go_on.set()
+        assert await stream.recv_message() == reply(1)
+        nursery.cancel_scope.cancel()
 
 
 async def test_handler_that_sends_to_a_client_that_does_not_read_is_held_at_the_window() -> None:
@@ -617,13 +651,16 @@ async def test_handler_that_sends_to_a_client_that_does_not_read_is_held_at_the_
     ):
         await stream.send_message(request(), end=True)
         await stream.recv_message()
-        await trio.testing.wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
         assert len(sent) < 70
         assert await call(channel) == 1  # others on the same connection go on
         assert len([message async for message in stream]) == 999
 
 
-async def test_unread_bytes_of_calls_that_ended_are_given_back() -> None:
+@pytest.mark.parametrize(
+    ("path", "status"), [(UNARY.encode(), Status.ABORTED), (b"/unknown", Status.UNIMPLEMENTED)]
+)
+async def test_unread_bytes_of_calls_that_ended_are_given_back(path: bytes, status: Status) -> None:
     async def ignore(stream: Stream) -> None:
         raise GRPCError(Status.ABORTED, "not interested")
 
@@ -631,9 +668,9 @@ async def test_unread_bytes_of_calls_that_ended_are_given_back() -> None:
         await peer.start()
         # 4 MB of calls that are never read, over a connection window of 1 MB.
         for n in range(128):
-            await peer.request(2 * n + 1, body=bytes(16_000), end=False)
+            await peer.request(2 * n + 1, {b":path": path}, body=bytes(16_000), end=False)
             await peer.send(DATA, 1, 2 * n + 1, bytes(16_000))
-            assert (await peer.expect_headers(2 * n + 1))["grpc-status"] == str(Status.ABORTED.value)
+            assert (await peer.expect_headers(2 * n + 1))["grpc-status"] == str(status.value)
         assert not peer.closed
 
 
