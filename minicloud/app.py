@@ -72,6 +72,7 @@ def run_worker(config: WorkerConfig) -> int:
 
 
 async def _control_plane(config: ControlPlaneConfig) -> int:
+    _say_what_is_missing(config.enable_reflection)
     random, clock, readiness = SystemRandom(), SystemClock(), Readiness()
     metrics = Metrics(per_worker=config.metrics_per_worker)
     grpc_listeners = await _bind_grpc(config.host, config.grpc_port, "--grpc-port")
@@ -128,6 +129,7 @@ async def _control_plane(config: ControlPlaneConfig) -> int:
 
 
 async def _worker(config: WorkerConfig) -> int:
+    _say_what_is_missing(config.enable_reflection)
     random, clock, queries = SystemRandom(), SystemClock(), QueryTracker()
     listeners = await _bind_grpc(config.host, config.port, "--port")
     instance_id = instance_id_in(config.data_dir, random)
@@ -212,6 +214,11 @@ async def _bind_grpc(host: str, port: int, flag: str) -> list[trio.SocketListene
             f"gRPC port {port} on {host or 'every address'} {what}: "
             f"stop the program that has it, or choose another with {flag} or --host"
         ) from error
+
+
+def _say_what_is_missing(enable_reflection: bool) -> None:
+    if enable_reflection:
+        log.info("grpc_reflection_unavailable", detail="this version does not serve reflection or health yet")
 
 
 def _raise_open_file_limit() -> None:
