@@ -1,0 +1,23 @@
+"""`make bench`: the figures there are, in one run. Exits 1 where a target is not met."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.bench import registry, rpc_throughput
+from tests.bench.table import print_figures
+
+
+def main() -> int:
+    """Measure and print."""
+    renewals = registry.renewals()
+    print_figures("registry renewals", renewals)
+    print_figures("sweep", registry.sweeps())
+    print_figures("memory", registry.memory())
+    print("\nheartbeats per CPU second of the server", flush=True)
+    rpc_throughput.main([])
+    return int(any(figure.met is False for figure in renewals))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
