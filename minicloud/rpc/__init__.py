@@ -2,10 +2,11 @@
 
 From the inside out, each module knowing only those before it:
 
-- pure: `status`, `timeouts`, `metadata`, `framing`, `backoff`, `config`, `floods`
-- sans-io: `connection` (HTTP/2 over h2: bytes in, events out), `timers`
+- pure: `status`, `status_details`, `timeouts`, `metadata`, `framing`, `backoff`, `config`, `floods`,
+  `retry_buffer`
+- sans-io: `events`, `connection` (HTTP/2 over h2: bytes in, events out), `timers`
 - Trio: `transport` (one connection's tasks), `call` (one HTTP/2 stream), then the two ends,
-  `server` with `server_stream` and `channel` with `client_stream`
+  `server_stream` and `server`, and `client_connection`, `client_stream` and `channel`
 
 Knows no service of ours: what workers are, what an error of the core means in gRPC, is passed in.
 """

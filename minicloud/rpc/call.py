@@ -11,7 +11,8 @@ import trio
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from minicloud.rpc.connection import Connection, DataReceived
+from minicloud.rpc.connection import Connection
+from minicloud.rpc.events import DataReceived
 from minicloud.rpc.framing import Deframer, FramingError, MessageTooLargeError, frame
 from minicloud.rpc.transport import HIGH_WATER_BYTES, Transport
 

@@ -120,7 +120,7 @@ class Channel:
         """Whether a call made now would find a connection."""
         return self._current is not None and self._current.usable
 
-    async def open_call(self, headers: Headers, deadline_s: float) -> tuple[ClientConnection, ClientCall]:
+    async def open_call(self, headers: Headers, deadline_s: float) -> ClientCall:
         """For `ClientStream`: send a request's headers. Raises GRPCError UNAVAILABLE."""
         while True:
             connection = await self._connection()
@@ -130,7 +130,7 @@ class Channel:
             call = await connection.open_call(headers)
             if call is not None:
                 self._failures = 0
-                return connection, call
+                return call
 
     def close(self) -> None:
         """End every connection and call; the tasks in the nursery end soon after."""

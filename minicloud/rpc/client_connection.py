@@ -6,7 +6,7 @@ server says it never looked at is marked `refused`, and no other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 import trio
@@ -15,7 +15,7 @@ from h2.errors import ErrorCodes
 
 from minicloud.rpc.call import Call
 from minicloud.rpc.config import ChannelConfig
-from minicloud.rpc.connection import (
+from minicloud.rpc.events import (
     DataReceived,
     Event,
     GoAwayReceived,
@@ -35,10 +35,13 @@ _log = structlog.get_logger()
 class ClientCall(Call):
     """One attempt at a call: a stream and what the server has answered on it so far."""
 
-    __slots__ = ("headers", "refused", "trailers")
+    __slots__ = ("_forget", "headers", "refused", "trailers")
 
-    def __init__(self, transport: Transport, stream_id: int, max_message_bytes: int) -> None:
+    def __init__(
+        self, transport: Transport, stream_id: int, max_message_bytes: int, forget: Callable[[int], None]
+    ) -> None:
         super().__init__(transport, stream_id, Deframer(max_message_bytes))
+        self._forget = forget
         self.headers: Headers | None = None
         self.trailers: Headers | None = None  # the same as `headers` where the answer is trailers alone
         self.refused = False  # the server has not looked at the call and will not
@@ -59,6 +62,13 @@ class ClientCall(Call):
         if error_code == ErrorCodes.REFUSED_STREAM and self.headers is None:
             self.refused = True
         self.fail(status_of_reset(error_code), f"stream reset by the server: {error_name(error_code)}")
+
+    def abandon(self) -> None:
+        """This end is done with the call: its stream, where it is still open, is reset."""
+        self.fail(Status.CANCELLED, "cancelled by this end")
+        self._connection.reset(self.stream_id, ErrorCodes.CANCEL)
+        self._transport.wake_writer()
+        self._forget(self.stream_id)
 
     def _check_http(self, headers: dict[bytes, bytes]) -> None:
         http_status = headers.get(b":status", b"").decode("latin-1")
@@ -123,19 +133,12 @@ class ClientConnection:
         if not self.usable:
             return None
         stream_id = self._connection.open_stream(headers)
-        call = ClientCall(self.transport, stream_id, self._config.max_message_bytes)
+        call = ClientCall(self.transport, stream_id, self._config.max_message_bytes, self._forget)
         self._calls[stream_id] = call
         self.was_used = True
         self.transport.timers.idle_since_s = None
         self.transport.wake_writer()
         return call
-
-    def end_call(self, call: ClientCall) -> None:
-        """Done with `call`: reset its stream where it is still open."""
-        call.release()
-        self._connection.reset(call.stream_id, ErrorCodes.CANCEL)
-        self.transport.wake_writer()
-        self._forget(call.stream_id)
 
     def close(self) -> None:
         """End the connection, and with it the calls on it."""

@@ -17,8 +17,9 @@ import trio
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError, ProtocolError
 
-from minicloud.rpc.client_connection import ClientCall, ClientConnection
+from minicloud.rpc.client_connection import ClientCall
 from minicloud.rpc.metadata import Headers, Metadata, decode_binary, decode_metadata, percent_decode
+from minicloud.rpc.retry_buffer import RetryBuffer
 from minicloud.rpc.server_stream import ProtoMessage
 from minicloud.rpc.status import status_of_trailer
 from minicloud.rpc.status_details import HEADER as DETAILS_HEADER
@@ -33,7 +34,7 @@ _MAX_RETRIES = 1
 class Opener(Protocol):
     """The part of a channel that a stream needs."""
 
-    async def open_call(self, headers: Headers, deadline_s: float) -> tuple[ClientConnection, ClientCall]:
+    async def open_call(self, headers: Headers, deadline_s: float) -> ClientCall:
         """Send a request's headers on a connection. Raises GRPCError, UNAVAILABLE."""
 
 
@@ -57,16 +58,13 @@ class ClientStream(Generic[SendT, RecvT]):
         self._send_type = send_type
         self._recv_type = recv_type
         self._deadline_s = deadline_s
-        self._connection: ClientConnection | None = None
         self._call: ClientCall | None = None
         self._sent_end = False
         self._received = 0
         self._over = False  # cancelled, failed, or all has been received
-        # What has been sent, and whether it was the last; None once it cannot be sent again.
-        self._replay: list[tuple[bytes | None, bool]] | None = []
-        self._replay_room_bytes = retry_buffer_bytes
+        self._sent = RetryBuffer(retry_buffer_bytes)
         self._retries = 0
-        self._retrying = trio.Lock()
+        self._opening = trio.Lock()  # one task opens, be it for the first time or again
 
     @property
     def initial_metadata(self) -> Metadata | None:
@@ -112,7 +110,9 @@ class ClientStream(Generic[SendT, RecvT]):
 
     async def _open(self) -> ClientCall:
         if self._call is None:
-            self._connection, self._call = await self._opener.open_call(self._headers, self._deadline_s)
+            async with self._opening:
+                if self._call is None:
+                    self._call = await self._opener.open_call(self._headers, self._deadline_s)
         return self._call
 
     async def _send(self, data: bytes | None, end: bool) -> None:
@@ -122,7 +122,7 @@ class ClientStream(Generic[SendT, RecvT]):
         if call.trailers is not None:  # the server wants no more, which is an error or is not
             self._check_status(call)
             return
-        self._remember(data, end)
+        self._sent.add(data, end)
         try:
             await _transmit(call, data, end)
         except GRPCError:
@@ -181,12 +181,10 @@ class ClientStream(Generic[SendT, RecvT]):
             except GRPCError:
                 if await self._retried(call):
                     continue
-                if (
-                    call.failure is None and call.trailers is not None
-                ):  # a message cut short has its reason in the status
-                    self._check_status(call)
+                if call.failure is None and call.trailers is not None:
+                    self._check_status(call)  # the reason why a message was cut short
                 raise
-            self._replay = None
+            self._sent.drop()
             if data is None:
                 self._check_status(call)
                 if not self._cardinality.server_streaming and not self._received:
@@ -205,36 +203,30 @@ class ClientStream(Generic[SendT, RecvT]):
 
     # Again
 
-    def _remember(self, data: bytes | None, end: bool) -> None:
-        if self._replay is None:
-            return
-        self._replay_room_bytes -= len(data or b"")
-        if self._replay_room_bytes < 0 or (self._call is not None and self._call.headers is not None):
-            self._replay = None
-            return
-        self._replay.append((data, end))
-
     async def _retried(self, failed: ClientCall) -> bool:
         """Whether what was sent on `failed` has been sent again on another stream.
 
-        Both the sending and the receiving task may come here. `_call` is set right after the last of
-        `_replay` has gone, with no await between: what the sender adds meanwhile goes the one way or the
-        other, never both.
+        Both the sending and the receiving task may come here. `_call` is set right after the last of what
+        was sent has gone again, with no await between: what the sender adds meanwhile goes the one way or
+        the other, never both.
         """
-        async with self._retrying:
+        async with self._opening:
             if self._call is not failed:
                 return True
-            if not failed.refused or self._replay is None or self._retries >= _MAX_RETRIES:
+            if not (failed.refused and self._sent.is_complete() and self._retries < _MAX_RETRIES):
                 return False
             self._retries += 1
-            connection, call = await self._opener.open_call(self._headers, self._deadline_s)
+            call = await self._opener.open_call(self._headers, self._deadline_s)
             try:
-                for data, end in self._replay:
+                for data, end in self._sent:
                     await _transmit(call, data, end)
             except BaseException:
-                connection.end_call(call)
+                call.abandon()
                 raise
-            self._connection, self._call = connection, call
+            if not self._sent.is_complete():  # what the sender added was too much to keep
+                call.abandon()
+                return False
+            self._call = call
             return True
 
     # The end
@@ -262,9 +254,8 @@ class ClientStream(Generic[SendT, RecvT]):
 
     def _abandon(self) -> None:
         self._over = True
-        if self._connection is not None and self._call is not None:
-            self._call.fail(Status.CANCELLED, "cancelled by this end")
-            self._connection.end_call(self._call)
+        if self._call is not None:
+            self._call.abandon()
 
     async def _in_time(self, operation: Callable[[], Awaitable[T]]) -> T:
         with trio.move_on_at(self._deadline_s):

@@ -12,8 +12,7 @@ carry on the calls in flight after one, sent or received.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import h2.config
 import h2.connection
@@ -25,6 +24,16 @@ from h2.settings import SettingCodes
 
 from minicloud.rpc import floods
 from minicloud.rpc.config import Http2Limits
+from minicloud.rpc.events import (
+    ConnectionFailed,
+    DataReceived,
+    Event,
+    GoAwayReceived,
+    HeadersReceived,
+    PingAcked,
+    StreamReset,
+    WindowOpened,
+)
 from minicloud.rpc.metadata import Header, malformation
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -36,71 +45,6 @@ MAX_FRAME_BYTES = 16_384
 
 _FRAME_HEADER_BYTES = 9
 _HPACK_TABLE_BYTES = 4096
-
-
-@dataclass(slots=True)
-class HeadersReceived:
-    """A request, a response (its 1xx left out), or the trailers of either."""
-
-    stream_id: int
-    headers: Sequence[Header]
-    end_stream: bool
-
-
-@dataclass(slots=True)
-class DataReceived:
-    """`flow_bytes`, `data` and its padding, are to be given back with `acknowledge`."""
-
-    stream_id: int
-    data: bytes
-    flow_bytes: int
-    end_stream: bool
-
-
-@dataclass(slots=True)
-class StreamReset:
-    """The stream is over, by the peer or (a flow control error of the peer's) by this end."""
-
-    stream_id: int
-    error_code: int
-
-
-@dataclass(slots=True)
-class WindowOpened:
-    """More can be sent on some stream, or more streams can be opened."""
-
-
-@dataclass(slots=True)
-class PingAcked:
-    payload: bytes
-
-
-@dataclass(slots=True)
-class GoAwayReceived:
-    """Streams of ours above `last_stream_id` were not looked at; those up to it may still finish."""
-
-    last_stream_id: int
-    error_code: int
-    debug: bytes
-
-
-@dataclass(slots=True)
-class ConnectionFailed:
-    """The peer broke the protocol. Always the last event; a GOAWAY is queued, nothing else will be."""
-
-    error_code: int
-    reason: str
-
-
-Event: TypeAlias = (
-    HeadersReceived
-    | DataReceived
-    | StreamReset
-    | WindowOpened
-    | PingAcked
-    | GoAwayReceived
-    | ConnectionFailed
-)
 
 
 class _H2(h2.connection.H2Connection):

@@ -19,7 +19,7 @@ from h2.errors import ErrorCodes
 
 from minicloud import request_id
 from minicloud.rpc.config import ServerLimits
-from minicloud.rpc.connection import DataReceived, Event, HeadersReceived, StreamReset, WindowOpened
+from minicloud.rpc.events import DataReceived, Event, HeadersReceived, StreamReset, WindowOpened
 from minicloud.rpc.framing import ACCEPTED_ENCODINGS, GZIP, IDENTITY, Deframer
 from minicloud.rpc.metadata import Header, unindexed
 from minicloud.rpc.server_stream import RESPONSE_HEADERS, ProtoMessage, ServerStream, error_trailers

@@ -15,7 +15,8 @@ import structlog
 import trio
 
 from minicloud.rpc.config import Http2Limits, Timeouts
-from minicloud.rpc.connection import MAX_STREAM_ID, Connection, ConnectionFailed, Event, PingAcked
+from minicloud.rpc.connection import MAX_STREAM_ID, Connection
+from minicloud.rpc.events import ConnectionFailed, Event, PingAcked
 from minicloud.rpc.status import error_name
 from minicloud.rpc.timers import Due, Timers
 
