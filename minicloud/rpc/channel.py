@@ -31,6 +31,9 @@ _log = structlog.get_logger()
 
 _USER_AGENT = f"grpc-python-minicloud/{__version__}".encode()
 
+# A connection may end between being made and being used; one that always does is not asked for ever.
+_MAX_CONNECTIONS_A_CALL = 3
+
 StubT = TypeVar("StubT")
 
 Connect = Callable[[], Awaitable[trio.abc.Stream]]
@@ -63,7 +66,7 @@ class Channel:
         self._all: dict[ClientConnection, None] = {}  # those that still drain, too; a set with an order
         self._preferred = 0
         self._connecting: trio.CancelScope | None = None
-        self._failures = 0  # in a row; what counts as success is a call, not a connection
+        self._failures = 0  # rounds in a row
         self._failed_rounds = 0
         self._retry_at_s = 0.0
         self._last_error = ""
@@ -122,15 +125,15 @@ class Channel:
 
     async def open_call(self, headers: Headers, deadline_s: float) -> ClientCall:
         """For `ClientStream`: send a request's headers. Raises GRPCError UNAVAILABLE."""
-        while True:
+        for _ in range(_MAX_CONNECTIONS_A_CALL):
             connection = await self._connection()
             if deadline_s != float("inf"):
                 timeout = encode_timeout(deadline_s - trio.current_time()).encode()
                 headers = [*headers, unindexed(b"grpc-timeout", timeout)]
             call = await connection.open_call(headers)
             if call is not None:
-                self._failures = 0
                 return call
+        raise GRPCError(Status.UNAVAILABLE, "the server ends its connections as soon as they are made")
 
     def close(self) -> None:
         """End every connection and call; the tasks in the nursery end soon after."""
@@ -173,19 +176,17 @@ class Channel:
                     errors.append(str(exc.__cause__ or exc) or type(exc).__name__)
                     self._preferred = (self._preferred + 1) % len(self._connects)
                 else:
+                    self._failures = 0
                     break
             else:
-                self._back_off("cannot connect: " + "; ".join(errors))
+                delay_s = self._config.backoff.delay_s(self._failures, self._random)
+                self._failures += 1
+                self._failed_rounds += 1
+                self._retry_at_s = trio.current_time() + delay_s
+                self._last_error = "cannot connect: " + "; ".join(errors)
+                _log.debug("rpc_connect_failed", errors=errors, retry_in_s=round(delay_s, 3))
         self._connecting = None
         self._changed.unpark_all()
-
-    def _back_off(self, error: str) -> None:
-        delay_s = self._config.backoff.delay_s(self._failures, self._random)
-        self._failures += 1
-        self._failed_rounds += 1
-        self._retry_at_s = trio.current_time() + delay_s
-        self._last_error = error
-        _log.debug("rpc_connect_failed", error=error, retry_in_s=round(delay_s, 3))
 
     async def _connect_once(self, connect: Connect) -> None:
         connection = None
@@ -208,10 +209,6 @@ class Channel:
             del self._all[connection]
             if self._current is connection:
                 self._current = None
-                if not connection.was_used:
-                    # A server that lets us in and throws us out is not to be asked again and again.
-                    self._back_off(f"connection lost: {connection.transport.close_reason}")
-                self._changed.unpark_all()
 
 
 @asynccontextmanager

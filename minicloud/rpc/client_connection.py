@@ -86,7 +86,6 @@ class ClientConnection:
         self._config = config
         self._calls: dict[int, ClientCall] = {}
         self._draining = False
-        self.was_used = False  # a call has been opened
         self.transport = Transport(
             stream,
             client=True,
@@ -135,7 +134,6 @@ class ClientConnection:
         stream_id = self._connection.open_stream(headers)
         call = ClientCall(self.transport, stream_id, self._config.max_message_bytes, self._forget)
         self._calls[stream_id] = call
-        self.was_used = True
         self.transport.timers.idle_since_s = None
         self.transport.wake_writer()
         return call

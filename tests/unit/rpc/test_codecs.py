@@ -19,7 +19,7 @@ from minicloud.rpc.framing import GZIP, Deframer, FramingError, MessageTooLargeE
 from minicloud.rpc.status import error_name, status_of_http, status_of_reset, status_of_trailer
 from minicloud.rpc.status_details import encode_details
 from minicloud.rpc.timeouts import Deadline, decode_timeout, encode_timeout
-from tests.unit.rpc.support import REQUEST_HEADERS
+from tests.unit.rpc.raw_peer import REQUEST_HEADERS
 
 # Status
 

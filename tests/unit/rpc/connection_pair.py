@@ -1,0 +1,54 @@
+"""A client machine joined to a server machine, back to back."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from hpack import Encoder
+
+from minicloud.rpc.config import Http2Limits
+from minicloud.rpc.connection import Connection
+from minicloud.rpc.events import (
+    Event,
+)
+from tests.unit.rpc.raw_peer import REQUEST_HEADERS
+
+REQUEST = list(REQUEST_HEADERS.items())
+RESPONSE = [(b":status", b"200"), (b"content-type", b"application/grpc")]
+LIMITS = Http2Limits()
+
+
+class Pair:
+    """Two ends; `settle` carries bytes to and fro until there are none."""
+
+    def __init__(self, client_limits: Http2Limits = LIMITS, server_limits: Http2Limits = LIMITS) -> None:
+        self.client = Connection(client=True, limits=client_limits, now_s=0)
+        self.server = Connection(client=False, limits=server_limits, now_s=0)
+        self.at_client: list[Event] = []
+        self.at_server: list[Event] = []
+
+    def settle(self, chunk: int = 1 << 20) -> None:
+        while self.client.output_bytes or self.server.output_bytes:
+            for source, sink, events in (
+                (self.client, self.server, self.at_server),
+                (self.server, self.client, self.at_client),
+            ):
+                data = source.data_to_send()
+                for start in range(0, len(data), chunk):
+                    events.extend(sink.receive(data[start : start + chunk], 0))
+
+    def opened(self) -> int:
+        self.settle()
+        stream_id = self.client.open_stream(REQUEST)
+        self.settle()
+        return stream_id
+
+
+E = TypeVar("E")
+
+
+def of(kind: type[E], events: list[Event]) -> list[E]:
+    return [event for event in events if isinstance(event, kind)]
+
+
+BLOCK = Encoder().encode(REQUEST)  # of the first request on a connection
