@@ -432,13 +432,13 @@ def test_restore_lets_a_worker_go_on_in_its_incarnation_with_any_sequence(house:
 
 
 def test_restore_forgets_the_silent_by_when_they_fell_silent(house: House) -> None:
-    house.register("first")
+    house.register("z-first")
     house.clock.now_s += 60.0
-    house.register("second", instance="B")
+    house.register("a-second", instance="B")
     house.clock.now_s += TIMEOUT_S
     assert house.membership.stats().unhealthy == 2
     after = restarted(house, away_s=RETENTION_S - 30.0)
-    assert [worker.worker_id for worker in after.membership.registry.workers()] == ["second"]
+    assert [worker.worker_id for worker in after.membership.registry.workers()] == ["a-second"]
     after.clock.now_s += 30.0
     assert len(after.membership.registry) == 0
     assert [entry.detail for entry in after.store.entries] == ["forgotten", "forgotten"]

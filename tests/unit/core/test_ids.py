@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from minicloud.core.commands import Drain, Remove
 from minicloud.core.events import Registration
+from minicloud.core.ids import IdBook
 from minicloud.core.model import Admin, Worker, WorkerId
 from tests.unit.core.driver import Driver
 
@@ -207,12 +208,37 @@ def test_suffix_of_one_who_left_is_not_given_again_while_the_base_is_held() -> N
     assert driver.give("w", instance="D")[0] == "w-3"
 
 
+def test_suffix_of_one_who_left_is_not_given_again_after_a_lower_one_registers_again() -> None:
+    driver = Driver()
+    for instance in "ABCD":
+        driver.give("w", instance=instance)
+    driver.do(Remove("w-3"))
+    driver.give("w", instance="B")
+    assert driver.give("w", instance="E")[0] == "w-4"
+
+
+def test_nothing_is_remembered_of_ids_when_everyone_has_left() -> None:
+    driver = Driver()
+    for instance in "ABC":
+        driver.give("w", instance=instance)
+    driver.give("v", endpoint="h:1")
+    driver.give("", generated="g")
+    driver.do(Remove("w"))
+    driver.give("w", instance="B")
+    driver.fall_silent()
+    driver.give("w-2", instance="D")
+    for worker_id in driver.ids():
+        driver.do(Remove(worker_id))
+    assert vars(driver.registry._ids) == vars(IdBook())
+
+
 def test_suffix_starts_over_when_the_base_has_left() -> None:
     driver = Driver()
     for instance in "ABC":
         driver.give("w", instance=instance)
     for worker_id in ("w", "w-1"):
         driver.do(Remove(worker_id))
+    assert driver.give("w", instance="C")[0] == "w-2"  # there without its base, it counts for nothing
     assert driver.give("w", instance="D")[:2] == ("w", NEW)
     assert [driver.give("w", instance=instance)[0] for instance in "EF"] == ["w-1", "w-3"]
 
@@ -257,6 +283,12 @@ def test_incarnation_of_a_free_id_starts_above_every_departed_workers() -> None:
     assert driver.give("b", instance="C") == ("b", NEW, 6)
     driver.do(Remove("b"))
     assert driver.registry.incarnation_floor == 6
+    driver.give("c", instance="C")
+    assert driver.give("a", instance="B") == ("a", AGAIN, 7)
+    assert driver.give("a", instance="B") == ("a", AGAIN, 8)
+    driver.do(Remove("a"))
+    driver.do(Remove("c"))  # in incarnation 7: it does not lower the floor
+    assert driver.registry.incarnation_floor == 8
 
 
 def test_incarnation_floor_of_a_restart_is_kept() -> None:

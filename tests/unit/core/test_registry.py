@@ -220,6 +220,14 @@ def test_heartbeat_after_silence_restores_the_lease(driver: Driver) -> None:
     assert driver.registry.next_deadline_s() == driver.now_s + TIMEOUT_S
 
 
+def test_metadata_changed_by_its_sender_later_stays_as_it_was_registered() -> None:
+    driver = Driver()
+    metadata = {"zone": "eu"}
+    driver.register("w", metadata=metadata)
+    metadata["zone"] = "us"
+    assert driver.worker("w").zone == "eu"
+
+
 # Operators
 
 

@@ -16,7 +16,7 @@ def test_stats_of_no_workers_are_all_zero() -> None:
 
 def test_stats_total_everyone_and_average_the_healthy() -> None:
     driver = Driver()
-    for number, worker_id in enumerate(["silent", "busy", "idle", "cordoned", "draining"]):
+    for number, worker_id in enumerate(["asleep", "busy", "idle", "cordoned", "draining"]):
         resources = Resources(
             cpu_cores=2**number,
             memory_mb=1000 * 2**number,
@@ -26,7 +26,7 @@ def test_stats_total_everyone_and_average_the_healthy() -> None:
             memory_used_mb=2**number,
         )
         driver.register(worker_id, instance=worker_id, resources=resources)
-        driver.now_s += 60.0 if worker_id == "silent" else 5.0
+        driver.now_s += 60.0 if worker_id == "asleep" else 5.0
     driver.do(Cordon("cordoned"))
     driver.do(Drain("draining"))
     driver.now_s += 50.0
