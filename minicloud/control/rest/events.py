@@ -63,7 +63,7 @@ class EventRoutes:
         Without an id to start behind, JSON gives the newest events and a stream those from now on.
         """
         after: int | None = None
-        if header := request.headers.get("Last-Event-ID"):
+        if (header := request.headers.get("Last-Event-ID")) is not None:
             after = event_id_header(header)
         elif query_args.last_event_id is not UNSET:
             after = query_args.last_event_id
