@@ -6,6 +6,7 @@ for it no longer than its deadline, and, unless told to, not through a failure.
 
 from __future__ import annotations
 
+import math
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -24,7 +25,7 @@ from minicloud.rpc.client_connection import ClientCall, ClientConnection
 from minicloud.rpc.client_stream import ClientStream, RecvT, SendT
 from minicloud.rpc.config import ChannelConfig
 from minicloud.rpc.framing import ACCEPTED_ENCODINGS
-from minicloud.rpc.metadata import Headers, MetadataLike, encode_metadata, unindexed
+from minicloud.rpc.metadata import Header, Headers, MetadataLike, encode_metadata, unindexed
 from minicloud.rpc.timeouts import encode_timeout
 
 _log = structlog.get_logger()
@@ -37,7 +38,8 @@ _MAX_CONNECTIONS_A_CALL = 3
 StubT = TypeVar("StubT")
 
 Connect = Callable[[], Awaitable[trio.abc.Stream]]
-"""Makes a connected stream, TLS done. OSError and trio's resource errors say that it could not."""
+"""Makes a connected stream, TLS done. OSError, UnicodeError (of a host name) and trio's resource errors say
+that it could not; anything else is a fault, and ends the nursery."""
 
 
 class Channel:
@@ -90,8 +92,8 @@ class Channel:
         metadata that cannot be sent.
         """
         left_s = min(
-            float("inf") if timeout is None else timeout,
-            float("inf") if deadline is None else deadline.time_remaining(),
+            math.inf if timeout is None else timeout,
+            math.inf if deadline is None else deadline.time_remaining(),
         )
         headers = [
             (b":method", b"POST"),
@@ -127,10 +129,11 @@ class Channel:
         """For `ClientStream`: send a request's headers. Raises GRPCError UNAVAILABLE."""
         for _ in range(_MAX_CONNECTIONS_A_CALL):
             connection = await self._connection()
-            if deadline_s != float("inf"):
-                timeout = encode_timeout(deadline_s - trio.current_time()).encode()
-                headers = [*headers, unindexed(b"grpc-timeout", timeout)]
-            call = await connection.open_call(headers)
+            timeout: list[Header] = []
+            if deadline_s != math.inf:
+                left = encode_timeout(deadline_s - trio.current_time())
+                timeout = [unindexed(b"grpc-timeout", left.encode())]
+            call = await connection.open_call([*headers, *timeout])
             if call is not None:
                 return call
         raise GRPCError(Status.UNAVAILABLE, "the server ends its connections as soon as they are made")
@@ -162,17 +165,18 @@ class Channel:
                     raise GRPCError(Status.UNAVAILABLE, self._last_error)
             if not waits and self._failed_rounds > failed_rounds:
                 raise GRPCError(Status.UNAVAILABLE, self._last_error)
-            with trio.move_on_at(self._retry_at_s if self._connecting is None else float("inf")):
+            with trio.move_on_at(self._retry_at_s if self._connecting is None else math.inf):
                 await self._changed.park()
 
     async def _connect(self, scope: trio.CancelScope) -> None:
         """Try each address once; succeed with the first that lets us in."""
+        structlog.contextvars.clear_contextvars()  # the caller's, whose call this outlives
         errors = []
         with scope:
             for _ in self._connects:
                 try:
                     await self._connect_once(self._connects[self._preferred])
-                except (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+                except (OSError, UnicodeError, trio.BrokenResourceError, trio.ClosedResourceError) as exc:
                     errors.append(str(exc.__cause__ or exc) or type(exc).__name__)
                     self._preferred = (self._preferred + 1) % len(self._connects)
                 else:

@@ -6,6 +6,8 @@ nine-byte header alone, before anything is parsed or kept.
 
 from __future__ import annotations
 
+import math
+
 from h2.errors import ErrorCodes
 
 from minicloud.rpc.config import Http2Limits
@@ -74,7 +76,7 @@ class FloodGuard:
         self._useless = TokenBucket(limits.idle_frame_burst, limits.idle_frames_per_s, now_s)
         self._resets = TokenBucket(limits.reset_burst, limits.resets_per_s, now_s)
         self._block_bytes = 0  # of the header block being received
-        self._last_ping_s = float("-inf")
+        self._last_ping_s = -math.inf
         self._ping_strikes = 0
 
     def received(self, kind: int, flags: int, length: int, now_s: float) -> None:
@@ -99,7 +101,7 @@ class FloodGuard:
         """We sent headers or data: pings meanwhile are the peer measuring, and window updates its due."""
         self._useless.give(_EARNED)
         self._ping_strikes = 0
-        self._last_ping_s = float("-inf")
+        self._last_ping_s = -math.inf
 
     def refused(self, now_s: float) -> None:
         """We refused a stream: opening more than were granted is a flood that looks like work. Raises."""

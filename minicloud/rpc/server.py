@@ -7,6 +7,7 @@ until its handler has returned, reset or not.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 from typing import Protocol, TypeAlias
@@ -270,7 +271,7 @@ class _ServerConnection:
                 f"grpc-encoding {encoding[:40].decode('latin-1')} is not one of identity, gzip",
                 [(b"grpc-accept-encoding", ACCEPTED_ENCODINGS)],
             )
-        deadline_s = float("inf")
+        deadline_s = math.inf
         timeout = headers.get(b"grpc-timeout")
         if timeout is not None:
             try:

@@ -6,6 +6,7 @@ protocol allows, whatever the handler does; what it does out of order raises `Pr
 
 from __future__ import annotations
 
+import math
 from typing import Generic, Protocol, TypeVar
 
 import trio
@@ -117,7 +118,7 @@ class ServerStream(Call, Generic[RecvT, SendT]):
     def deadline(self) -> Deadline | None:
         """When the client stops waiting; the handler is cancelled then."""
         at_s = self.scope.deadline
-        return None if at_s == float("inf") else Deadline(at_s)
+        return None if at_s == math.inf else Deadline(at_s)
 
     @property
     def peer(self) -> Peer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+import structlog
 import trio
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
@@ -12,6 +13,7 @@ from h2.errors import ErrorCodes
 from structlog.testing import capture_logs
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
+from minicloud.request_id import current_request_id
 from minicloud.rpc.backoff import Backoff
 from minicloud.rpc.channel import Channel, open_channel
 from minicloud.rpc.config import ChannelConfig, Timeouts
@@ -63,6 +65,22 @@ async def test_caller_that_gives_up_does_not_end_the_connecting_of_others() -> N
         server = await servers.next()
         await server.respond(await server.request())
     assert servers.connects == 1
+
+
+async def test_connection_does_not_keep_the_context_of_the_call_that_made_it() -> None:
+    bound: list[object] = []
+    servers = PlayedServers()
+
+    async def connect() -> trio.abc.Stream:
+        bound.append(current_request_id())
+        return await servers.connect()
+
+    async with channel_to(connect) as channel, trio.open_nursery() as nursery:
+        with structlog.contextvars.bound_contextvars(request_id="mine"):
+            nursery.start_soon(call, channel)
+        server = await servers.next()
+        await server.respond(await server.request())
+    assert bound == [""]
 
 
 async def test_addresses_are_tried_in_turn_beginning_with_the_last_that_worked(
