@@ -57,11 +57,6 @@ class SqliteStore:
             self._database.close()
             raise
 
-    def close(self) -> None:
-        """Let go of the file where `load` was not followed by `run`, which does it itself."""
-        if self._database is not None:
-            self._database.close()
-
     def append(self, change: Change) -> None:
         self._pending.append(change)
         self._appended += 1

@@ -25,6 +25,7 @@ class Gate:
         self.batches: list[list[int]] = []
         self._arrived = threading.Semaphore(0)
         self._open = threading.Semaphore(0)
+        self.written = threading.Semaphore(0)
         self.fault: StoreError | None = None
 
     def pass_through(self, changes: Sequence[Change]) -> None:
@@ -51,6 +52,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
         def write(self, changes: Sequence[Change]) -> None:
             gate.pass_through(changes)
             super().write(changes)
+            gate.written.release()
 
     monkeypatch.setattr(sqlite, "Database", GatedDatabase)
     return gate
@@ -247,7 +249,12 @@ async def test_run_cancelled_over_a_hanging_disk_gives_up_and_says_so(
         with pytest.raises(StoreError, match="was not written"):
             await store.flushed()
     finally:
-        gate.let_through(2)
+        gate.let_through()  # the abandoned thread ends, and only then may the file be closed under it
+        with trio.fail_after(10):
+            await trio.to_thread.run_sync(gate.written.acquire)
+        assert store._database is not None
+        store._database.close()
+    assert event_ids(path) == [1]  # more than was promised
 
 
 async def test_write_failure_ends_run_with_its_cause_and_acknowledges_nothing(path: Path, gate: Gate) -> None:
