@@ -19,6 +19,7 @@ import h2.connection
 import h2.events
 import h2.exceptions
 import h2.settings
+import hpack
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 
@@ -51,6 +52,12 @@ class _H2(h2.connection.H2Connection):
     # h2 remembers how the last 65,536 streams of a connection closed, 6 MB of a worker that has sent
     # heartbeats for three weeks. It uses it to tell a late frame from a wrong one: the last few will do.
     MAX_CLOSED_STREAMS = 256
+
+
+class _PlainEncoder(hpack.Encoder):
+    # Huffman coding saves a fifth of a literal and costs 10 us a literal in Python.
+    def encode(self, headers: Any, huffman: bool = False) -> bytes:
+        return super().encode(headers, huffman=False)
 
 
 _LOCAL_ENDED = 1
@@ -88,6 +95,7 @@ class Connection:
                 normalize_inbound_headers=False,
             )
         )
+        engine.encoder = _PlainEncoder()
         engine.local_settings = h2.settings.Settings(
             client=self._client,
             initial_values={

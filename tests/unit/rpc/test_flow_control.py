@@ -81,10 +81,11 @@ async def test_sender_to_a_handler_that_does_not_read_is_held_at_the_window() ->
 
 
 async def test_window_is_given_back_as_messages_are_taken() -> None:
-    taken, go_on = trio.Event(), trio.Event()
+    arrived, taken, go_on = trio.Event(), trio.Event(), trio.Event()
     sent = []
 
     async def picky(stream: Stream) -> None:
+        await arrived.wait()  # so that it never has to wait for a message, which gives back, too
         for _ in range(5):
             await stream.recv_message()
         taken.set()
@@ -105,9 +106,12 @@ async def test_window_is_given_back_as_messages_are_taken() -> None:
                 sent.append(1)
 
         nursery.start_soon(send_all)
+        await wait_all_tasks_blocked()
+        assert len(sent) == 6  # a window
+        arrived.set()
         await taken.wait()
         await wait_all_tasks_blocked()
-        assert 9 <= len(sent) <= 11  # a window and what has been taken, held back to half a window
+        assert 9 <= len(sent) <= 11  # and what has been taken, but for the half of a window it is told in
         go_on.set()
         assert await stream.recv_message() == reply(1)
         nursery.cancel_scope.cancel()

@@ -93,6 +93,18 @@ async def test_exception_of_a_handler_is_translated_by_what_the_server_was_given
     assert not [line for line in logs if line["log_level"] == "error"]
 
 
+async def test_call_that_fails_before_its_request_ends_gets_trailers_alone_and_a_reset() -> None:
+    async def handler(stream: Stream) -> None:
+        raise GRPCError(Status.ABORTED, "enough")
+
+    async with raw_peer(make_server({UNARY: handler})) as peer:
+        await peer.start()
+        await peer.request(1, {b"x-request-id": b"mine"}, end=False)
+        headers = await peer.expect_headers(1)
+        assert (headers[":status"], headers["grpc-status"], headers["x-request-id"]) == ("200", "10", "mine")
+        assert (await peer.expect(RST_STREAM, 1)).error_code == NO_ERROR
+
+
 @pytest.mark.parametrize(
     "error", [GRPCError(Status.ABORTED, "x", ["no message"]), GRPCError(Status.ABORTED, "\ud800")]
 )
