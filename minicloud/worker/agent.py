@@ -234,7 +234,7 @@ class Agent:
                 ticks.change_period(self._interval_s, now_s)
             elif outage := self._contact.outage:
                 # Sooner than the next tick, never later: one lost packet should cost seconds of the lease,
-                # not a whole interval, and a long outage no more than two or three calls an interval.
+                # not a whole interval. A long outage ends up at one call every 15 s or so, spread out.
                 retry_s = now_s + self._config.backoff.delay_s(outage.failures - 1, self._random)
             ticks.advance(now_s)
 
