@@ -177,7 +177,7 @@ class Channel:
                 try:
                     await self._connect_once(self._connects[self._preferred])
                 except (OSError, UnicodeError, trio.BrokenResourceError, trio.ClosedResourceError) as exc:
-                    errors.append(str(exc.__cause__ or exc) or type(exc).__name__)
+                    errors.append(_reason(exc))
                     self._preferred = (self._preferred + 1) % len(self._connects)
                 else:
                     self._failures = 0
@@ -254,9 +254,14 @@ async def open_channel(
 
 
 async def _connect_tcp(host: str, port: int, ssl_context: ssl.SSLContext | None) -> trio.abc.Stream:
-    tcp = await trio.open_tcp_stream(host, port)
-    if ssl_context is None:
-        return tcp
+    try:
+        tcp = await trio.open_tcp_stream(host, port)
+        return tcp if ssl_context is None else await _start_tls(tcp, ssl_context, host)
+    except (OSError, UnicodeError, trio.BrokenResourceError) as exc:
+        raise OSError(f"{host}:{port}: {_reason(exc)}") from None
+
+
+async def _start_tls(tcp: trio.SocketStream, ssl_context: ssl.SSLContext, host: str) -> trio.abc.Stream:
     tls = trio.SSLStream(tcp, ssl_context, server_hostname=host)
     try:
         await tls.do_handshake()
@@ -266,3 +271,11 @@ async def _connect_tcp(host: str, port: int, ssl_context: ssl.SSLContext | None)
         await trio.aclose_forcefully(tls)
         raise
     return tls
+
+
+def _reason(exc: Exception) -> str:
+    """What went wrong underneath, in few words."""
+    cause: BaseException = exc.__cause__ or exc
+    while isinstance(cause, BaseExceptionGroup):  # one for each address of a name
+        cause = cause.exceptions[-1]
+    return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__

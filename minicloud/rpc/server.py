@@ -109,7 +109,7 @@ class Server:
     async def serve_connection(self, stream: trio.abc.Stream) -> None:
         """Serve one connected `stream` and close it. Raises nothing of the peer's doing."""
         if self.open_connections >= self.limits.max_connections or self._stopping:
-            _log.warning("rpc_connection_refused", peer=str(peer_of_raw(stream)), open=self.open_connections)
+            _log.warning("rpc_connection_refused", peer=str(_peer(stream)), open=self.open_connections)
             await trio.aclose_forcefully(stream)
             return
         self.open_connections += 1
@@ -157,7 +157,7 @@ class Server:
                     reason = "server is stopping"
                 else:
                     return True
-        _log.warning("rpc_connection_dropped", peer=str(peer_of_raw(stream)), reason=reason)
+        _log.warning("rpc_connection_dropped", peer=str(_peer(stream)), reason=reason)
         await trio.aclose_forcefully(stream)
         return False
 
@@ -313,7 +313,7 @@ class _ServerConnection:
             except Exception as exc:
                 failure = exc
             if call.failure is not None:
-                call.status = Status.CANCELLED
+                call.status = call.status or Status.CANCELLED
             elif call.scope.cancel_called and (call.scope.cancelled_caught or failure is not None):
                 call.finish(Status.DEADLINE_EXCEEDED, "deadline exceeded")
             elif failure is not None:
@@ -333,8 +333,8 @@ class _ServerConnection:
                 if self._drained:
                     self._transport.close("drained")
             if server.observer is not None:
-                status = Status.CANCELLED if call.status is None else call.status
-                server.observer.on_call_finished(call.method, status, now_s - started_s)
+                ended = call.status or Status.CANCELLED
+                server.observer.on_call_finished(call.method, ended, now_s - started_s)
 
     def _finish_failed(self, call: _AnyStream, exc: Exception) -> None:
         """End a call whose handler raised."""
@@ -364,6 +364,6 @@ def _http_error(headers: Mapping[bytes, bytes]) -> bytes | None:
     return None
 
 
-def peer_of_raw(stream: trio.abc.Stream) -> object:
+def _peer(stream: trio.abc.Stream) -> object:
     """The address of a stream whose TLS, if any, has not been set up."""
     return peer_of(stream.transport_stream if isinstance(stream, trio.SSLStream) else stream)

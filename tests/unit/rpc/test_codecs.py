@@ -9,7 +9,7 @@ import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 from grpclib.const import Status
 from h2.errors import ErrorCodes
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicloud.rpc import metadata
@@ -102,6 +102,7 @@ def test_timeout_is_encoded_in_the_finest_unit_of_eight_digits(timeout_s: float,
     assert encode_timeout(timeout_s) == text
 
 
+@settings(deadline=None)
 @given(st.floats(min_value=1e-9, max_value=3e11))
 def test_timeout_encoded_and_decoded_is_not_shorter(timeout_s: float) -> None:
     decoded = decode_timeout(encode_timeout(timeout_s))
@@ -131,11 +132,13 @@ _KEYS = st.from_regex(r"[a-z0-9_.-]{1,10}", fullmatch=True).filter(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(_KEYS, st.from_regex(r"[!-~]([ -~]*[!-~])?", fullmatch=True))))
 def test_text_metadata_encoded_and_decoded_is_the_same(pairs: list[tuple[str, str]]) -> None:
     assert list(metadata.decode_metadata(metadata.encode_metadata(pairs)).items()) == pairs
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(_KEYS.map(lambda key: key + "-bin"), st.binary())))
 def test_binary_metadata_encoded_and_decoded_is_the_same(pairs: list[tuple[str, bytes]]) -> None:
     assert list(metadata.decode_metadata(metadata.encode_metadata(pairs)).items()) == pairs
@@ -168,6 +171,7 @@ def test_metadata_that_cannot_be_sent_is_refused(pair: tuple[str, str]) -> None:
         metadata.encode_metadata([pair])
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_message_percent_encoded_and_decoded_is_the_same(text: str) -> None:
     try:
@@ -219,6 +223,7 @@ def test_headers_that_break_the_rfc_are_malformed(headers: list[tuple[bytes, byt
 # Messages
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=300)), st.lists(st.integers(1, 50)))
 def test_messages_framed_and_cut_anywhere_come_out_whole(messages: list[bytes], cuts: list[int]) -> None:
     data = b"".join(frame(message) for message in messages)
@@ -267,6 +272,7 @@ def test_stream_ended_within_a_message_is_refused(data: bytes) -> None:
         deframer.finish()
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=2000))
 def test_compressed_message_is_inflated(message: bytes) -> None:
     compressed = gzip.compress(message)
@@ -336,6 +342,7 @@ def test_backoff_ceiling_doubles_up_to_the_most() -> None:
     assert [backoff.ceiling_s(n) for n in (0, 1, 2, 5, 6, 7, 100_000)] == [0.5, 1, 2, 16, 30, 30, 30]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers())
 def test_backoff_delay_lies_between_nothing_and_the_ceiling(failures: int, seed: int) -> None:
     backoff = Backoff()

@@ -39,6 +39,7 @@ def feed(connection: Connection, pieces: list[bytes]) -> None:
     assert failed == connection.failed
 
 
+@settings(deadline=None)
 @given(st.booleans(), st.lists(st.binary(max_size=400), max_size=6))
 def test_any_bytes_give_events_and_no_exception(client: bool, pieces: list[bytes]) -> None:
     connection = Connection(client=client, limits=LIMITS, now_s=0)
@@ -61,7 +62,7 @@ _FRAMES = st.builds(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(st.booleans(), st.lists(_FRAMES, max_size=12), st.booleans())
 def test_any_frames_give_events_and_no_exception(client: bool, frames: list[bytes], at_once: bool) -> None:
     connection = Connection(client=client, limits=LIMITS, now_s=0)
@@ -98,6 +99,7 @@ def conversation() -> bytes:
 _CONVERSATION = conversation()
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32))
 def test_valid_conversation_with_bytes_changed_gives_events_and_no_exception(seed: int) -> None:
     random = Random(seed)
