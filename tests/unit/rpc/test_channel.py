@@ -17,6 +17,7 @@ from minicloud.request_id import current_request_id
 from minicloud.rpc.backoff import Backoff
 from minicloud.rpc.channel import Channel, open_channel
 from minicloud.rpc.config import ChannelConfig, Timeouts
+from minicloud.rpc.events import GoAwayReceived
 from minicloud.rpc.server import Server
 from minicloud.wire.gen.minicloud.execution import (
     HeartbeatRequest,
@@ -297,6 +298,19 @@ async def test_keepalive_that_is_not_answered_fails_the_calls(autojump_clock: ob
         nursery.start_soon(caller)
         server = await servers.next()
         await server.request()
+
+
+async def test_connection_without_calls_is_closed_when_the_server_goes_away() -> None:
+    servers = PlayedServers()
+    async with channel_to(servers.connect) as channel, trio.open_nursery() as nursery:
+        nursery.start_soon(call, channel)
+        server = await servers.next()
+        await server.respond(await server.request())
+        await wait_all_tasks_blocked()
+        server.connection.go_away(1)
+        with pytest.raises(EOFError):
+            await server.expect(GoAwayReceived)
+        assert not channel.connected
 
 
 async def test_goaway_with_an_error_is_logged() -> None:
