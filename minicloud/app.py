@@ -7,7 +7,6 @@ program in order, a second at once.
 
 from __future__ import annotations
 
-import errno
 import os
 import resource
 import signal
@@ -29,13 +28,12 @@ from minicloud.control.journal import log_entry
 from minicloud.control.membership import Membership
 from minicloud.control.metrics import Metrics
 from minicloud.control.rest.app import create_rest_app
-from minicloud.control.rest.binding import bind_http
 from minicloud.control.rest.readiness import Readiness
 from minicloud.control.rest.server import serve_rest
 from minicloud.control.service import WorkerManagementService
 from minicloud.control.sweeper import Sweeper
-from minicloud.core.errors import ConfigError
 from minicloud.core.registry import Registry
+from minicloud.listening import bind_tcp
 from minicloud.rpc.channel import open_channel
 from minicloud.rpc.server import Server
 from minicloud.store.memory import MemoryStore
@@ -75,8 +73,8 @@ async def _control_plane(config: ControlPlaneConfig) -> int:
     _say_what_is_missing(config.enable_reflection)
     random, clock, readiness = SystemRandom(), SystemClock(), Readiness()
     metrics = Metrics(per_worker=config.metrics_per_worker)
-    grpc_listeners = await _bind_grpc(config.host, config.grpc_port, "--grpc-port")
-    http_listeners = await bind_http(config.host, config.http_port)
+    grpc_listeners = await bind_tcp(config.host, config.grpc_port, "gRPC", "--grpc-port")
+    http_listeners = await bind_tcp(config.host, config.http_port, "HTTP", "--http-port")
     store: Store = MemoryStore()
     if config.data_dir is not None:
         store = SqliteStore(config.data_dir / "registry.db", StoreObserver(metrics.store_batch))
@@ -95,6 +93,7 @@ async def _control_plane(config: ControlPlaneConfig) -> int:
     grpc = Server(
         [WorkerManagementService(membership, metrics, random)], random=random, observer=_CallObserver(metrics)
     )
+    metrics.show_grpc_connections(lambda: grpc.open_connections)
     rest = create_rest_app(membership, feed, metrics, random=random, readiness=readiness)
 
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -131,7 +130,7 @@ async def _control_plane(config: ControlPlaneConfig) -> int:
 async def _worker(config: WorkerConfig) -> int:
     _say_what_is_missing(config.enable_reflection)
     random, clock, queries = SystemRandom(), SystemClock(), QueryTracker()
-    listeners = await _bind_grpc(config.host, config.port, "--port")
+    listeners = await bind_tcp(config.host, config.port, "gRPC", "--port")
     instance_id = instance_id_in(config.data_dir, random)
     addresses = [host_port(host, port) for host, port in config.control_planes]
     probe = ResourceProbe(config.data_dir or Path("/"), clock)
@@ -203,17 +202,6 @@ async def _end_at_once_when_signalled(signals: AsyncIterator[int]) -> None:
     second = await anext(signals)
     log.warning("ended_at_once", signal=signal.Signals(second).name)
     os._exit(128 + second)
-
-
-async def _bind_grpc(host: str, port: int, flag: str) -> list[trio.SocketListener]:
-    try:
-        return list(await trio.open_tcp_listeners(port, host=host or None))
-    except OSError as error:
-        what = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
-        raise ConfigError(
-            f"gRPC port {port} on {host or 'every address'} {what}: "
-            f"stop the program that has it, or choose another with {flag} or --host"
-        ) from error
 
 
 def _say_what_is_missing(enable_reflection: bool) -> None:

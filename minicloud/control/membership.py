@@ -1,6 +1,6 @@
 """The one door to membership: every command goes through `execute`, every reader through `registry`.
 
-The order of a change: decide, append to the store, apply, tell the subscribers; the caller then waits on
+The order of a change: decide, apply, append to the store, tell the subscribers; the caller then waits on
 `durable()` before it answers for it. All but that wait is one uninterrupted step, so nobody ever sees half
 a change, and nothing is seen past its deadline: what is due is swept before anything is decided or read.
 """

@@ -7,6 +7,8 @@ the cluster are not kept here but computed at the scrape (`control/cluster_metri
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import prometheus_client
 from prometheus_client import (
     CollectorRegistry,
@@ -163,11 +165,9 @@ class Metrics:
         """`code` is the status by name, as in NOT_FOUND."""
         self._grpc_calls.count((method, code), seconds)
 
-    def grpc_connection_opened(self) -> None:
-        self._grpc_connections.inc()
-
-    def grpc_connection_closed(self) -> None:
-        self._grpc_connections.dec()
+    def show_grpc_connections(self, count: Callable[[], int]) -> None:
+        """Ask `count` for the open gRPC connections at every scrape."""
+        self._grpc_connections.set_function(count)
 
     def http_request(self, method: str, route: str, code: str, seconds: float) -> None:
         """`route` is the template, as in /api/workers/{worker_id}; `seconds` until the answer began."""

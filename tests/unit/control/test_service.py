@@ -17,7 +17,7 @@ from minicloud.control.service import WorkerManagementService
 from minicloud.control.sweeper import Sweeper
 from minicloud.core.commands import Cordon, Drain, Uncordon
 from minicloud.core.registry import Registry
-from minicloud.store.port import Change, Entry, Snapshot
+from minicloud.store.port import Entry
 from minicloud.wire.gen.minicloud.common import ResourceInfo, ResponseStatus, WorkerStatus
 from minicloud.wire.gen.minicloud.execution import (
     DeregisterWorkerRequest,
@@ -27,28 +27,7 @@ from minicloud.wire.gen.minicloud.execution import (
     RegisterWorkerRequest,
     RegisterWorkerResponse,
 )
-
-
-class GatedStore:
-    """A store that is durable when the test says so."""
-
-    def __init__(self) -> None:
-        self.changes: list[Change] = []
-        self.gate = trio.Event()
-        self.gate.set()
-
-    def load(self) -> Snapshot:
-        return Snapshot()
-
-    def append(self, change: Change) -> None:
-        self.changes.append(change)
-
-    async def flushed(self) -> None:
-        await self.gate.wait()
-
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        task_status.started()
-        await trio.sleep_forever()
+from tests.unit.control.gated_store import GatedStore
 
 
 class Counts:

@@ -20,35 +20,14 @@ from minicloud.control.feed import EventFeed
 from minicloud.control.membership import Membership
 from minicloud.control.metrics import Metrics
 from minicloud.control.rest.app import create_rest_app
-from minicloud.control.rest.binding import bind_http
 from minicloud.control.rest.readiness import Readiness
 from minicloud.control.rest.server import serve_rest
 from minicloud.core.commands import Register
 from minicloud.core.model import Resources, Status, WorkerId
 from minicloud.core.registry import Registry
-from minicloud.store.port import Change, Entry, Snapshot
-
-
-class GatedStore:
-    """A store that is durable when the test says so."""
-
-    def __init__(self) -> None:
-        self.changes: list[Change] = []
-        self.gate = trio.Event()
-        self.gate.set()
-
-    def load(self) -> Snapshot:
-        return Snapshot()
-
-    def append(self, change: Change) -> None:
-        self.changes.append(change)
-
-    async def flushed(self) -> None:
-        await self.gate.wait()
-
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        task_status.started()
-        await trio.sleep_forever()
+from minicloud.listening import bind_tcp
+from minicloud.store.port import Entry
+from tests.unit.control.gated_store import GatedStore
 
 
 class Rest:
@@ -85,7 +64,7 @@ class Rest:
     @asynccontextmanager
     async def served(self, grace_s: float = 3.0) -> AsyncIterator[int]:
         """The app on a port of 127.0.0.1, until the block ends; then stopped, as the process stops it."""
-        listeners = await bind_http("127.0.0.1", 0)
+        listeners = await bind_tcp("127.0.0.1", 0, "HTTP", "--http-port")
         async with trio.open_nursery() as nursery:
             serve = partial(serve_rest, self.app, listeners, readiness=self.readiness, grace_s=grace_s)
             port: int = await nursery.start(serve)
