@@ -3,7 +3,8 @@
 Usage: python proto/generate.py OUTPUT_DIR
 
 Two products: the message classes, stubs and service bases (betterproto2, in grpclib's model), and
-`descriptors.binpb`, the file descriptor set that server reflection answers from.
+`descriptors.binpb`, the file descriptor set that the codec and server reflection work from. Messages are
+given our own base, `minicloud.wire.message.Message`, which betterproto2 has no option for.
 """
 
 from __future__ import annotations
@@ -45,6 +46,20 @@ def generate(output: Path) -> None:
     )
     if status != 0:
         raise SystemExit(f"protoc refused {HERE}: see above")
+    for path in sorted(output.rglob("*.py")):
+        _rebase(path)
+
+
+def _rebase(path: Path) -> None:
+    """Have the messages in `path` derive from our base."""
+    text = path.read_text()
+    if "(betterproto2.Message)" in text:
+        text = text.replace("(betterproto2.Message)", "(Message)")
+        first_import = "import betterproto2\n"
+        assert first_import in text, f"{path}: the compiler's output has changed"
+        path.write_text(
+            text.replace(first_import, f"{first_import}from minicloud.wire.message import Message\n", 1)
+        )
 
 
 if __name__ == "__main__":

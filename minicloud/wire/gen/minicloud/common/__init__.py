@@ -9,6 +9,7 @@ import datetime
 from dataclasses import dataclass
 
 import betterproto2
+from minicloud.wire.message import Message
 
 from ...message_pool import default_message_pool
 
@@ -41,7 +42,7 @@ class WorkerStatus(betterproto2.Enum):
 
 
 @dataclass(eq=False, repr=False)
-class ResourceInfo(betterproto2.Message):
+class ResourceInfo(Message):
     cpu_cores: "int" = betterproto2.field(1, betterproto2.TYPE_INT32)
 
     memory_mb: "int" = betterproto2.field(2, betterproto2.TYPE_INT64)
@@ -81,7 +82,7 @@ default_message_pool.register_message("minicloud.common", "ResourceInfo", Resour
 
 
 @dataclass(eq=False, repr=False)
-class StandardResponse(betterproto2.Message):
+class StandardResponse(Message):
     status: "ResponseStatus" = betterproto2.field(
         1, betterproto2.TYPE_ENUM, default_factory=lambda: ResponseStatus(0)
     )
@@ -106,7 +107,7 @@ default_message_pool.register_message("minicloud.common", "StandardResponse", St
 
 
 @dataclass(eq=False, repr=False)
-class WorkerInfo(betterproto2.Message):
+class WorkerInfo(Message):
     worker_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
     endpoint: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)

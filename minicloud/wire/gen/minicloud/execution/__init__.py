@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import betterproto2
+from minicloud.wire.message import Message
 import grpclib
 from betterproto2 import grpclib as betterproto2_grpclib
 
@@ -36,7 +37,7 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 
 @dataclass(eq=False, repr=False)
-class DeregisterWorkerRequest(betterproto2.Message):
+class DeregisterWorkerRequest(Message):
     worker_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
     reason: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -53,7 +54,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class DeregisterWorkerResponse(betterproto2.Message):
+class DeregisterWorkerResponse(Message):
     deregistered: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
 
     response: "_common__.StandardResponse | None" = betterproto2.field(
@@ -67,7 +68,7 @@ default_message_pool.register_message(
 
 
 @dataclass(eq=False, repr=False)
-class HeartbeatRequest(betterproto2.Message):
+class HeartbeatRequest(Message):
     worker_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
     current_resources: "_common__.ResourceInfo | None" = betterproto2.field(
@@ -99,7 +100,7 @@ default_message_pool.register_message("minicloud.execution", "HeartbeatRequest",
 
 
 @dataclass(eq=False, repr=False)
-class HeartbeatResponse(betterproto2.Message):
+class HeartbeatResponse(Message):
     acknowledged: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
 
     expected_status: "_common__.WorkerStatus" = betterproto2.field(
@@ -129,7 +130,7 @@ default_message_pool.register_message("minicloud.execution", "HeartbeatResponse"
 
 
 @dataclass(eq=False, repr=False)
-class ListWorkersRequest(betterproto2.Message):
+class ListWorkersRequest(Message):
     status_filter: "_common__.WorkerStatus | None" = betterproto2.field(
         1, betterproto2.TYPE_ENUM, optional=True
     )
@@ -149,7 +150,7 @@ default_message_pool.register_message("minicloud.execution", "ListWorkersRequest
 
 
 @dataclass(eq=False, repr=False)
-class ListWorkersResponse(betterproto2.Message):
+class ListWorkersResponse(Message):
     workers: "list[_common__.WorkerInfo]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
 
     next_page_token: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
@@ -163,7 +164,7 @@ default_message_pool.register_message("minicloud.execution", "ListWorkersRespons
 
 
 @dataclass(eq=False, repr=False)
-class RegisterWorkerRequest(betterproto2.Message):
+class RegisterWorkerRequest(Message):
     worker_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
     the wanted id; may be empty
@@ -197,7 +198,7 @@ default_message_pool.register_message("minicloud.execution", "RegisterWorkerRequ
 
 
 @dataclass(eq=False, repr=False)
-class RegisterWorkerResponse(betterproto2.Message):
+class RegisterWorkerResponse(Message):
     registered: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
 
     assigned_worker_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
