@@ -97,32 +97,34 @@ async def _control_plane(config: ControlPlaneConfig) -> int:
     rest = create_rest_app(membership, feed, metrics, random=random, readiness=readiness)
 
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        # The store outlives the servers, so that what they last answered for is written.
-        async with trio.open_nursery() as keeping:
-            await keeping.start(store.run)
-            async with trio.open_nursery() as serving:
-                await serving.start(sweeper.run)
-                await serving.start(grpc.serve, grpc_listeners)
-                await serving.start(
-                    partial(serve_rest, rest, http_listeners, readiness=readiness, grace_s=GRACE_S)
-                )
-                readiness.mark_ready()
-                log.info(
-                    "control_plane_ready",
-                    version=__version__,
-                    grpc=[host_port(*listener.socket.getsockname()[:2]) for listener in grpc_listeners],
-                    http=[host_port(*listener.socket.getsockname()[:2]) for listener in http_listeners],
-                    data_dir=str(config.data_dir or "none"),
-                    workers=len(membership.registry),
-                )
+        async with trio.open_nursery() as watching:
+            # The store outlives the servers, so that what they last answered for is written.
+            async with trio.open_nursery() as keeping:
+                await keeping.start(store.run)
+                async with trio.open_nursery() as serving:
+                    await serving.start(sweeper.run)
+                    await serving.start(grpc.serve, grpc_listeners)
+                    await serving.start(
+                        partial(serve_rest, rest, http_listeners, readiness=readiness, grace_s=GRACE_S)
+                    )
+                    readiness.mark_ready()
+                    log.info(
+                        "control_plane_ready",
+                        version=__version__,
+                        grpc=[host_port(*listener.socket.getsockname()[:2]) for listener in grpc_listeners],
+                        http=[host_port(*listener.socket.getsockname()[:2]) for listener in http_listeners],
+                        data_dir=str(config.data_dir or "none"),
+                        workers=len(membership.registry),
+                    )
 
-                async def stop() -> None:
-                    readiness.begin_stopping()
-                    await grpc.stop(GRACE_S)
-                    serving.cancel_scope.cancel()
+                    async def stop() -> None:
+                        readiness.begin_stopping()
+                        await grpc.stop(GRACE_S)
+                        serving.cancel_scope.cancel()
 
-                await _until_signalled(signals, stop)
-            keeping.cancel_scope.cancel()
+                    watching.start_soon(_until_signalled, signals, stop)
+                keeping.cancel_scope.cancel()
+            watching.cancel_scope.cancel()
     log.info("control_plane_stopped")
     return 0
 
@@ -189,13 +191,12 @@ class _CallObserver:
 
 
 async def _until_signalled(signals: AsyncIterator[int], stop: Callable[[], Awaitable[None]]) -> None:
-    """Wait for a first signal and `stop`; a second one meanwhile, or after, ends the process at once."""
+    """Wait for a first signal and `stop`; a second one, until this is cancelled, ends the process at once."""
     first = await anext(signals)
     log.info("stopping", signal=signal.Signals(first).name)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_end_at_once_when_signalled, signals)
         await stop()
-        nursery.cancel_scope.cancel()
 
 
 async def _end_at_once_when_signalled(signals: AsyncIterator[int]) -> None:

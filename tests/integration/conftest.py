@@ -1,0 +1,24 @@
+"""What the tests with real processes share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.processes import ControlPlane, Launcher, launched
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Launcher]:
+    """Starts processes; those still running at the end of the test are killed."""
+    yield from launched(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """One control plane for tests that do nothing to it, as starting one takes a second of CPU time. They
+    keep apart by naming their workers after themselves."""
+    for launcher in launched(tmp_path_factory.mktemp("shared")):
+        yield launcher.control_plane()

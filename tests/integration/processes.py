@@ -1,0 +1,372 @@
+"""Real MiniCloud processes on loopback: started, waited for, spoken to, ended.
+
+Always holds: a process sees none of our environment's settings, keeps its files in the test's own folder and
+listens on loopback only; whatever waits, waits for a condition and has a deadline; what was started is gone
+when the `Launcher` is closed. Every process is run by `PROGRAM`, so that the same tests can drive a built
+executable: MINICLOUD_EXECUTABLE names it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from itertools import count
+from pathlib import Path
+from random import Random
+from typing import Any, TypeVar
+
+import trio
+
+from minicloud.rpc.channel import open_channel
+from minicloud.wire.gen.minicloud.execution import WorkerManagementServiceStub
+
+T = TypeVar("T")
+
+PROGRAM: Sequence[str] = shlex.split(os.environ.get("MINICLOUD_EXECUTABLE", "")) or [
+    sys.executable,
+    "-m",
+    "minicloud",
+]
+HOST = "127.0.0.1"
+
+# Met in a fraction of it on an idle machine; only a test that fails waits for so long.
+WITHIN_S = 30.0
+_POLL_S = 0.01
+
+
+def eventually(condition: Callable[[], T], what: Callable[[], str] | str = "the condition") -> T:
+    """The first true answer of `condition`; an assertion error, saying `what`, after `WITHIN_S`."""
+    deadline_s = time.monotonic() + WITHIN_S
+    while not (answer := condition()):
+        if time.monotonic() >= deadline_s:
+            raise AssertionError(f"not within {WITHIN_S:g} s: {what if isinstance(what, str) else what()}")
+        time.sleep(_POLL_S)
+    return answer
+
+
+def is_running(pid: int) -> bool:
+    """Is there such a process, and not only its remains?"""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+class Process:
+    """One process of the program. Its output goes to files, so that it never waits for us to read."""
+
+    def __init__(self, name: str, command: Sequence[str], folder: Path, env: Mapping[str, str]) -> None:
+        self.name = name
+        self._stdout, self._stderr = folder / f"{name}.out", folder / f"{name}.err"
+        with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
+            self._process = subprocess.Popen(
+                command, env=env, cwd=folder, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def stdout(self) -> str:
+        return self._stdout.read_text()
+
+    @property
+    def stderr(self) -> str:
+        return self._stderr.read_text()
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """The whole lines of its log so far. What is not JSON is an error, but for last words to a person."""
+        lines = self.stderr.rpartition("\n")[0].splitlines()
+        return [json.loads(line) for line in lines if not line.startswith("minicloud: ")]
+
+    def logged(self, event: str, **fields: object) -> list[dict[str, Any]]:
+        """Its log lines of this event that have these fields."""
+        return [
+            line
+            for line in self.log
+            if line["event"] == event and all(line.get(name) == value for name, value in fields.items())
+        ]
+
+    def until_logged(self, event: str, **fields: object) -> dict[str, Any]:
+        """The first such line, once it is there; an assertion error where the process ends without it."""
+
+        def look() -> list[dict[str, Any]]:
+            running = self.running  # before the look: it may say it with its last breath
+            found = self.logged(event, **fields)
+            assert found or running, f"{self.name} ended without {event} {fields}:\n{self.stderr}"
+            return found
+
+        return eventually(look, lambda: f"{self.name} says {event} {fields}:\n{self.stderr}")[0]
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def freeze(self) -> None:
+        """Stop it (SIGSTOP), and wait until the kernel has."""
+        self.send(signal.SIGSTOP)
+        stat = Path(f"/proc/{self.pid}/stat")
+        eventually(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", f"{self.name} stands still")
+
+    def thaw(self) -> None:
+        self.send(signal.SIGCONT)
+
+    def exit_code(self) -> int:
+        """Its exit code, once it has ended; negative for a signal that killed it."""
+        try:
+            return self._process.wait(WITHIN_S)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.name} did not end:\n{self.stderr}") from None
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send it `number`; the exit code, once it has ended."""
+        self.send(number)
+        return self.exit_code()
+
+    def kill(self) -> None:
+        """Leave it no time for anything."""
+        assert self.end(signal.SIGKILL) == -signal.SIGKILL
+
+    def close(self) -> None:
+        """End it if it still runs, whatever state it is in."""
+        if self.running:
+            self._process.kill()
+        self._process.wait()
+
+
+class Worker(Process):
+    """A worker's process."""
+
+    @property
+    def worker_id(self) -> str:
+        """The id it was given last, once it has one."""
+        return str(self.until_logged("registered")["worker_id"])
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an HTTP request got. Header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class ControlPlane(Process):
+    """A control plane's process, and what it answers."""
+
+    grpc_port: int
+    http_port: int
+
+    def await_ready(self) -> None:
+        line = self.until_logged("control_plane_ready")
+        (grpc,), (http,) = line["grpc"], line["http"]
+        self.grpc_port, self.http_port = int(grpc.rpartition(":")[2]), int(http.rpartition(":")[2])
+
+    @property
+    def address(self) -> str:
+        return f"{HOST}:{self.grpc_port}"
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.http_port}"
+
+    def request(self, method: str, path: str, headers: Mapping[str, str] | None = None) -> Answer:
+        connection = HTTPConnection(HOST, self.http_port, timeout=WITHIN_S)
+        try:
+            connection.request(method, path, headers=dict(headers or {}))
+            response = connection.getresponse()
+            body = response.read()
+            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, body)
+        finally:
+            connection.close()
+
+    def get(self, path: str) -> Any:
+        """The JSON at `path`, which must be there."""
+        answer = self.request("GET", path)
+        assert answer.status == 200, (path, answer)
+        return answer.json
+
+    def post(self, path: str) -> Any:
+        answer = self.request("POST", path)
+        assert answer.status == 200, (path, answer)
+        return answer.json
+
+    @property
+    def statuses(self) -> dict[str, str]:
+        """The registered workers and their statuses."""
+        return {worker["workerId"]: worker["status"] for worker in self.get("/api/workers")}
+
+    def until_status(self, worker_id: str, status: str) -> None:
+        """Return once this worker is registered and has this status."""
+        eventually(
+            lambda: self.statuses.get(worker_id) == status,
+            lambda: f"{worker_id} is {status}, but {self.statuses}",
+        )
+
+    def until_heard_from(self, worker_id: str) -> None:
+        """Return once one more heartbeat of this worker has come."""
+        path = f"/api/workers/{worker_id}"
+        last_ms = self.get(path)["lastHeartbeatMs"]
+        eventually(lambda: self.get(path)["lastHeartbeatMs"] > last_ms, f"{worker_id} reports")
+
+    def events_of(self, worker_id: str) -> list[dict[str, Any]]:
+        """The history of one worker."""
+        return [entry for entry in self.get("/api/events") if entry["workerId"] == worker_id]
+
+    def call(self, method: Callable[[WorkerManagementServiceStub], Awaitable[T]]) -> T:
+        """What one gRPC call answers, on a connection of its own."""
+
+        async def run() -> T:
+            async with open_channel([(HOST, self.grpc_port)], random=Random(1)) as channel:
+                with trio.fail_after(WITHIN_S):
+                    return await method(channel.stub(WorkerManagementServiceStub))
+
+        return trio.run(run)
+
+
+class Launcher:
+    """Starts processes in `folder`, and ends them all when it is closed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._processes: list[Process] = []
+        self._ports: list[socket.socket] = []
+        self._numbers = count(1)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process sees: nothing of ours but where programs are."""
+        return {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.folder), "LANG": "C.UTF-8"}
+
+    def run(
+        self,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        name: str = "run",
+        before: Sequence[str] = (),
+    ) -> Process:
+        """A process with these arguments; `before` is a command that runs the program given after it."""
+        return self._start(Process, name, arguments, env or {}, before)
+
+    def control_plane(
+        self,
+        *more: str,
+        interval: str = "100ms",
+        timeout: str = "30s",
+        grpc_port: int = 0,
+        http_port: int = 0,
+        data_dir: Path | str = "none",
+        before: Sequence[str] = (),
+    ) -> ControlPlane:
+        """A control plane that is ready. `timeout` is long, so that a busy machine makes no worker UNHEALTHY
+        in a test of something else."""
+        arguments = [
+            *("--grpc-port", str(grpc_port), "--http-port", str(http_port), "--data-dir", str(data_dir)),
+            *("--heartbeat-interval", interval, "--heartbeat-timeout", timeout, "--log-format", "json"),
+        ]
+        control_plane = self._start(ControlPlane, "control-plane", [*arguments, *more], {}, before)
+        control_plane.await_ready()
+        return control_plane
+
+    def worker(
+        self,
+        address: ControlPlane | str,
+        worker_id: str = "",
+        *more: str,
+        data_dir: Path | str = "none",
+        port: int = 0,
+    ) -> Worker:
+        """A worker, started and not waited for."""
+        target = address if isinstance(address, str) else address.address
+        arguments = [
+            *("--worker", "--control-plane", target, "--port", str(port), "--data-dir", str(data_dir)),
+            *("--log-format", "json"),
+            *(("--id", worker_id) if worker_id else ()),
+        ]
+        return self._start(Worker, worker_id or "worker", [*arguments, *more], {}, ())
+
+    def reserved_port(self) -> int:
+        """A port that nobody else gets while this test lasts, and a process of ours can listen on.
+
+        It is below the range that the system picks from: while a server is away, a client that keeps
+        connecting to a port of that range may be given this very port for its own end, and meet itself.
+        """
+        with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
+            end = int(file.read().split()[0])
+        first = max(1024, end - 12_000)
+        start = Random(os.getpid()).randrange(first, end)
+        for port in (*range(start, end), *range(first, start)):
+            holder = socket.socket()
+            try:
+                holder.bind((HOST, port))
+            except OSError:
+                holder.close()
+                continue
+            # Only now, so that no other test can bind it as well. Bound and not listening, it refuses
+            # connections, and lets a server that sets the same option listen.
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._ports.append(holder)
+            return port
+        raise AssertionError("no port is free")
+
+    def taken_port(self) -> int:
+        """A port that somebody else listens on."""
+        listener = socket.create_server((HOST, 0))
+        self._ports.append(listener)
+        port: int = listener.getsockname()[1]
+        return port
+
+    def close(self) -> None:
+        for process in reversed(self._processes):
+            process.close()
+        for holder in self._ports:
+            holder.close()
+
+    def _start(
+        self,
+        kind: Callable[[str, Sequence[str], Path, Mapping[str, str]], ProcessT],
+        name: str,
+        arguments: Sequence[str],
+        env: Mapping[str, str],
+        before: Sequence[str],
+    ) -> ProcessT:
+        process = kind(
+            f"{name}.{next(self._numbers)}",
+            [*before, *PROGRAM, *arguments],
+            self.folder,
+            {**self.environment, **env},
+        )
+        self._processes.append(process)
+        return process
+
+
+ProcessT = TypeVar("ProcessT", bound=Process)
+
+
+def launched(folder: Path) -> Iterator[Launcher]:
+    """A launcher for a fixture to hand out, closed afterwards."""
+    launcher = Launcher(folder)
+    try:
+        yield launcher
+    finally:
+        launcher.close()

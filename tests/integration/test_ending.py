@@ -1,0 +1,141 @@
+"""Signals, drains, and what each process does before it ends."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from minicloud.rpc.connection import PREFACE
+from tests.integration.processes import HOST, WITHIN_S, ControlPlane, Launcher, eventually
+from tests.unit.rpc.raw_peer import SETTINGS, frame_bytes
+
+BOTH = [signal.SIGTERM, signal.SIGINT]
+
+
+@contextmanager
+def peer_that_answers_nothing(control_plane: ControlPlane) -> Iterator[socket.socket]:
+    """A gRPC client as far as the handshake goes, which keeps a control plane that is told to end waiting
+    for as long as it waits for anybody."""
+    with socket.create_connection((HOST, control_plane.grpc_port), WITHIN_S) as peer:
+        peer.sendall(PREFACE + frame_bytes(SETTINGS, 0, 0))
+        assert peer.recv(9)
+        yield peer
+
+
+@pytest.mark.parametrize("number", BOTH)
+def test_worker_told_to_end_deregisters_with_a_reason_and_exits_0(
+    launch: Launcher, shared: ControlPlane, number: signal.Signals
+) -> None:
+    worker_id = f"told-to-end-{number.name}"
+    worker = launch.worker(shared, worker_id)
+    assert worker.worker_id == worker_id
+    assert worker.end(number) == 0
+    # What it was told has been done: no waiting here.
+    assert worker_id not in shared.statuses
+    departed = shared.events_of(worker_id)[-1]
+    assert (departed["kind"], departed["detail"], departed["reason"]) == ("departed", "left", "shutdown")
+    told = [line["event"] for line in worker.log]
+    assert told[told.index("stopping") :][-2:] == ["deregistered", "worker_stopped"]
+    assert worker.logged("worker_stopped", reason="shutdown")
+
+
+@pytest.mark.parametrize("number", BOTH)
+def test_control_plane_told_to_end_exits_0_and_its_worker_waits_for_it(
+    launch: Launcher, number: signal.Signals
+) -> None:
+    control_plane = launch.control_plane()
+    worker = launch.worker(control_plane, "worker-1")
+    assert worker.worker_id == "worker-1"
+    assert control_plane.end(number) == 0
+    told = [line["event"] for line in control_plane.log]
+    assert told.index("stopping") < told.index("control_plane_stopped") == len(told) - 1
+    assert control_plane.logged("stopping", signal=number.name)
+    assert "Traceback" not in control_plane.stderr
+    worker.until_logged("contact_lost")
+    # With nobody to say goodbye to, it ends all the same.
+    assert worker.end(number) == 0
+    assert worker.logged("deregistration_failed")
+
+
+def test_control_plane_that_is_ending_is_not_ready_and_a_second_signal_ends_it_at_once(
+    launch: Launcher,
+) -> None:
+    control_plane = launch.control_plane()
+    assert control_plane.get("/livez") == {"status": "alive"}
+    assert control_plane.get("/readyz") == {"status": "ready"}
+    with peer_that_answers_nothing(control_plane):
+        control_plane.send(signal.SIGTERM)
+        control_plane.until_logged("stopping")
+        eventually(lambda: not is_ready(control_plane), "it is not ready")
+        assert control_plane.running
+        assert control_plane.end(signal.SIGTERM) == 128 + signal.SIGTERM
+    assert control_plane.logged("ended_at_once", signal="SIGTERM")
+    assert not control_plane.logged("control_plane_stopped")
+
+
+def is_ready(control_plane: ControlPlane) -> bool:
+    """As a load balancer sees it: an answer of 200."""
+    try:
+        return control_plane.request("GET", "/readyz").status == 200
+    except OSError:
+        return False
+
+
+def test_worker_told_twice_to_end_ends_at_once(launch: Launcher) -> None:
+    control_plane = launch.control_plane()
+    worker = launch.worker(control_plane, "worker-1")
+    assert worker.worker_id == "worker-1"
+    control_plane.freeze()  # so that its goodbye is not answered
+    worker.send(signal.SIGTERM)
+    worker.until_logged("stopping", signal="SIGTERM")
+    assert worker.end(signal.SIGINT) == 128 + signal.SIGINT
+    assert worker.logged("ended_at_once", signal="SIGINT")
+
+
+def test_worker_told_to_end_before_anybody_answers_exits_0(launch: Launcher) -> None:
+    worker = launch.worker(f"{HOST}:{launch.reserved_port()}", "worker-1")
+    worker.until_logged("registration_failed")
+    assert worker.end() == 0
+
+
+def test_worker_drained_leaves_with_that_reason_and_exits_0(launch: Launcher, shared: ControlPlane) -> None:
+    drained = launch.worker(shared, "drained")
+    assert drained.worker_id == "drained"
+    assert shared.post("/api/workers/drained/drain")["adminState"] == "DRAINING"
+    assert drained.exit_code() == 0
+    assert "drained" not in shared.statuses
+    departed = shared.events_of("drained")[-1]
+    assert (departed["kind"], departed["detail"], departed["reason"]) == ("departed", "drained", "drained")
+    assert drained.logged("worker_stopped", reason="drained")
+
+
+def test_drain_taken_back_before_the_worker_heard_of_it_changes_nothing(
+    launch: Launcher, shared: ControlPlane
+) -> None:
+    worker = launch.worker(shared, "spared")
+    assert worker.worker_id == "spared"
+    worker.freeze()
+    shared.post("/api/workers/spared/drain")
+    shown = shared.post("/api/workers/spared/uncordon")
+    assert (shown["status"], shown["adminState"]) == ("HEALTHY", "ACTIVE")
+    worker.thaw()
+    for _ in range(3):  # the first may have been on its way when the worker was stopped
+        shared.until_heard_from("spared")
+    assert worker.running
+    assert not worker.logged("ordered", to="drain")
+
+
+def test_cordoned_worker_is_spared_until_it_is_uncordoned(launch: Launcher, shared: ControlPlane) -> None:
+    worker = launch.worker(shared, "cordoned")
+    assert worker.worker_id == "cordoned"
+    shared.post("/api/workers/cordoned/cordon")
+    worker.until_logged("ordered", to="cordon")
+    shown = shared.get("/api/workers/cordoned")
+    assert (shown["status"], shown["adminState"], shown["schedulable"]) == ("DRAINING", "CORDONED", False)
+    shared.post("/api/workers/cordoned/uncordon")
+    worker.until_logged("ordered", to="work")
+    assert shared.statuses["cordoned"] == "HEALTHY"
