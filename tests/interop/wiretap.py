@@ -1,0 +1,116 @@
+"""What really passed between a client and a server: a TCP proxy that reads the HTTP/2 frames passing by.
+
+Says neither end's opinion but the wire's. It can also hold one direction, so that an end is seen to act of
+its own accord rather than on what the other told it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import TypeVar
+
+import trio
+from hyperframe.frame import DataFrame, Frame
+
+_PREFACE_BYTES = 24
+_HEADER_BYTES = 9
+
+F = TypeVar("F", bound=Frame)
+
+
+class Side(enum.Enum):
+    """Who sent a frame."""
+
+    CLIENT = "client"
+    SERVER = "server"
+
+
+class Wiretap:
+    """Between clients, which connect to `port`, and the server at `server_port`, which may change."""
+
+    def __init__(self, server_port: int) -> None:
+        self.server_port = server_port
+        self.port = 0
+        self.connections = 0  # accepted so far
+        self.open_connections = 0
+        self._frames: list[tuple[Side, Frame]] = []
+        self._held: set[Side] = set()
+        self._changed = trio.lowlevel.ParkingLot()
+
+    def frames(self, side: Side, kind: type[F]) -> list[F]:
+        """Those of this kind that `side` has sent, in order."""
+        return [frame for sent_by, frame in self._frames if sent_by is side and isinstance(frame, kind)]
+
+    def data_bytes(self, side: Side) -> int:
+        """Payload of all DATA frames."""
+        return sum(frame.flow_controlled_length for frame in self.frames(side, DataFrame))
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until `condition`, of what this tap has seen, holds."""
+        while not condition():
+            await self._changed.park()
+
+    def hold(self, side: Side) -> None:
+        """What `side` sends from now on is read but not passed on."""
+        self._held.add(side)
+
+    def release(self, side: Side) -> None:
+        self._held.remove(side)
+        self._changed.unpark_all()
+
+    async def serve(self, stream: trio.SocketStream) -> None:
+        """Carry one connection."""
+        self.connections += 1
+        self.open_connections += 1
+        try:
+            with suppress(OSError):  # no server: the client sees its connection closed
+                far = await trio.open_tcp_stream("127.0.0.1", self.server_port)
+                async with stream, far, trio.open_nursery() as nursery:
+                    for pump in ((Side.CLIENT, stream, far), (Side.SERVER, far, stream)):
+                        nursery.start_soon(self._pump, *pump, nursery.cancel_scope)
+        finally:
+            self.open_connections -= 1
+            self._changed.unpark_all()
+
+    async def _pump(
+        self, side: Side, source: trio.SocketStream, sink: trio.SocketStream, connection: trio.CancelScope
+    ) -> None:
+        unread = bytearray()
+        skip = _PREFACE_BYTES if side is Side.CLIENT else 0
+        try:
+            async for data in source:
+                unread += data
+                if len(unread) >= skip:
+                    del unread[:skip]
+                    skip = 0
+                    self._read_frames(side, unread)
+                while side in self._held:
+                    await self._changed.park()
+                await sink.send_all(data)
+            await sink.send_eof()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            connection.cancel()
+
+    def _read_frames(self, side: Side, unread: bytearray) -> None:
+        while len(unread) >= _HEADER_BYTES:
+            frame, length = Frame.parse_frame_header(memoryview(bytes(unread[:_HEADER_BYTES])))
+            end = _HEADER_BYTES + length
+            if len(unread) < end:
+                break
+            frame.parse_body(memoryview(bytes(unread[_HEADER_BYTES:end])))
+            del unread[:end]
+            self._frames.append((side, frame))
+        self._changed.unpark_all()
+
+
+@asynccontextmanager
+async def wiretap(server_port: int) -> AsyncIterator[Wiretap]:
+    tap = Wiretap(server_port)
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    tap.port = listeners[0].socket.getsockname()[1]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, tap.serve, listeners)
+        yield tap
+        nursery.cancel_scope.cancel()
