@@ -23,6 +23,7 @@ from minicloud.rpc.config import ServerLimits
 from minicloud.rpc.events import DataReceived, Event, HeadersReceived, StreamReset, WindowOpened
 from minicloud.rpc.framing import ACCEPTED_ENCODINGS, GZIP, IDENTITY, Deframer
 from minicloud.rpc.metadata import Header, unindexed
+from minicloud.rpc.servable import Servable
 from minicloud.rpc.server_stream import RESPONSE_HEADERS, ProtoMessage, ServerStream, error_trailers
 from minicloud.rpc.timeouts import decode_timeout
 from minicloud.rpc.timers import Due
@@ -36,12 +37,6 @@ _AnyStream: TypeAlias = ServerStream[ProtoMessage, ProtoMessage]
 UNKNOWN_METHOD = "unknown"
 
 _REQUEST_ID = request_id.HEADER.encode()
-
-
-class Servable(Protocol):
-    """A generated service base with its methods filled in."""
-
-    def __mapping__(self) -> Mapping[str, Handler]: ...
 
 
 class Observer(Protocol):

@@ -14,16 +14,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
-from importlib.resources import files
 from typing import Any, Self
 
 import betterproto2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
-from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as CMessage
 from google.protobuf.message_factory import GetMessageClass
+
+from minicloud.wire.descriptors import descriptor_pool
 
 _GENERATED = "minicloud.wire.gen."
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -54,12 +53,13 @@ class _Joined:
 
     def __init__(self, cls: type[Message]) -> None:
         name = f"{cls.__module__.removeprefix(_GENERATED)}.{cls.__name__}"
-        descriptor = _pool().FindMessageTypeByName(name)
+        descriptor = descriptor_pool().FindMessageTypeByName(name)
         self.c_class: type[CMessage] = GetMessageClass(descriptor)
         self._class = cls
         # In the order of declaration, which is that of the dataclass' parameters: both come from one file.
         self._fields = [
-            (field.name, field.has_presence, _field_to_object(field, cls)) for field in descriptor.fields
+            (field.name, field.has_presence, _field_to_object(field, cls, field.name))
+            for field in descriptor.fields
         ]
         self._to_c = [(field.name, _field_to_c(field)) for field in descriptor.fields]
 
@@ -91,35 +91,32 @@ def _to_c(message: Message) -> CMessage:
     return _joined(type(message)).to_c(message)
 
 
-@cache
-def _pool() -> DescriptorPool:
-    """The generated descriptors, in a pool of their own: names cannot collide with another library's."""
-    pool = DescriptorPool()
-    serialized = (files("minicloud.wire") / "gen" / "descriptors.binpb").read_bytes()
-    for each in FileDescriptorSet.FromString(serialized).file:
-        pool.Add(each)
-    return pool
+def _field_to_object(field: FieldDescriptor, cls: Any, name: str) -> _ToObject | None:
+    """How the value of a field of `cls` becomes ours; None where it is one already.
 
-
-def _field_to_object(field: FieldDescriptor, cls: Any) -> _ToObject | None:
-    """How the value of a field of `cls` becomes ours; None where it is one already."""
+    `name` is betterproto2's for the field, or for the values of one that is a map.
+    """
     if field.type == FieldDescriptor.TYPE_ENUM:
-        enum: type[betterproto2.Enum] = cls._betterproto.cls_by_field[field.name]
+        enum: type[betterproto2.Enum] = cls._betterproto.cls_by_field[name]
         return enum
     if field.message_type is None:
         return None
     if _is_map(field.message_type):
-        return dict
+        value = _field_to_object(field.message_type.fields_by_name["value"], cls, f"{name}.value")
+        return dict if value is None else partial(_each_value, value)
     if _is_timestamp(field.message_type):
         return _to_datetime
-    to_object = _joined(cls._betterproto.cls_by_field[field.name]).to_object
+    to_object = _joined(cls._betterproto.cls_by_field[name]).to_object
     return partial(_each, to_object) if field.is_repeated else to_object
 
 
 def _field_to_c(field: FieldDescriptor) -> Callable[[Any], Any] | None:
     """How a field's value becomes what the C class takes; None where it is that already."""
-    if field.message_type is None or _is_map(field.message_type):
+    if field.message_type is None:
         return None
+    if _is_map(field.message_type):
+        value = _field_to_c(field.message_type.fields_by_name["value"])
+        return None if value is None else partial(_each_value, value)
     if _is_timestamp(field.message_type):
         return _from_datetime
     return partial(_each, _to_c) if field.is_repeated else _to_c
@@ -127,6 +124,10 @@ def _field_to_c(field: FieldDescriptor) -> Callable[[Any], Any] | None:
 
 def _each(convert: Callable[[Any], Any], messages: Iterable[Any]) -> list[Any]:
     return [convert(message) for message in messages]
+
+
+def _each_value(convert: Callable[[Any], Any], messages: Mapping[Any, Any]) -> dict[Any, Any]:
+    return {key: convert(message) for key, message in messages.items()}
 
 
 def _is_map(message: Descriptor) -> bool:

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minicloud.wire.gen.grpc.health.v1 import HealthCheckResponse, HealthListResponse
+from minicloud.wire.gen.grpc.health.v1 import HealthCheckResponseServingStatus as ServingStatus
 from minicloud.wire.gen.minicloud.common import ResourceInfo, StandardResponse, WorkerInfo, WorkerStatus
 from minicloud.wire.gen.minicloud.execution import (
     DeregisterWorkerRequest,
@@ -126,3 +128,9 @@ def test_timestamp_no_calendar_has_is_a_value_error() -> None:
 def test_value_of_a_wrong_type_cannot_be_sent() -> None:
     with pytest.raises((TypeError, ValueError)):
         bytes(DeregisterWorkerRequest(worker_id=7))  # type: ignore[arg-type]
+
+
+def test_codec_map_of_messages_comes_back_and_betterproto_reads_the_same() -> None:
+    sent = HealthListResponse({"": HealthCheckResponse(ServingStatus.SERVING), "a": HealthCheckResponse()})
+    assert HealthListResponse.parse(bytes(sent)) == sent
+    assert by_betterproto(HealthListResponse, bytes(sent)) == sent

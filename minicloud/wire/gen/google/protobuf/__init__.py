@@ -10,6 +10,7 @@ import typing
 from dataclasses import dataclass
 
 import betterproto2
+from minicloud.wire.message import Message
 import dateutil.parser
 from typing_extensions import Self
 
@@ -20,7 +21,7 @@ betterproto2.check_compiler_version(_COMPILER_VERSION)
 
 
 @dataclass(eq=False, repr=False)
-class Timestamp(betterproto2.Message):
+class Timestamp(Message):
     """
     A Timestamp represents a point in time independent of any time zone or local
     calendar, encoded as a count of seconds and fractions of seconds at

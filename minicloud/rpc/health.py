@@ -1,0 +1,89 @@
+"""The standard health service, grpc.health.v1: whether this server may be sent requests.
+
+Always holds: every service, and "" for the server as a whole, is SERVING until `stop_serving`, NOT_SERVING
+ever after; a watcher is sent each status once and in order, and nothing is kept of it but its call. Knows
+not why the server stops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import trio
+from grpclib.const import Cardinality, Handler, Status
+from grpclib.exceptions import GRPCError
+
+from minicloud.rpc.servable import Servable, service_names
+from minicloud.rpc.server_stream import ServerStream
+from minicloud.wire.gen.grpc.health.v1 import (
+    HealthCheckRequest,
+    HealthCheckResponse,
+    HealthListRequest,
+    HealthListResponse,
+)
+from minicloud.wire.gen.grpc.health.v1 import HealthCheckResponseServingStatus as ServingStatus
+
+
+class Health:
+    """`grpc.health.v1.Health` for `services`."""
+
+    def __init__(self, services: Iterable[Servable]) -> None:
+        self._services = ["", *service_names(services)]
+        self._status = ServingStatus.SERVING
+        self._closed = False
+        self._changed = trio.lowlevel.ParkingLot()
+
+    def stop_serving(self) -> None:
+        """Say NOT_SERVING from now on. Watchers are told, and go on watching."""
+        self._status = ServingStatus.NOT_SERVING
+        self._changed.unpark_all()
+
+    def close(self) -> None:
+        """Say NOT_SERVING, and end the calls of watchers once they have been told: for before a server's
+        `stop`, which would wait for them.
+        """
+        self._closed = True
+        self.stop_serving()
+
+    def __mapping__(self) -> Mapping[str, Handler]:
+        unary, streaming = Cardinality.UNARY_UNARY, Cardinality.UNARY_STREAM
+        return {
+            "/grpc.health.v1.Health/Check": Handler(
+                self._check, unary, HealthCheckRequest, HealthCheckResponse
+            ),
+            "/grpc.health.v1.Health/List": Handler(self._list, unary, HealthListRequest, HealthListResponse),
+            "/grpc.health.v1.Health/Watch": Handler(
+                self._watch, streaming, HealthCheckRequest, HealthCheckResponse
+            ),
+        }
+
+    async def _check(self, stream: ServerStream[HealthCheckRequest, HealthCheckResponse]) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        status = self._status_of(request.service)
+        if status is ServingStatus.SERVICE_UNKNOWN:
+            raise GRPCError(Status.NOT_FOUND, f"no such service: {request.service[:200]}")
+        await stream.send_message(HealthCheckResponse(status))
+
+    async def _list(self, stream: ServerStream[HealthListRequest, HealthListResponse]) -> None:
+        await stream.recv_message()
+        await stream.send_message(
+            HealthListResponse({name: HealthCheckResponse(self._status) for name in self._services})
+        )
+
+    async def _watch(self, stream: ServerStream[HealthCheckRequest, HealthCheckResponse]) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        told: ServingStatus | None = None
+        while True:
+            status = self._status_of(request.service)
+            if status is not told:
+                await stream.send_message(HealthCheckResponse(status))
+                told = status  # and look again: it may have changed while this was being sent
+            elif self._closed:
+                raise GRPCError(Status.UNAVAILABLE, "the server is shutting down")
+            else:
+                await self._changed.park()
+
+    def _status_of(self, service: str) -> ServingStatus:
+        return self._status if service in self._services else ServingStatus.SERVICE_UNKNOWN
