@@ -70,7 +70,6 @@ def run_worker(config: WorkerConfig) -> int:
 
 
 async def _control_plane(config: ControlPlaneConfig) -> int:
-    _say_what_is_missing(config.enable_reflection)
     random, clock, readiness = SystemRandom(), SystemClock(), Readiness()
     metrics = Metrics(per_worker=config.metrics_per_worker)
     grpc_listeners = await bind_tcp(config.host, config.grpc_port, "gRPC", "--grpc-port")
@@ -79,6 +78,7 @@ async def _control_plane(config: ControlPlaneConfig) -> int:
     if config.data_dir is not None:
         store = SqliteStore(config.data_dir / "registry.db", StoreObserver(metrics.store_batch))
     snapshot = store.load()
+    _say_what_is_missing(config.enable_reflection)
 
     registry = Registry(config.heartbeat_timeout_s, config.retention_s, snapshot.incarnation_floor)
     membership = Membership(
@@ -130,10 +130,10 @@ async def _control_plane(config: ControlPlaneConfig) -> int:
 
 
 async def _worker(config: WorkerConfig) -> int:
-    _say_what_is_missing(config.enable_reflection)
     random, clock, queries = SystemRandom(), SystemClock(), QueryTracker()
     listeners = await bind_tcp(config.host, config.port, "gRPC", "--port")
     instance_id = instance_id_in(config.data_dir, random)
+    _say_what_is_missing(config.enable_reflection)
     addresses = [host_port(host, port) for host, port in config.control_planes]
     probe = ResourceProbe(config.data_dir or Path("/"), clock)
     server = Server([], random=random)

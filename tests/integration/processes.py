@@ -43,7 +43,7 @@ WITHIN_S = 30.0
 _POLL_S = 0.01
 
 
-def eventually(condition: Callable[[], T], what: Callable[[], str] | str = "the condition") -> T:
+def eventually(condition: Callable[[], T | None], what: Callable[[], str] | str = "the condition") -> T:
     """The first true answer of `condition`; an assertion error, saying `what`, after `WITHIN_S`."""
     deadline_s = time.monotonic() + WITHIN_S
     while not (answer := condition()):
@@ -273,15 +273,16 @@ class Launcher:
         *more: str,
         interval: str = "100ms",
         timeout: str = "30s",
-        grpc_port: int = 0,
-        http_port: int = 0,
+        ports: tuple[int, int] = (0, 0),
         data_dir: Path | str = "none",
         before: Sequence[str] = (),
     ) -> ControlPlane:
-        """A control plane that is ready. `timeout` is long, so that a busy machine makes no worker UNHEALTHY
-        in a test of something else."""
+        """A control plane that is ready, on these ports for gRPC and HTTP.
+
+        `timeout` is long, so that a busy machine makes no worker UNHEALTHY in a test of something else.
+        """
         arguments = [
-            *("--grpc-port", str(grpc_port), "--http-port", str(http_port), "--data-dir", str(data_dir)),
+            *("--grpc-port", str(ports[0]), "--http-port", str(ports[1]), "--data-dir", str(data_dir)),
             *("--heartbeat-interval", interval, "--heartbeat-timeout", timeout, "--log-format", "json"),
         ]
         control_plane = self._start(ControlPlane, "control-plane", [*arguments, *more], {}, before)
@@ -313,9 +314,9 @@ class Launcher:
         """
         with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
             end = int(file.read().split()[0])
-        first = max(1024, end - 12_000)
-        start = Random(os.getpid()).randrange(first, end)
-        for port in (*range(start, end), *range(first, start)):
+        candidates = list(range(max(1024, end - 12_000), end))
+        Random(os.getpid()).shuffle(candidates)  # two test processes meet seldom
+        for port in candidates:
             holder = socket.socket()
             try:
                 holder.bind((HOST, port))
@@ -328,6 +329,10 @@ class Launcher:
             self._ports.append(holder)
             return port
         raise AssertionError("no port is free")
+
+    def reserved_ports(self) -> tuple[int, int]:
+        """Two of them: what a control plane needs to come back where it was."""
+        return self.reserved_port(), self.reserved_port()
 
     def taken_port(self) -> int:
         """A port that somebody else listens on."""

@@ -90,9 +90,9 @@ def test_worker_killed_and_started_again_gets_its_id_back_from_its_folder(
 
 
 def test_workers_come_back_under_their_ids_when_the_control_plane_was_killed(launch: Launcher) -> None:
-    ports = {"grpc_port": launch.reserved_port(), "http_port": launch.reserved_port()}
+    ports = launch.reserved_ports()
     folder = launch.folder / "control-plane"
-    first = launch.control_plane(data_dir=folder, **ports)
+    first = launch.control_plane(data_dir=folder, ports=ports)
     workers = [launch.worker(first, f"worker-{number}") for number in (1, 2)]
     assert [worker.worker_id for worker in workers] == ["worker-1", "worker-2"]
     first.post("/api/workers/worker-2/cordon")
@@ -102,7 +102,7 @@ def test_workers_come_back_under_their_ids_when_the_control_plane_was_killed(lau
     for worker in workers:
         worker.until_logged("contact_lost")
 
-    second = launch.control_plane(data_dir=folder, **ports)
+    second = launch.control_plane(data_dir=folder, ports=ports)
     for worker in workers:
         worker.until_logged("contact_restored")
         assert not worker.logged("told_to_register")
@@ -118,12 +118,12 @@ def test_workers_come_back_under_their_ids_when_the_control_plane_was_killed(lau
 
 
 def test_workers_of_a_control_plane_that_keeps_nothing_register_again(launch: Launcher) -> None:
-    ports = {"grpc_port": launch.reserved_port(), "http_port": launch.reserved_port()}
-    first = launch.control_plane(**ports)
+    ports = launch.reserved_ports()
+    first = launch.control_plane(ports=ports)
     worker = launch.worker(first, "worker-1")
     assert worker.worker_id == "worker-1"
     first.kill()
-    second = launch.control_plane(**ports)
+    second = launch.control_plane(ports=ports)
     worker.until_logged("told_to_register")
     second.until_status("worker-1", "HEALTHY")
 

@@ -1,0 +1,57 @@
+"""`minicloud dev` with the real processes it starts."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from urllib.request import urlopen
+
+import psutil
+import pytest
+
+from tests.integration.processes import WITHIN_S, Launcher, Process, eventually, is_running
+
+
+def dev(launch: Launcher, workers: int) -> tuple[Process, str, list[int]]:
+    """A dev cluster whose workers have registered: the process, its REST address and its children."""
+    process = launch.run(
+        *("dev", "--grpc-port", "0", "--http-port", "0", "--worker-port", "0", "--workers", str(workers))
+    )
+    shown = eventually(
+        lambda: re.search(r"REST +(http://127\.0\.0\.1:\d+)/api/workers\n", process.stdout),
+        lambda: f"it shows its addresses: {process.stdout}{process.stderr}",
+    )
+    url = shown[1]
+
+    def healthy() -> bool:
+        with urlopen(f"{url}/api/workers/healthy", timeout=WITHIN_S) as answer:
+            return [worker["workerId"] for worker in json.load(answer)] == [
+                f"worker-{number}" for number in range(1, workers + 1)
+            ]
+
+    eventually(healthy, lambda: f"{workers} workers register: {process.stdout}")
+    children = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
+    assert len(children) == workers + 1
+    return process, url, children
+
+
+def test_dev_runs_a_cluster_until_ctrl_c_and_leaves_nobody(launch: Launcher) -> None:
+    process, url, children = dev(launch, workers=3)
+    for path in ("/docs", "/metrics"):
+        assert f"{url}{path}\n" in process.stdout
+    assert process.end(signal.SIGINT) == 0
+    assert not any(is_running(pid) for pid in children)
+    said = process.stdout
+    assert said.count("deregistered") == 3  # the workers had somebody to say goodbye to
+    assert said.rindex("worker_stopped") < said.rindex("control_plane_stopped")
+    assert process.stderr == ""
+
+
+@pytest.mark.skipif(
+    "sys.platform != 'linux'", reason="needs the kernel to tell a child of its parent's death"
+)
+def test_dev_killed_leaves_no_orphan(launch: Launcher) -> None:
+    process, _, children = dev(launch, workers=1)
+    process.kill()
+    eventually(lambda: not any(is_running(pid) for pid in children), "its children end")

@@ -1,0 +1,96 @@
+"""The operator's commands, typed against a running control plane."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import Any
+
+from tests.integration.processes import ControlPlane, Launcher, Process, eventually
+
+
+def typed(launch: Launcher, control_plane: ControlPlane, *words: str) -> Process:
+    """A command that has been run and went well."""
+    process = launch.run(*words, "--url", control_plane.url, name=words[0])
+    assert process.exit_code() == 0, process.stderr
+    return process
+
+
+def answer(launch: Launcher, control_plane: ControlPlane, *words: str) -> Any:
+    """What the command prints for programs."""
+    return json.loads(typed(launch, control_plane, *words, "--json").stdout)
+
+
+def test_operator_sees_the_cluster(launch: Launcher, shared: ControlPlane) -> None:
+    worker = launch.worker(shared, "seen", "--zone", "eu-1a")
+    assert worker.worker_id == "seen"
+    table = typed(launch, shared, "workers").stdout.splitlines()
+    assert table[0].split()[:4] == ["WORKER", "STATUS", "SINCE", "ZONE"]
+    (row,) = [line.split() for line in table if line.startswith("seen ")]
+    assert (row[1], row[3]) == ("HEALTHY", "eu-1a")
+    assert "seen" in [shown["workerId"] for shown in answer(launch, shared, "workers")]
+    assert answer(launch, shared, "workers", "seen")["zone"] == "eu-1a"
+    assert answer(launch, shared, "stats")["healthyWorkers"] >= 1
+    assert "\x1b" not in "\n".join(table)
+
+
+def test_operator_cordons_uncordons_and_drains(launch: Launcher, shared: ControlPlane) -> None:
+    worker = launch.worker(shared, "operated")
+    assert worker.worker_id == "operated"
+    assert typed(launch, shared, "cordon", "operated").stdout.startswith("operated is cordoned")
+    assert shared.statuses["operated"] == "DRAINING"
+    assert answer(launch, shared, "uncordon", "operated")["status"] == "HEALTHY"
+    drained = typed(launch, shared, "drain", "operated", "--within", "30s")
+    assert drained.stdout.splitlines()[-1] == "operated has left"
+    assert worker.exit_code() == 0
+    assert "operated" not in shared.statuses
+    entries = [json.loads(line) for line in typed(launch, shared, "events", "--json").stdout.splitlines()]
+    kinds = [entry["kind"] for entry in entries if entry["workerId"] == "operated"]
+    assert kinds == ["registered", "cordoned", "uncordoned", "draining", "departed"]
+
+
+def test_operator_follows_what_happens_until_ctrl_c(launch: Launcher, shared: ControlPlane) -> None:
+    worker = launch.worker(shared, "followed")
+    assert worker.worker_id == "followed"
+    following = launch.run("events", "-f", "--json", "--url", shared.url)
+
+    def seen(kind: str) -> bool:
+        lines = following.stdout.rpartition("\n")[0].splitlines()
+        return any(
+            (entry["workerId"], entry["kind"]) == ("followed", kind) for entry in map(json.loads, lines)
+        )
+
+    eventually(lambda: seen("registered"), "it shows what has happened")
+    shared.post("/api/workers/followed/cordon")
+    eventually(lambda: seen("cordoned"), "it shows what happens")
+    assert following.end(signal.SIGINT) == 130
+    assert following.stderr == ""
+
+
+def test_operator_removes_a_dead_worker(launch: Launcher, shared: ControlPlane) -> None:
+    worker = launch.worker(shared, "struck-off")
+    assert worker.worker_id == "struck-off"
+    worker.kill()
+    typed(launch, shared, "remove", "struck-off")
+    assert "struck-off" not in shared.statuses
+
+
+def test_operator_of_an_unknown_worker_is_told_so(launch: Launcher, shared: ControlPlane) -> None:
+    process = launch.run("cordon", "nobody", "--url", shared.url)
+    assert process.exit_code() == 1
+    assert process.stderr == "minicloud: no worker 'nobody' is registered\n"
+
+
+def test_operator_of_a_control_plane_that_is_away_is_told_what_to_do(launch: Launcher) -> None:
+    url = f"http://127.0.0.1:{launch.reserved_port()}"
+    processes = [
+        launch.run(*words, "--url", url)
+        for words in (("workers",), ("stats", "--json"), ("events", "-f"), ("drain", "worker-1"))
+    ]
+    for process in processes:
+        assert process.exit_code() == 1
+        assert process.stdout == ""
+        assert process.stderr == (
+            f"minicloud: cannot reach {url}: connection refused; is the control plane running there? "
+            "give another with --url\n"
+        )
