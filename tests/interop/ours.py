@@ -21,7 +21,8 @@ from minicloud.rpc.channel import Channel, open_channel
 from minicloud.rpc.client_stream import ClientStream
 from minicloud.rpc.config import ChannelConfig, ServerLimits
 from minicloud.rpc.metadata import MetadataLike
-from minicloud.rpc.server import Servable, Server
+from minicloud.rpc.servable import Servable
+from minicloud.rpc.server import Server
 from minicloud.rpc.server_stream import ServerStream
 
 BOUND_S = 20.0

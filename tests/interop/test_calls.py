@@ -17,7 +17,13 @@ from tests.interop.ours import BOTH_STREAM, SERVER_STREAM, UNARY, Blob, Stream, 
 from tests.interop.theirs import Context, grpcio_channel, grpcio_server, in_thread
 from tests.interop.wiretap import Side, wiretap
 
-SENT = [("one", "1"), ("several", "a"), ("several", "b"), ("bytes-bin", bytes(range(256))), ("none-bin", b"")]
+SENT: list[tuple[str, str | bytes]] = [
+    ("one", "1"),
+    ("several", "a"),
+    ("several", "b"),
+    ("bytes-bin", bytes(range(256))),
+    ("none-bin", b""),
+]
 ERRORS = [status for status in Status if status is not Status.OK]
 TEXT = "Zürich ☃ is 100%\nfull"
 
