@@ -18,7 +18,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from minicloud.rpc.config import MIB, ChannelConfig, ServerLimits
 from tests.interop import ours, theirs
-from tests.interop.ours import CLIENT_STREAM, SERVER_STREAM, UNARY, Blob, Stream, our_channel, our_server
+from tests.interop.ours import CLIENT_STREAM, SERVER_STREAM, Blob, Stream, our_channel, our_server
 from tests.interop.theirs import ANY_SIZE, WAIT_S, Context, grpcio_channel, grpcio_server, in_thread
 from tests.interop.wiretap import Side, Wiretap, wiretap
 
