@@ -1,0 +1,175 @@
+"""A crowd and some vandals at a real control plane, while one worker goes on being well."""
+
+from __future__ import annotations
+
+import re
+import resource
+from collections.abc import Iterator
+from contextlib import suppress
+
+import psutil
+import pytest
+import trio
+from hpack import Encoder
+
+from minicloud.rpc.connection import PREFACE
+from tests.integration.processes import HOST, WITHIN_S, ControlPlane, Launcher, Worker
+from tests.unit.rpc.raw_peer import (
+    CANCEL,
+    CONTINUATION,
+    END_HEADERS,
+    HEADERS,
+    PING,
+    REQUEST_HEADERS,
+    RST_STREAM,
+    SETTINGS,
+    frame_bytes,
+)
+
+CONNECTIONS = 2000
+HANDSHAKE = PREFACE + frame_bytes(SETTINGS, 0, 0)
+MIB = 2**20
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """As many open files as this process may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 2 * CONNECTIONS:
+        pytest.skip(f"{hard} open files are too few")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+class Watched:
+    """A control plane with one well-behaved worker, and what it held in memory before anything else came."""
+
+    def __init__(self, launch: Launcher) -> None:
+        # The timeout is what "is served" means here: more than a busy machine takes from anybody.
+        self.control_plane: ControlPlane = launch.control_plane(timeout="5s")
+        self.worker: Worker = launch.worker(self.control_plane, "good")
+        assert self.worker.worker_id == "good"
+        self._before_bytes = self._memory_bytes()
+
+    def _memory_bytes(self) -> int:
+        return int(psutil.Process(self.control_plane.pid).memory_info().rss)
+
+    @property
+    def grown_bytes(self) -> int:
+        return self._memory_bytes() - self._before_bytes
+
+    def check(self) -> None:
+        """The worker has been served all the time, and is now."""
+        assert not self.worker.logged("contact_lost")
+        assert [entry["kind"] for entry in self.control_plane.events_of("good")] == ["registered"]
+        self.control_plane.until_heard_from("good")
+        assert self.control_plane.statuses == {"good": "HEALTHY"}
+        assert "Traceback" not in self.control_plane.stderr
+
+
+async def connected(port: int) -> trio.SocketStream:
+    stream = await trio.open_tcp_stream(HOST, port)
+    await stream.send_all(HANDSHAKE)
+    assert await stream.receive_some(9)
+    return stream
+
+
+async def until_closed(stream: trio.SocketStream) -> None:
+    """Read what still comes."""
+    with suppress(trio.BrokenResourceError):
+        while await stream.receive_some():
+            pass
+
+
+async def test_two_thousand_connections_cost_little_and_nobody_else(
+    launch: Launcher, many_files: None
+) -> None:
+    watched = await trio.to_thread.run_sync(Watched, launch)
+    streams: list[trio.SocketStream] = []
+    taking_turns = trio.CapacityLimiter(50)
+
+    async def connect() -> None:
+        async with taking_turns:
+            streams.append(await connected(watched.control_plane.grpc_port))
+
+    with trio.fail_after(WITHIN_S):
+        async with trio.open_nursery() as nursery:
+            for _ in range(CONNECTIONS):
+                nursery.start_soon(connect)
+    metrics = await trio.to_thread.run_sync(watched.control_plane.request, "GET", "/metrics")
+    (shown,) = re.findall(rb"^minicloud_grpc_connections (\S+)$", metrics.body, re.MULTILINE)
+    assert float(shown) == CONNECTIONS + 1
+    assert watched.grown_bytes < CONNECTIONS * 60_000
+    await trio.to_thread.run_sync(watched.check)
+    for stream in streams:
+        await trio.aclose_forcefully(stream)
+
+
+def reset_flood() -> bytes:
+    """Calls begun and taken back, over and over ("rapid reset")."""
+    block = Encoder().encode(list(REQUEST_HEADERS.items()))
+    return b"".join(
+        frame_bytes(HEADERS, END_HEADERS, stream_id, block)
+        + frame_bytes(RST_STREAM, 0, stream_id, CANCEL.to_bytes(4, "big"))
+        for stream_id in range(1, 2 * 3000, 2)
+    )
+
+
+def continuation_flood() -> bytes:
+    """A header block that does not end."""
+    return frame_bytes(HEADERS, 0, 1, b"\x00" * 100) + frame_bytes(CONTINUATION, 0, 1, b"\x00" * 1000) * 5000
+
+
+def ping_flood() -> bytes:
+    return b"".join(frame_bytes(PING, 0, 0, number.to_bytes(8, "big")) for number in range(20_000))
+
+
+def settings_flood() -> bytes:
+    return frame_bytes(SETTINGS, 0, 0) * 20_000
+
+
+async def test_floods_are_cut_off_and_nobody_else_notices(launch: Launcher) -> None:
+    watched = await trio.to_thread.run_sync(Watched, launch)
+    port = watched.control_plane.grpc_port
+    cut_off: list[str] = []
+
+    async def flood(name: str, frames: bytes) -> None:
+        async with await connected(port) as stream, trio.open_nursery() as nursery:
+            nursery.start_soon(send_what_is_taken, stream, frames)
+            await until_closed(stream)
+            cut_off.append(name)
+            nursery.cancel_scope.cancel()
+
+    async def drip(port: int, text: bytes) -> None:
+        async with await trio.open_tcp_stream(HOST, port) as stream:
+            for byte in text:
+                await stream.send_all(bytes([byte]))
+                await trio.sleep(0.01)
+            await trio.sleep_forever()
+
+    floods = {
+        "reset": reset_flood(),
+        "continuation": continuation_flood(),
+        "ping": ping_flood(),
+        "settings": settings_flood(),
+    }
+    with trio.fail_after(WITHIN_S):
+        async with trio.open_nursery() as dripping:
+            for _ in range(20):
+                dripping.start_soon(drip, port, HANDSHAKE)
+                dripping.start_soon(drip, watched.control_plane.http_port, b"GET /livez HTTP/1.1\r\nhost: ")
+            async with trio.open_nursery() as flooding:
+                for name, frames in 5 * list(floods.items()):
+                    flooding.start_soon(flood, name, frames)
+            await trio.to_thread.run_sync(watched.check)
+            dripping.cancel_scope.cancel()
+    assert sorted(cut_off) == sorted(5 * list(floods))
+    dropped = watched.control_plane.logged("rpc_connection_dropped")
+    assert {line["reason"].partition(":")[0] for line in dropped} == {"ENHANCE_YOUR_CALM"}
+    assert watched.grown_bytes < 100 * MIB
+
+
+async def send_what_is_taken(stream: trio.SocketStream, frames: bytes) -> None:
+    with suppress(trio.BrokenResourceError):
+        await stream.send_all(frames)
