@@ -9,7 +9,7 @@ from grpclib.const import Status
 
 from minicloud.rpc.config import ChannelConfig, ServerLimits
 from tests.interop import ours, theirs
-from tests.interop.ours import SERVER_STREAM, UNARY, Blob, Stream, our_channel, our_server
+from tests.interop.ours import SERVER_STREAM, UNARY, Blob, our_channel, our_server
 from tests.interop.theirs import Context, grpcio_channel, grpcio_server, in_thread
 from tests.interop.wiretap import Side, wiretap
 
