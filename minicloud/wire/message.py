@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
+from operator import attrgetter
 from typing import Any, Self
 
 import betterproto2
@@ -57,29 +58,42 @@ class _Joined:
         self.c_class: type[CMessage] = GetMessageClass(descriptor)
         self._class = cls
         # In the order of declaration, which is that of the dataclass' parameters: both come from one file.
-        self._fields = [
-            (field.name, field.has_presence, _field_to_object(field, cls, field.name))
-            for field in descriptor.fields
+        self._names = [field.name for field in descriptor.fields]
+        self._values = _all_of(self._names)
+        # The fields whose values are not the same on both sides; most are, and are passed on as they come.
+        self._to_object = [
+            (index, field.name, field.has_presence, convert)
+            for index, field in enumerate(descriptor.fields)
+            if (convert := _field_to_object(field, cls, field.name)) is not None or field.has_presence
         ]
-        self._to_c = [(field.name, _field_to_c(field)) for field in descriptor.fields]
+        self._to_c = [
+            (field.name, convert)
+            for field in descriptor.fields
+            if (convert := _field_to_c(field)) is not None
+        ]
 
     def to_object(self, message: Any) -> Any:
-        values: list[Any] = []
-        for name, has_presence, convert in self._fields:
+        values = list(self._values(message))
+        for index, name, has_presence, convert in self._to_object:
             if has_presence and not message.HasField(name):
-                values.append(None)
-            else:
-                value = getattr(message, name)
-                values.append(value if convert is None else convert(value))
+                values[index] = None
+            elif convert is not None:
+                values[index] = convert(values[index])
         return self._class(*values)
 
     def to_c(self, message: Message) -> CMessage:
-        values: dict[str, Any] = {}
+        values = dict(zip(self._names, self._values(message), strict=True))
         for name, convert in self._to_c:
-            value = getattr(message, name)
-            if value is not None:
-                values[name] = value if convert is None else convert(value)
+            if values[name] is not None:  # None is an absent field to the C class, too
+                values[name] = convert(values[name])
         return self.c_class(**values)
+
+
+def _all_of(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
+    """What reads these attributes of an object, in one step of C."""
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda message: tuple(getattr(message, name) for name in names)
 
 
 @cache
