@@ -120,6 +120,12 @@ class ServerLimits:
         _require_positive(self, "max_message_bytes", "max_connections", "max_calls")
 
 
+def _client_http2() -> Http2Limits:
+    # Servers ping as often as they were told to, and no gRPC client holds it against them; what is left is
+    # the bound on frames of any kind.
+    return Http2Limits(min_ping_interval_s=0)
+
+
 def _client_timeouts() -> Timeouts:
     # No keepalive unless asked for: servers count pings they did not agree to as an attack. Idle is the
     # server's to decide.
@@ -147,7 +153,7 @@ class ChannelConfig:
     # it never looked at it (REFUSED_STREAM, GOAWAY). A call that sent more is not retried.
     retry_buffer_bytes: int = 256 * KIB
 
-    http2: Http2Limits = field(default_factory=Http2Limits)
+    http2: Http2Limits = field(default_factory=_client_http2)
     timeouts: Timeouts = field(default_factory=_client_timeouts)
 
     def __post_init__(self) -> None:
