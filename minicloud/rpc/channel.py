@@ -7,6 +7,8 @@ for it no longer than its deadline, and, unless told to, not through a failure.
 from __future__ import annotations
 
 import math
+import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -278,4 +280,6 @@ def _reason(exc: Exception) -> str:
     cause: BaseException = exc.__cause__ or exc
     while isinstance(cause, BaseExceptionGroup):  # one for each address of a name
         cause = cause.exceptions[-1]
+    if isinstance(cause, OSError) and not isinstance(cause, (ssl.SSLError, socket.gaierror)) and cause.errno:
+        return os.strerror(cause.errno)  # Trio's text says the address, too
     return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
