@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from minicloud.cli import exits
-from minicloud.core.errors import MiniCloudError
+from minicloud.core.errors import MiniCloudError, RegistrationFailedError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,6 +79,8 @@ def _failed(error: BrokenPipeError | MiniCloudError) -> int:
         return exits.OK
     text = " ".join(str(error).split())
     print(f"minicloud: {text}", file=sys.stderr)
+    if isinstance(error, RegistrationFailedError):
+        return exits.GAVE_UP
     return exits.FAILED if isinstance(error, exits.OperationError) else exits.USAGE
 
 

@@ -32,24 +32,29 @@ from minicloud.control.rest.readiness import Readiness
 from minicloud.control.rest.server import serve_rest
 from minicloud.control.service import WorkerManagementService
 from minicloud.control.sweeper import Sweeper
+from minicloud.core.errors import RegistrationFailedError
 from minicloud.core.registry import Registry
 from minicloud.listening import bind_tcp
 from minicloud.rpc.channel import open_channel
+from minicloud.rpc.health import Health
+from minicloud.rpc.reflection import Reflection
+from minicloud.rpc.servable import Servable
 from minicloud.rpc.server import Server
 from minicloud.store.memory import MemoryStore
 from minicloud.store.port import Store, StoreObserver
 from minicloud.store.sqlite import SqliteStore
+from minicloud.wire.descriptors import descriptor_pool
 from minicloud.wire.gen.minicloud.execution import WorkerManagementServiceStub
-from minicloud.worker.agent import Agent, RegistrationFailedError
+from minicloud.worker.agent import Agent
 from minicloud.worker.agent_config import AgentConfig
 from minicloud.worker.control_plane_client import ControlPlaneClient
 from minicloud.worker.endpoint import endpoint_finder, host_port
-from minicloud.worker.identity import instance_id_in
+from minicloud.worker.identity import exclusive, instance_id_in
 from minicloud.worker.queries import QueryTracker
 from minicloud.worker.resources import ResourceProbe
 
 GRACE_S = 5.0  # for calls in flight once the program was told to end
-GAVE_UP = 3
+WORKER_GRACE_S = 1.0  # the same of a worker, whose queries have had their own time by then
 
 log = structlog.get_logger()
 
@@ -64,7 +69,11 @@ def run_control_plane(config: ControlPlaneConfig) -> int:
 
 
 def run_worker(config: WorkerConfig) -> int:
-    """Run a worker until a signal or a drain ends it; answers with the exit code."""
+    """Run a worker until a signal or a drain ends it; answers with the exit code.
+
+    Raises `ConfigError` before anything is served where something cannot be used, and
+    `RegistrationFailedError` where it gives up.
+    """
     _raise_open_file_limit()
     return trio.run(_worker, config)
 
@@ -78,7 +87,6 @@ async def _control_plane(config: ControlPlaneConfig) -> int:
     if config.data_dir is not None:
         store = SqliteStore(config.data_dir / "registry.db", StoreObserver(metrics.store_batch))
     snapshot = store.load()
-    _say_what_is_missing(config.enable_reflection)
 
     registry = Registry(config.heartbeat_timeout_s, config.retention_s, snapshot.incarnation_floor)
     membership = Membership(
@@ -90,9 +98,11 @@ async def _control_plane(config: ControlPlaneConfig) -> int:
     membership.subscribe(log_entry)
     metrics.watch(membership)
     sweeper = Sweeper(membership)
-    grpc = Server(
-        [WorkerManagementService(membership, metrics, random)], random=random, observer=_CallObserver(metrics)
+    health, services = _services(
+        config.enable_reflection, WorkerManagementService(membership, metrics, random)
     )
+    readiness.on_stopping(health.close)
+    grpc = Server(services, random=random, observer=_CallObserver(metrics))
     metrics.show_grpc_connections(lambda: grpc.open_connections)
     rest = create_rest_app(membership, feed, metrics, random=random, readiness=readiness)
 
@@ -130,14 +140,18 @@ async def _control_plane(config: ControlPlaneConfig) -> int:
 
 
 async def _worker(config: WorkerConfig) -> int:
-    random, clock, queries = SystemRandom(), SystemClock(), QueryTracker()
     listeners = await bind_tcp(config.host, config.port, "gRPC", "--port")
+    with exclusive(config.data_dir):
+        return await _worker_on(listeners, config)
+
+
+async def _worker_on(listeners: list[trio.SocketListener], config: WorkerConfig) -> int:
+    random, clock, queries = SystemRandom(), SystemClock(), QueryTracker()
     instance_id = instance_id_in(config.data_dir, random)
-    _say_what_is_missing(config.enable_reflection)
     addresses = [host_port(host, port) for host, port in config.control_planes]
     probe = ResourceProbe(config.data_dir or Path("/"), clock)
-    server = Server([], random=random)
-    code = 0
+    health, services = _services(config.enable_reflection)
+    server = Server(services, random=random)
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with AsyncExitStack() as scopes:
             stubs = []
@@ -162,10 +176,11 @@ async def _worker(config: WorkerConfig) -> int:
                 clock=clock,
                 random=random,
             )
+            nursery.start_soon(probe.keep_disk_fresh)
             await nursery.start(server.serve, listeners)
-            await nursery.start(probe.keep_disk_fresh)
 
             async def stop() -> None:
+                health.stop_serving()
                 agent.stop("shutdown")
 
             nursery.start_soon(_until_signalled, signals, stop)
@@ -173,11 +188,12 @@ async def _worker(config: WorkerConfig) -> int:
                 reason = await agent.run()
             except RegistrationFailedError as error:
                 log.error("worker_gave_up", error=str(error))
-                code = GAVE_UP
-            else:
-                log.info("worker_stopped", reason=reason)
+                raise
+            health.close()
+            await server.stop(WORKER_GRACE_S)
+            log.info("worker_stopped", reason=reason)
             nursery.cancel_scope.cancel()
-    return code
+    return 0
 
 
 class _CallObserver:
@@ -205,9 +221,11 @@ async def _end_at_once_when_signalled(signals: AsyncIterator[int]) -> None:
     os._exit(128 + second)
 
 
-def _say_what_is_missing(enable_reflection: bool) -> None:
-    if enable_reflection:
-        log.info("grpc_reflection_unavailable", detail="this version does not serve reflection or health yet")
+def _services(enable_reflection: bool, *services: Servable) -> tuple[Health, list[Servable]]:
+    """`services` and, beside them, those every gRPC server of ours answers."""
+    health = Health(services)
+    served = [*services, health]
+    return health, [*served, Reflection(served, descriptor_pool())] if enable_reflection else served
 
 
 def _raise_open_file_limit() -> None:

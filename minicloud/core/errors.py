@@ -26,3 +26,7 @@ class StoreError(MiniCloudError):
 
 class ConfigError(MiniCloudError):
     """The configuration, or what it names (port, folder, file), cannot be used; the program exits with 2."""
+
+
+class RegistrationFailedError(MiniCloudError):
+    """A worker's registration failed as often in a row as was allowed; the program exits with 3."""

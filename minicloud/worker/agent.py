@@ -17,7 +17,7 @@ import trio
 
 from minicloud.clock import Clock
 from minicloud.core.commands import Deregister, Heartbeat
-from minicloud.core.errors import MiniCloudError
+from minicloud.core.errors import RegistrationFailedError
 from minicloud.core.model import Resources
 from minicloud.worker.agent_config import AgentConfig, told_interval_s
 from minicloud.worker.agent_state import AgentState, Phase
@@ -34,10 +34,6 @@ from minicloud.worker.queries import QueryTracker
 from minicloud.worker.ticks import Ticks
 
 DRAINED = "drained"
-
-
-class RegistrationFailedError(MiniCloudError):
-    """Registration failed as often in a row as was allowed; the program exits with 3."""
 
 
 _PHASES = {Order.WORK: Phase.ACTIVE, Order.CORDON: Phase.CORDONED, Order.DRAIN: Phase.DRAINING}

@@ -1,14 +1,17 @@
 """The installation's lasting identity, kept in a file of the data folder.
 
 Always holds: an id handed out has reached the disk first, so a restart finds the same one; a file that
-cannot be read is never replaced. Two processes must not share a folder: they would take each other's place.
+cannot be read is never replaced. Two processes must not share a folder, as they would take each other's
+place: the folder is to be held with `exclusive` all the while.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
 
@@ -17,10 +20,28 @@ import structlog
 from minicloud.core.errors import ConfigError
 
 FILE_NAME = "instance_id"
+LOCK_NAME = "worker.lock"
 
 _INSTANCE_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 log = structlog.get_logger()
+
+
+@contextmanager
+def exclusive(data_dir: Path | None) -> Iterator[None]:
+    """Keep other workers off the folder, which is made where there is none.
+
+    However the process ends, the folder is free again: the kernel holds the lock, the file is nothing but
+    its name, and stays. Raises `ConfigError` where another worker has the folder, or it cannot be locked.
+    """
+    if data_dir is None:
+        yield
+        return
+    lock = _open_lock(data_dir)
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 def instance_id_in(data_dir: Path | None, random: Random) -> str:
@@ -40,15 +61,38 @@ def instance_id_in(data_dir: Path | None, random: Random) -> str:
         instance_id = _new_id(random)
         _write(path, instance_id)
     except OSError as error:
-        raise ConfigError(
-            f"data folder {data_dir} cannot hold the worker's identity ({error.strerror or error}): "
-            "make it writable, name another with --data-dir, or use --data-dir none"
-        ) from error
+        raise _unusable(data_dir, error) from error
     if kept is None:
         log.info("instance_id_made", path=str(path), instance_id=instance_id)
     else:
         log.warning("instance_id_damaged", path=str(path), found=kept[:64], instance_id=instance_id)
     return instance_id
+
+
+def _open_lock(data_dir: Path) -> int:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = os.open(data_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            raise
+    except BlockingIOError:
+        raise ConfigError(
+            f"another worker uses the data folder {data_dir}: give this one its own with --data-dir FOLDER, "
+            "or --data-dir none to keep nothing"
+        ) from None
+    except OSError as error:
+        raise _unusable(data_dir, error) from error
+    return lock
+
+
+def _unusable(data_dir: Path, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"data folder {data_dir} cannot hold the worker's identity ({error.strerror or error}): "
+        "make it writable, name another with --data-dir, or use --data-dir none"
+    )
 
 
 def _new_id(random: Random) -> str:

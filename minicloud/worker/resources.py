@@ -140,16 +140,14 @@ class ResourceProbe:
         except (OSError, psutil.Error) as error:
             log.debug("disk_unreadable", path=str(self._disk_path), error=str(error))
 
-    async def keep_disk_fresh(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run `refresh_disk` in a thread now and every 30 s, for ever; reports started after the first time.
+    async def keep_disk_fresh(self) -> None:
+        """Run `refresh_disk` in a thread now and every 30 s, for ever.
 
-        One that hangs holds up nothing but itself.
+        One that hangs holds up nothing but itself, as long as nobody waits for the first.
         """
-        await trio.to_thread.run_sync(self.refresh_disk, abandon_on_cancel=True)
-        task_status.started()
         while True:
-            await self._clock.sleep_until(self._clock.monotonic_s() + _DISK_INTERVAL_S)
             await trio.to_thread.run_sync(self.refresh_disk, abandon_on_cancel=True)
+            await self._clock.sleep_until(self._clock.monotonic_s() + _DISK_INTERVAL_S)
 
     def _measure_cpu(self) -> None:
         now_s = self._clock.monotonic_s()

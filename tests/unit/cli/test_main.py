@@ -21,7 +21,7 @@ from minicloud.cli.exits import OperationError
 from minicloud.cli.parser import COMMANDS
 from minicloud.config import ControlPlaneConfig, LogConfig, WorkerConfig
 from minicloud.config.table import SETTINGS
-from minicloud.core.errors import ConfigError, StoreError
+from minicloud.core.errors import ConfigError, RegistrationFailedError, StoreError
 from tests.unit.cli.server import Answer, ScriptedServer, block, event, stream, worker
 
 MINICLOUD = (sys.executable, "-m", "minicloud")
@@ -129,6 +129,7 @@ def test_main_warning_of_the_file_is_logged_in_the_wanted_form(
         (ConfigError("port 9090 is taken"), 2, "port 9090 is taken"),
         (StoreError("the registry is\ncorrupt"), 2, "the registry is corrupt"),
         (OperationError("it failed"), 1, "it failed"),
+        (RegistrationFailedError("failed 3 times"), 3, "failed 3 times"),
         (ExceptionGroup("n", [ExceptionGroup("m", [ConfigError("port taken")])]), 2, "port taken"),
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from random import Random
 
@@ -10,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from minicloud.core.errors import ConfigError
-from minicloud.worker.identity import FILE_NAME, instance_id_in
+from minicloud.worker.identity import FILE_NAME, exclusive, instance_id_in
 from tests.unit.worker.fakes import events
 
 
@@ -92,3 +94,50 @@ def test_identity_that_cannot_be_written_whole_leaves_nothing_behind(
     with pytest.raises(ConfigError, match="No space left on device"):
         instance_id_in(tmp_path, Random(1))
     assert os.listdir(tmp_path) == []
+
+
+def test_folder_held_by_one_worker_is_refused_to_another_until_let_go(tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    with exclusive(folder):
+        with pytest.raises(ConfigError) as caught, exclusive(folder):
+            pass
+        text = str(caught.value)
+        assert str(folder) in text
+        assert "--data-dir" in text
+        assert "\n" not in text
+    with exclusive(folder):
+        pass
+
+
+def test_folder_of_a_worker_that_was_killed_is_free(tmp_path: Path) -> None:
+    program = (
+        "import sys, time; from pathlib import Path; from minicloud.worker.identity import exclusive\n"
+        "with exclusive(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        with pytest.raises(ConfigError), exclusive(tmp_path):
+            pass
+        process.kill()
+    with exclusive(tmp_path):
+        pass
+
+
+def test_folder_that_is_none_is_anybodys() -> None:
+    with exclusive(None), exclusive(None):
+        pass
+
+
+def test_folder_that_cannot_be_locked_is_a_config_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(ConfigError, match=r"file.*Not a directory.*--data-dir"),
+        exclusive(tmp_path / "file" / "a"),
+    ):
+        pass
+
+
+def test_folder_whose_user_fails_keeps_that_failure(tmp_path: Path) -> None:
+    with pytest.raises(BlockingIOError), exclusive(tmp_path):
+        raise BlockingIOError

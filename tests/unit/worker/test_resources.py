@@ -254,7 +254,7 @@ async def test_disk_is_read_at_once_and_then_every_half_minute(nursery: trio.Nur
         bench.machine.disk_usage = Usage(100_000 * MIB, 75_000 * MIB)
 
     bench.clock.sleep_until = sleep_until  # type: ignore[method-assign]
-    await nursery.start(bench.probe.keep_disk_fresh)
+    nursery.start_soon(bench.probe.keep_disk_fresh)
     await second_reading_done.wait()
     assert bench.probe.read(0).disk_used_mb == 75_000
     assert slept_until_s == [130.0, 130.0]
