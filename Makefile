@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
-SOURCES := minicloud tests proto
+SOURCES := minicloud sim tests proto
 GENERATED := minicloud/wire/gen
 
 .DEFAULT_GOAL := help

@@ -1,0 +1,48 @@
+"""The parts of one control plane, joined: what the program runs, and the simulator runs in its place.
+
+Everything of the outside world is passed in: where changes are kept, time, chance. Nothing runs yet when it
+has been made; `store.run` and `sweeper.run` are whoever's nursery holds them to start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from minicloud.clock import Clock
+from minicloud.control.feed import EventFeed
+from minicloud.control.membership import Membership
+from minicloud.control.metrics import Metrics
+from minicloud.control.service import WorkerManagementService
+from minicloud.control.sweeper import Sweeper
+from minicloud.core.registry import DEFAULT_HEARTBEAT_TIMEOUT_S, DEFAULT_RETENTION_S, Registry
+from minicloud.store.port import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Timers:
+    """Seconds: between the heartbeats workers are told to send, of silence until a worker is UNHEALTHY, and
+    until one that stays so is forgotten."""
+
+    heartbeat_interval_s: float = 30.0
+    heartbeat_timeout_s: float = DEFAULT_HEARTBEAT_TIMEOUT_S
+    retention_s: float = DEFAULT_RETENTION_S
+
+
+class ControlPlane:
+    """One control plane over what `store` kept. Raises what `store.load` raises."""
+
+    def __init__(self, timers: Timers, store: Store, metrics: Metrics, clock: Clock, random: Random) -> None:
+        snapshot = store.load()
+        registry = Registry(timers.heartbeat_timeout_s, timers.retention_s, snapshot.incarnation_floor)
+        self.store = store
+        self.metrics = metrics
+        self.membership = Membership(
+            registry, store, clock, heartbeat_interval_s=timers.heartbeat_interval_s, swept=metrics.sweep
+        )
+        self.membership.restore(snapshot)
+        self.feed = EventFeed(snapshot.entries, snapshot.last_event_id)
+        self.membership.subscribe(self.feed.publish)
+        metrics.watch(self.membership)
+        self.sweeper = Sweeper(self.membership)
+        self.service = WorkerManagementService(self.membership, metrics, random)

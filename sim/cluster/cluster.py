@@ -1,0 +1,138 @@
+"""A simulated cluster: control planes, workers and the network between them, ready to be run and broken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import trio
+
+from minicloud.control.plane import Timers
+from sim.cluster.control_plane import ControlPlaneNode, ControlPlaneRun
+from sim.cluster.observer import ClusterObserver
+from sim.cluster.worker import WorkerNode
+from sim.engine.clocks import NodeClock
+from sim.engine.randomness import Streams
+from sim.engine.timeline import Timeline
+from sim.net.network import LAN, Delay, Network
+
+CONTROL_PLANE = "control-plane"
+
+# A stop by itself (a failed disk) is mended by the machine's supervisor, this long after.
+_RESTARTED_AFTER = Delay(1.0, 5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """What there is. Times in seconds.
+
+    Worker `i` is `worker-<i>`, in zone `i mod len(zones)`. The last `duplicates` workers want the ids of the
+    first ones. Workers start at moments spread over `ramp_s`. Clocks are off by up to `clock_offset_s` and
+    run wrong by up to `clock_drift` (a fraction: 1e-4 is 100 ppm, a bad quartz).
+    """
+
+    workers: int = 50
+    zones: tuple[str, ...] = ("a", "b", "c")
+    duplicates: int = 0
+    ramp_s: float = 5.0
+    clock_offset_s: float = 10_000.0
+    clock_drift: float = 0.0
+    delay: Delay = LAN
+    service_time: Delay = field(default_factory=lambda: Delay(0.00005, 0.0002))
+    timers: Timers = field(default_factory=Timers)
+
+
+class Cluster:
+    """The nodes of a topology. `start` them once, inside `nursery`."""
+
+    def __init__(
+        self,
+        topology: Topology,
+        timeline: Timeline,
+        streams: Streams,
+        observers: Sequence[ClusterObserver],
+    ) -> None:
+        self.topology = topology
+        self.timeline = timeline
+        self.streams = streams
+        self.network = Network(timeline, streams, topology.delay)
+        self.control_plane = ControlPlaneNode(
+            CONTROL_PLANE,
+            timeline,
+            streams,
+            self._clock(CONTROL_PLANE),
+            topology.timers,
+            topology.service_time,
+            [*observers, _Supervisor(self)],
+        )
+        self.workers: dict[str, WorkerNode] = {}
+        for number in range(topology.workers):
+            name = f"worker-{number}"
+            first_duplicate = topology.workers - topology.duplicates
+            wanted = number - first_duplicate if number >= first_duplicate else number
+            self.workers[name] = WorkerNode(
+                name,
+                timeline,
+                streams,
+                self._clock(name),
+                self.network,
+                [self.control_plane],
+                observers,
+                wanted_id=f"worker-{wanted}",
+                zone=topology.zones[number % len(topology.zones)],
+            )
+        self._nursery: trio.Nursery | None = None
+
+    @property
+    def nursery(self) -> trio.Nursery:
+        """Where programs run."""
+        assert self._nursery is not None, "the cluster has not been started"
+        return self._nursery
+
+    def start(self, nursery: trio.Nursery) -> None:
+        """Start every program, the workers' over the ramp."""
+        self._nursery = nursery
+        self.control_plane.start(nursery)
+        for worker in self.workers.values():
+            at_s = self.streams.stream(worker.name, "ramp").random() * self.topology.ramp_s
+            self.timeline.at(at_s, self.start_worker, worker)
+
+    def start_worker(self, worker: WorkerNode) -> bool:
+        """Start a worker's program, unless one runs on its machine."""
+        if worker.run is not None and worker.run.process.alive:
+            return False
+        worker.start(self.nursery)
+        return True
+
+    def start_control_plane(self) -> bool:
+        """Start the control plane's program, unless it runs."""
+        run = self.control_plane.run
+        if run is not None and run.process.alive:
+            return False
+        self.control_plane.start(self.nursery)
+        return True
+
+    def workers_named(self, names: Iterable[str]) -> list[WorkerNode]:
+        """Those of `names` that are workers."""
+        return [self.workers[name] for name in names if name in self.workers]
+
+    def _clock(self, name: str) -> NodeClock:
+        random = self.streams.stream(name, "clock")
+        offset_s = random.random() * self.topology.clock_offset_s
+        rate = 1.0 + (2 * random.random() - 1) * self.topology.clock_drift
+        wall_error_s = (2 * random.random() - 1) * min(1.0, self.topology.clock_offset_s)
+        return NodeClock(self.timeline, offset_s, rate, wall_error_s)
+
+
+class _Supervisor(ClusterObserver):
+    """Starts a control plane again that ended by itself, as systemd would."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._random = cluster.streams.stream(CONTROL_PLANE, "supervisor")
+
+    def control_plane_ended(self, run: ControlPlaneRun) -> None:
+        if run.process.failure is not None:
+            timeline = self._cluster.timeline
+            after_s = _RESTARTED_AFTER.draw_s(self._random)
+            timeline.at(timeline.now_s + after_s, self._cluster.start_control_plane)

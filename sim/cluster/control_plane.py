@@ -1,0 +1,127 @@
+"""A simulated control plane: the production parts of one, on a machine that can fail."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import trio
+
+from minicloud.control.metrics import Metrics
+from minicloud.control.plane import ControlPlane, Timers
+from minicloud.store.port import Entry
+from sim.cluster.disk import Disk, DiskStore
+from sim.cluster.observer import ClusterObserver
+from sim.engine.clocks import NodeClock, ProcessClock
+from sim.engine.process import Process
+from sim.engine.randomness import Streams
+from sim.engine.timeline import Timeline
+from sim.net.messages import MessageServer
+from sim.net.network import Delay
+from sim.net.tap import Tapped
+
+
+class ControlPlaneNode:
+    """The machine: its clock, disk and address stay while programs come and go.
+
+    `service_time` is what one call takes of its CPU; a real one was measured at some 0.2 ms.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        timeline: Timeline,
+        streams: Streams,
+        clock: NodeClock,
+        timers: Timers,
+        service_time: Delay,
+        observers: Sequence[ClusterObserver],
+    ) -> None:
+        self.name = name
+        self.timeline = timeline
+        self.streams = streams
+        self.clock = clock
+        self.timers = timers
+        self.service_time = service_time
+        self.observers = observers
+        self.slowness: list[Delay] = []  # what each call takes on top
+        self.disk = Disk(streams.stream(name, "disk"))
+        self.starts = 0
+        self.run: ControlPlaneRun | None = None  # the present one, or the last
+
+    def start(self, nursery: trio.Nursery) -> None:
+        """Start the program; its predecessor has ended."""
+        assert self.run is None or not self.run.process.alive, f"{self.name} runs already"
+        self.starts += 1
+        self.run = ControlPlaneRun(self)
+        nursery.start_soon(self.run.main)
+
+    def kill(self) -> None:
+        """Lose power: connections break, what the disk had not synced may be lost."""
+        if self.run is not None and self.run.process.alive:
+            self.run.process.kill()
+            self.disk.crash()
+
+    def wipe(self) -> None:
+        """Have an empty disk."""
+        self.disk.wipe()
+
+    def server(self) -> MessageServer | None:
+        """Who answers at this address now."""
+        return self.run.server if self.run is not None else None
+
+
+class ControlPlaneRun:
+    """One run of the program, from its start to its end."""
+
+    def __init__(self, node: ControlPlaneNode) -> None:
+        self.node = node
+        self.started_s = node.timeline.now_s
+        self.process = Process(node.timeline, node.name)
+        self._random = node.streams.stream(node.name, "service time", str(node.starts))
+        self.plane = ControlPlane(
+            node.timers,
+            DiskStore(node.disk, self.process),
+            Metrics(per_worker=False),
+            ProcessClock(node.clock, self.process),
+            node.streams.stream(node.name, "program", str(node.starts)),
+        )
+        self.plane.membership.subscribe(self._on_entry)
+        self.server = MessageServer(
+            self.process,
+            [Tapped(self.plane.service, self)],
+            self._service_time_s,
+        )
+
+    async def main(self) -> None:
+        """The program, to its end."""
+        await self.process.run(self._serve)
+        self.server.reset()
+        for observer in self.node.observers:
+            observer.control_plane_ended(self)
+
+    async def _serve(self) -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.plane.store.run)
+            await nursery.start(self.plane.sweeper.run)
+            await nursery.start(self.server.serve)
+            for observer in self.node.observers:
+                observer.control_plane_started(self)
+
+    def _service_time_s(self) -> float:
+        node = self.node
+        return sum(delay.draw_s(self._random) for delay in (node.service_time, *node.slowness))
+
+    # What is seen of it
+
+    def took(self, route: str, message: Any) -> None:
+        for observer in self.node.observers:
+            observer.took(self, route, message)
+
+    def answered(self, route: str, message: Any, answer: Any) -> None:
+        for observer in self.node.observers:
+            observer.answered(self, route, message, answer)
+
+    def _on_entry(self, entry: Entry) -> None:
+        for observer in self.node.observers:
+            observer.changed(self, entry)

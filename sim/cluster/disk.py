@@ -1,0 +1,116 @@
+"""A machine's disk under the registry: the store's port over memory, with what disks do to the trusting.
+
+What `flushed` has returned for is on the disk. What was written after the last sync may be there after a
+crash, in part (a prefix: the store writes in order), or not at all.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+import trio
+
+from minicloud.core.errors import MiniCloudError
+from minicloud.store.memory import MemoryStore
+from minicloud.store.port import Change, Snapshot
+from sim.engine.process import Process
+from sim.engine.timeline import Parked
+from sim.net.network import Delay
+
+SSD = Delay(0.0005, 0.003)
+
+
+class DiskError(MiniCloudError):
+    """A write failed."""
+
+
+class Disk:
+    """What a machine keeps from one run of its program to the next."""
+
+    def __init__(self, random: Random, sync_time: Delay = SSD) -> None:
+        self.sync_time = sync_time
+        self.random = random
+        self.failing = 0  # writes fail while it is more than 0
+        self._kept: list[Change] = []
+        self._written: list[Change] = []  # after the last sync
+
+    def write(self, changes: list[Change]) -> None:
+        """Write without a sync. Raises `DiskError` while the disk fails."""
+        if self.failing:
+            raise DiskError("the disk is full")
+        self._written.extend(changes)
+
+    def sync(self) -> None:
+        """Make what has been written last."""
+        self._kept.extend(self._written)
+        self._written.clear()
+
+    def crash(self) -> None:
+        """Lose power: of what was written after the last sync, some prefix is there."""
+        self._kept.extend(self._written[: self.random.randint(0, len(self._written))])
+        self._written.clear()
+
+    def wipe(self) -> None:
+        """Be replaced by an empty one."""
+        self._kept.clear()
+        self._written.clear()
+
+    def copy(self) -> list[Change]:
+        """A backup."""
+        return list(self._kept)
+
+    def restore(self, backup: list[Change]) -> None:
+        """Be replaced by one restored from `backup`."""
+        self._kept = list(backup)
+        self._written.clear()
+
+    def snapshot(self) -> Snapshot:
+        """What is on the disk, as a store loads it."""
+        reader = MemoryStore()
+        for change in self._kept:
+            reader.append(change)
+        return reader.load()
+
+
+class DiskStore:
+    """`minicloud.store.port.Store` on a `Disk`, for one process."""
+
+    def __init__(self, disk: Disk, process: Process) -> None:
+        self._disk = disk
+        self._process = process
+        self._queue: list[Change] = []
+        self._appended = 0
+        self._durable = 0
+        self._wanted = Parked()
+        self._waiting = trio.lowlevel.ParkingLot()
+
+    def load(self) -> Snapshot:
+        return self._disk.snapshot()
+
+    def append(self, change: Change) -> None:
+        self._queue.append(change)
+        self._appended += 1
+        self._wanted.wake()
+
+    async def flushed(self) -> None:
+        wanted = self._appended
+        if self._durable >= wanted:
+            await trio.lowlevel.checkpoint()
+        while self._durable < wanted:
+            await self._waiting.park()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        task_status.started()
+        while True:
+            if not self._queue:
+                self._wanted = Parked()
+                await self._wanted.wait()
+            batch, self._queue = self._queue, []
+            if self._process.alive:
+                self._disk.write(batch)
+            disk = self._disk
+            await self._process.sleep_until(self._process.timeline.now_s + disk.sync_time.draw_s(disk.random))
+            if self._process.alive:
+                disk.sync()
+                self._durable += len(batch)
+                self._waiting.unpark_all()

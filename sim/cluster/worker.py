@@ -1,0 +1,122 @@
+"""A simulated worker: the production agent and its client, on a machine that can fail."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import trio
+
+from minicloud.core.errors import MiniCloudError
+from minicloud.core.model import Resources
+from minicloud.wire.gen.minicloud.execution import WorkerManagementServiceStub
+from minicloud.worker.agent import Agent
+from minicloud.worker.agent_config import AgentConfig
+from minicloud.worker.control_plane_client import ControlPlaneClient
+from minicloud.worker.queries import QueryTracker
+from sim.cluster.control_plane import ControlPlaneNode
+from sim.cluster.observer import ClusterObserver
+from sim.engine.clocks import NodeClock, ProcessClock
+from sim.engine.process import Process
+from sim.engine.randomness import Streams
+from sim.engine.timeline import Timeline
+from sim.net.messages import MessageChannel
+from sim.net.network import Network
+
+
+class WorkerNode:
+    """The machine: clock, disk (which keeps `instance_id`) and address stay while programs come and go."""
+
+    def __init__(
+        self,
+        name: str,
+        timeline: Timeline,
+        streams: Streams,
+        clock: NodeClock,
+        network: Network,
+        control_planes: Sequence[ControlPlaneNode],
+        observers: Sequence[ClusterObserver],
+        *,
+        wanted_id: str,
+        zone: str,
+    ) -> None:
+        self.name = name
+        self.timeline = timeline
+        self.streams = streams
+        self.clock = clock
+        self.network = network
+        self.control_planes = control_planes
+        self.observers = observers
+        self.wanted_id = wanted_id
+        self.zone = zone
+        self.endpoint = f"{name}:9091"
+        self.wipes = 0
+        self.starts = 0
+        self.run: WorkerRun | None = None  # the present one, or the last
+
+    @property
+    def instance_id(self) -> str:
+        """What its disk keeps; another one once that was wiped."""
+        return f"{self.name}-{self.wipes}"
+
+    def start(self, nursery: trio.Nursery) -> None:
+        """Start the program; its predecessor has ended."""
+        assert self.run is None or not self.run.process.alive, f"{self.name} runs already"
+        self.starts += 1
+        self.run = WorkerRun(self)
+        nursery.start_soon(self.run.main)
+
+    def kill(self) -> None:
+        """Lose power."""
+        if self.run is not None:
+            self.run.process.kill()
+
+    def wipe(self) -> None:
+        """Have an empty disk, and with it another identity."""
+        self.wipes += 1
+
+
+class WorkerRun:
+    """One run of the program, from its start to its end."""
+
+    def __init__(self, node: WorkerNode) -> None:
+        self.node = node
+        self.process = process = Process(node.timeline, node.name)
+        self.queries = QueryTracker()
+        self._left = ""
+        clock = ProcessClock(node.clock, process)
+        stubs = []
+        for control_plane in node.control_planes:
+            link = node.network.link(node.name, control_plane.name)
+            channel = MessageChannel(process, node.clock, link, control_plane.server)
+            stubs.append((f"{control_plane.name}:9090", WorkerManagementServiceStub(channel)))  # type: ignore[arg-type]
+        self.agent = Agent(
+            AgentConfig(wanted_id=node.wanted_id, instance_id=node.instance_id, metadata={"zone": node.zone}),
+            ControlPlaneClient(stubs, clock),
+            endpoint=self._endpoint,
+            resources=self._resources,
+            queries=self.queries,
+            clock=clock,
+            random=node.streams.stream(node.name, "program", str(node.starts)),
+        )
+
+    async def main(self) -> None:
+        """The program, to its end."""
+        for observer in self.node.observers:
+            observer.worker_started(self)
+        await self.process.run(self._work)
+        for observer in self.node.observers:
+            observer.worker_ended(self, self._left)
+
+    async def _work(self) -> None:
+        try:
+            self._left = await self.agent.run()
+        except MiniCloudError as error:
+            self._left = str(error)
+
+    async def _endpoint(self) -> str:
+        return self.node.endpoint
+
+    def _resources(self, active_queries: int) -> Resources:
+        return Resources(
+            cpu_cores=8, memory_mb=32_768, disk_mb=512_000, active_queries=active_queries, memory_used_mb=4096
+        )

@@ -1,0 +1,102 @@
+"""Each node's own idea of time: its machine's clock, wrong by an offset, a rate and a wall clock set anew.
+
+Always holds: a node's monotonic clock never goes back, not even by rounding; a sleeper wakes at the first
+instant at which its node's clock shows the time it waits for.
+"""
+
+from __future__ import annotations
+
+import math
+
+import trio
+
+from sim.engine.process import Process
+from sim.engine.timeline import Parked, Timeline
+
+EPOCH_S = 1_800_000_000.0  # what right wall clocks show when a simulation begins
+
+
+class NodeClock:
+    """The clock of one machine; it goes on while programs come and go.
+
+    `offset_s` is what its monotonic clock shows when the simulation begins, `rate` how many of its seconds
+    pass in a true one, `wall_error_s` how wrong its wall clock is.
+    """
+
+    def __init__(
+        self, timeline: Timeline, offset_s: float = 0.0, rate: float = 1.0, wall_error_s: float = 0.0
+    ) -> None:
+        self.rate = rate
+        self.wall_error_s = wall_error_s
+        self._timeline = timeline
+        self._anchor_true_s = timeline.now_s
+        self._anchor_s = offset_s
+        self._reached_s = offset_s  # shown before, or woken for: never less again
+        self._sleepers: dict[Parked, None] = {}
+
+    def monotonic_s(self) -> float:
+        """What the monotonic clock shows now."""
+        now_s = self._anchor_s + (self._timeline.now_s - self._anchor_true_s) * self.rate
+        if now_s > self._reached_s:
+            self._reached_s = now_s
+        return self._reached_s
+
+    def wall_s(self) -> float:
+        """What the wall clock shows now, in Unix seconds. It drifts with the monotonic one."""
+        drift_s = self.monotonic_s() - self._anchor_s - (self._timeline.now_s - self._anchor_true_s)
+        return EPOCH_S + self._timeline.now_s + drift_s + self.wall_error_s
+
+    def true_s(self, at_s: float) -> float:
+        """The true time at which the monotonic clock will show `at_s`, if its rate stays."""
+        return self._anchor_true_s + (at_s - self._anchor_s) / self.rate
+
+    def set_rate(self, rate: float) -> None:
+        """Have the clock run at `rate` from now on; who sleeps by it wakes by the new rate."""
+        drift_s = self.monotonic_s() - self._anchor_s - (self._timeline.now_s - self._anchor_true_s)
+        self.wall_error_s += drift_s
+        self._anchor_s = self.monotonic_s()
+        self._anchor_true_s = self._timeline.now_s
+        self.rate = rate
+        for sleeper in list(self._sleepers):
+            sleeper.wake()
+
+    def step_wall(self, by_s: float) -> None:
+        """Set the wall clock forward, or back."""
+        self.wall_error_s += by_s
+
+    async def sleep_until(self, process: Process, deadline_s: float) -> None:
+        """Sleep, in `process`, until the monotonic clock shows `deadline_s`."""
+        if self.monotonic_s() >= deadline_s:
+            await trio.lowlevel.checkpoint()
+            return
+        parked = Parked()
+        while True:
+            if deadline_s < math.inf:
+                process.at(self.true_s(deadline_s), self._wake, parked, deadline_s)
+            self._sleepers[parked] = None
+            try:
+                await parked.wait()
+            finally:
+                del self._sleepers[parked]
+            if self.monotonic_s() >= deadline_s:
+                return
+            parked = Parked()  # the rate has changed: the event planned for the old one wakes nobody
+
+    def _wake(self, parked: Parked, deadline_s: float) -> bool:
+        # Rounding may leave the figure an ulp short of the deadline whose time has come.
+        if self.monotonic_s() < deadline_s and self.true_s(deadline_s) <= self._timeline.now_s:
+            self._reached_s = deadline_s
+        return parked.wake()
+
+
+class ProcessClock:
+    """A node's clock as `minicloud.clock.Clock`, for one process on it."""
+
+    def __init__(self, node: NodeClock, process: Process) -> None:
+        self.monotonic_s = node.monotonic_s
+        self.wall_s = node.wall_s
+        self._node = node
+        self._process = process
+
+    async def sleep_until(self, deadline_s: float) -> None:
+        await self._node.sleep_until(self._process, deadline_s)

@@ -1,0 +1,48 @@
+"""Trio made repeatable: the same seed gives the same order of everything, in every process.
+
+Trio shuffles each batch of runnable tasks. Sorted first (its flag for that is what hypothesis uses) and
+shuffled by a generator we seed, the order depends on the seed alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import TypeVar
+
+import trio
+import trio._core._run as _run
+
+from sim.engine.purity import Purity
+from sim.engine.timeline import Timeline
+
+T = TypeVar("T")
+
+_FLAG = "_ALLOW_DETERMINISTIC_SCHEDULING"
+
+
+class UnsupportedTrioError(Exception):
+    """This version of Trio lacks what makes its scheduling repeatable."""
+
+
+def run_virtually(main: Callable[[], Awaitable[T]], timeline: Timeline, seed: int) -> T:
+    """Run `main` with `timeline` for a clock; answers with what it returns, raises what it raises.
+
+    Raises `UnsupportedTrioError` where Trio's scheduler cannot be made repeatable. Meanwhile nothing of ours
+    can read a real clock, draw from a generator nobody seeded, or open a socket (see `purity`).
+    """
+    if not isinstance(getattr(_run, "_r", None), Random) or not hasattr(_run, _FLAG):
+        raise UnsupportedTrioError(f"Trio {trio.__version__} cannot be made repeatable: install trio 0.35")
+    flag, state = getattr(_run, _FLAG), _run._r.getstate()
+    setattr(_run, _FLAG, True)
+    _run._r.seed(seed)
+
+    async def pure() -> T:
+        with Purity(timeline):
+            return await main()
+
+    try:
+        return trio.run(pure, clock=timeline)
+    finally:
+        setattr(_run, _FLAG, flag)
+        _run._r.setstate(state)

@@ -1,0 +1,78 @@
+"""A simulated process: what is to happen in it happens while it runs, waits while it is paused, and never
+once it has been killed.
+
+A crash is not a cancellation: cancelled tasks run their `finally` blocks, which is an orderly end. So a
+process is cut off from everything first, and cancelled then: what it says on its way out reaches nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+
+from sim.engine.timeline import Call, Parked, Timeline
+
+
+class Process:
+    """One run of one program. `name` is its node's; `run` it once."""
+
+    def __init__(self, timeline: Timeline, name: str) -> None:
+        self.name = name
+        self.alive = True  # until it ends or is killed
+        self._stops = 0  # pauses that have not been resumed
+        self.failure: Exception | None = None  # what ended it, where it was not killed
+        self.timeline = timeline
+        self._scope = trio.CancelScope()
+        self._backlog: list[tuple[Call, tuple[Any, ...]]] = []
+
+    async def run(self, main: Callable[[], Awaitable[object]]) -> None:
+        """Run the program to its end, whatever that is."""
+        with self._scope:
+            try:
+                await main()
+            except Exception as error:
+                self.failure = error
+        self.alive = False
+
+    def kill(self) -> None:
+        """End it without a word, as SIGKILL does."""
+        self.alive = False
+        self._scope.cancel()
+
+    @property
+    def paused(self) -> bool:
+        return self._stops > 0
+
+    def pause(self) -> None:
+        """Stop it, as SIGSTOP does: its timers and what it is sent wait for it."""
+        self._stops += 1
+
+    def resume(self) -> None:
+        """Take one pause back; after the last, all that has come meanwhile happens, in order."""
+        self._stops -= 1
+        if self.paused:
+            return
+        backlog, self._backlog = self._backlog, []
+        for call, args in backlog:
+            self.timeline.at(self.timeline.now_s, self.carry_out, call, args)
+
+    def at(self, when_s: float, call: Call, *args: Any) -> None:
+        """Have `call(*args)` happen in this process at the true time `when_s`."""
+        self.timeline.at(when_s, self.carry_out, call, args)
+
+    def carry_out(self, call: Call, args: tuple[Any, ...]) -> bool:
+        """Do it now, or when the process goes on."""
+        if not self.alive:
+            return False
+        if self._stops:
+            self._backlog.append((call, args))
+            return False
+        return call(*args)
+
+    async def sleep_until(self, when_s: float) -> None:
+        """Sleep to the true time `when_s`."""
+        parked = Parked()
+        self.timeline.at(when_s, self.carry_out, parked.wake, ())
+        await parked.wait()

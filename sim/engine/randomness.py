@@ -1,0 +1,21 @@
+"""Chance from one seed: a stream of its own for each user of it.
+
+Removing one fault, or one worker, therefore changes nothing that anybody else draws; shrinking depends on it.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from random import Random
+
+
+class Streams:
+    """Streams of one seed, keyed by any names (a node, a purpose)."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def stream(self, *names: str) -> Random:
+        """A generator that depends on the seed and the names alone."""
+        key = "\0".join((str(self.seed), *names)).encode()
+        return Random(int.from_bytes(blake2b(key, digest_size=8).digest()))

@@ -1,0 +1,81 @@
+"""The one true time of a simulation, and all that is to happen in it.
+
+Trio asks its clock how long to sleep exactly when no task can run; that is the moment at which this clock
+takes the next event, moves time to it and carries it out. Nothing ever waits for real.
+
+Always holds: time never goes back; events of one instant happen in the order in which they were planned.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import Any
+
+import trio
+from outcome import Value
+
+# An event's call answers whether it may have made a task runnable; if not, the next event is taken at once.
+Call = Callable[..., bool]
+
+# What Trio is told to sleep when nothing at all is planned any more; it asks again after that.
+_NOTHING_PLANNED_S = 0.001
+
+
+class Timeline(trio.abc.Clock):
+    """Seconds since the simulation began. Pass it to `trio.run` as the clock."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.events = 0  # carried out
+        self._planned: list[tuple[float, int, Call, tuple[Any, ...]]] = []
+        self._sequence = 0
+
+    def at(self, when_s: float, call: Call, *args: Any) -> None:
+        """Have `call(*args)` carried out at `when_s`, or as the next thing where that has passed."""
+        self._sequence += 1
+        heappush(self._planned, (max(when_s, self.now_s), self._sequence, call, args))
+
+    def start_clock(self) -> None: ...
+
+    def current_time(self) -> float:
+        return self.now_s
+
+    def deadline_to_sleep_time(self, deadline: float) -> float:
+        planned = self._planned
+        while planned and planned[0][0] <= deadline:
+            self.now_s, _, call, args = heappop(planned)
+            self.events += 1
+            if call(*args):
+                return 0.0
+        if deadline == math.inf:
+            return _NOTHING_PLANNED_S
+        self.now_s = max(self.now_s, deadline)
+        return 0.0
+
+
+class Parked:
+    """One task waiting to be woken by an event. Made where it waits, woken once at most."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self) -> None:
+        self._task: trio.lowlevel.Task | None = None
+
+    async def wait(self) -> Any:
+        """Return what `wake` was given. Cancelled, it is as if it had never waited."""
+        self._task = trio.lowlevel.current_task()
+        return await trio.lowlevel.wait_task_rescheduled(self._abort)
+
+    def wake(self, value: Any = None) -> bool:
+        """Whether there was a task to wake."""
+        task, self._task = self._task, None
+        if task is None:
+            return False
+        trio.lowlevel.reschedule(task, Value(value))
+        return True
+
+    def _abort(self, _: Any) -> trio.lowlevel.Abort:
+        self._task = None
+        return trio.lowlevel.Abort.SUCCEEDED

@@ -1,0 +1,27 @@
+"""What a fault does to a cluster: a function that begins it and answers with the function that ends it.
+
+Always holds: effects overlap freely and end in any order; when all have ended the cluster is whole again,
+but for what an end cannot mend (a wiped disk, a worker that has left).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sim.cluster.cluster import Cluster
+from sim.scenario.schedule import Fault
+
+Undo = Callable[[], None]
+# Both are called in an event of the timeline, and wait for nothing.
+Effect = Callable[[Cluster, Fault], Undo]
+
+
+def nothing() -> None:
+    """The end of what has none."""
+
+
+def number(fault: Fault, option: str, default: float) -> float:
+    """A numeric option."""
+    value = fault.options.get(option, default)
+    assert not isinstance(value, str), f"{fault.kind}: {option} is a number"
+    return value

@@ -1,0 +1,50 @@
+"""What operators do meanwhile: cordons, drains and removals, through the control plane's own membership."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from minicloud.core.commands import Command, Cordon, Drain, Remove, Uncordon
+from minicloud.core.errors import UnknownWorkerError
+from sim.cluster.cluster import Cluster
+from sim.faults.effect import Effect, Undo, nothing
+from sim.scenario.schedule import Fault
+
+
+def _command(cluster: Cluster, fault: Fault, command: Callable[[str], Command]) -> None:
+    """Send `command` for each of the fault's workers, under the id it has now."""
+    run = cluster.control_plane.run
+    if run is None or not run.process.alive or run.process.paused:
+        return  # nobody answers: an operator, too, gets an error then
+    for worker in cluster.workers_named(fault.nodes):
+        worker_id = worker.run.agent.state.worker_id if worker.run is not None else ""
+        with suppress(UnknownWorkerError):
+            run.plane.membership.execute(command(worker_id))
+
+
+def cordon(cluster: Cluster, fault: Fault) -> Undo:
+    """No new work for these workers, until the end."""
+    _command(cluster, fault, Cordon)
+    return lambda: _command(cluster, fault, Uncordon)
+
+
+def drain(cluster: Cluster, fault: Fault) -> Undo:
+    """These workers are to leave. Those that have not at the end stay; the others' machines start anew."""
+    _command(cluster, fault, Drain)
+
+    def end() -> None:
+        _command(cluster, fault, Uncordon)
+        for worker in cluster.workers_named(fault.nodes):
+            cluster.start_worker(worker)
+
+    return end
+
+
+def remove(cluster: Cluster, fault: Fault) -> Undo:
+    """These workers are struck off, and so made to register again."""
+    _command(cluster, fault, Remove)
+    return nothing
+
+
+OPERATOR_EFFECTS: dict[str, Effect] = {"cordon": cordon, "drain": drain, "remove": remove}

@@ -1,0 +1,246 @@
+"""Unary calls as serialized messages over a `Link`: what `--depth messages` puts under the generated stubs.
+
+`MessageChannel` stands where a gRPC channel does, `MessageServer` where a gRPC server does. Between them
+messages may be lost, doubled and reordered, which no HTTP/2 connection does to its own: the protocol above
+is to stand it. A process that has ended refuses calls, as its machine does; one that is paused says nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Container, Mapping
+from types import TracebackType
+from typing import Any
+
+import structlog
+import trio
+from grpclib.const import Cardinality, Handler, Status
+from grpclib.exceptions import GRPCError
+
+from minicloud.request_id import HEADER
+from sim.engine.clocks import NodeClock
+from sim.engine.process import Process
+from sim.engine.timeline import Parked
+from sim.net.network import Link
+
+_MOST_QUEUED = 10_000  # as the gRPC server's `max_calls`
+
+
+class MessageServer:
+    """Serves `services` in `process`; each call takes `service_time_s()` of its one processor.
+
+    `failures` collects what handlers raised and should not have.
+    """
+
+    def __init__(self, process: Process, services: list[Any], service_time_s: Callable[[], float]) -> None:
+        self.failures: list[tuple[str, Exception]] = []
+        self._process = process
+        self._timeline = process.timeline
+        self._handlers: dict[str, Handler] = {}
+        for service in services:
+            self._handlers.update(service.__mapping__())
+        self._service_time_s = service_time_s
+        self._busy_until_s = 0.0
+        self._open: dict[_ServerCall, None] = {}  # taken in and not yet answered
+        self._ready: deque[_ServerCall] = deque()
+        self._idle: list[Parked] = []
+        self._nursery: trio.Nursery | None = None
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled."""
+        async with trio.open_nursery() as self._nursery:
+            task_status.started()
+            await trio.sleep_forever()
+
+    @property
+    def open_calls(self) -> int:
+        return len(self._open)
+
+    def accept(self, call: _ClientCall, route: str, data: bytes, metadata: Mapping[str, str]) -> bool:
+        """A request has arrived."""
+        if not self._process.alive or self._nursery is None:
+            call.reply(Status.UNAVAILABLE, "connection refused", b"")
+            return False
+        if len(self._open) >= _MOST_QUEUED:
+            call.reply(Status.UNAVAILABLE, "the server has too many calls", b"")
+            return False
+        taken = _ServerCall(self, call, route, data, metadata)
+        self._open[taken] = None
+        now_s = self._timeline.now_s
+        self._busy_until_s = max(self._busy_until_s, now_s) + self._service_time_s()
+        self._process.at(self._busy_until_s, self._begin, taken)
+        return False
+
+    def reset(self, clients: Container[str] | None = None) -> None:
+        """Break the connections of these clients, by default of all: they learn of it, if they can."""
+        for taken in list(self._open):
+            if clients is None or taken.call.client in clients:
+                del self._open[taken]
+                taken.call.reply(Status.UNAVAILABLE, "connection reset", b"")
+
+    def _begin(self, taken: _ServerCall) -> bool:
+        if taken not in self._open:
+            return False
+        if self._idle:
+            return self._idle.pop().wake(taken)
+        assert self._nursery is not None
+        self._ready.append(taken)
+        self._nursery.start_soon(self._work)
+        return True
+
+    async def _work(self) -> None:
+        """One of as many tasks as there were ever calls at once: making one anew for each costs more."""
+        taken = self._ready.popleft()
+        while True:
+            await self._handle(taken)
+            parked = Parked()
+            self._idle.append(parked)
+            taken = await parked.wait()
+
+    async def _handle(self, taken: _ServerCall) -> None:
+        handler = self._handlers.get(taken.route)
+        status, message = Status.OK, ""
+        structlog.contextvars.bind_contextvars(request_id=taken.metadata.get(HEADER, ""))
+        if handler is None:
+            status, message = Status.UNIMPLEMENTED, f"no such method: {taken.route}"
+        else:
+            taken.request_type = handler.request_type
+            try:
+                await handler.func(taken)
+            except GRPCError as error:
+                status, message = error.status, error.message or ""
+            except Exception as error:
+                self.failures.append((taken.route, error))
+                status, message = Status.UNKNOWN, "internal server error"
+        if taken in self._open:
+            del self._open[taken]
+            if self._process.alive:
+                taken.call.reply(status, message, taken.answer)
+
+
+class _ServerCall:
+    """A unary call as its handler sees it."""
+
+    __slots__ = ("_data", "answer", "call", "metadata", "request_type", "route")
+
+    def __init__(
+        self, server: MessageServer, call: _ClientCall, route: str, data: bytes, metadata: Mapping[str, str]
+    ) -> None:
+        self.call = call
+        self.route = route
+        self.metadata = metadata
+        self.request_type: Any = None
+        self.answer = b""
+        self._data = data
+
+    async def recv_message(self) -> Any:
+        try:
+            return self.request_type.FromString(self._data)
+        except ValueError as error:
+            raise GRPCError(Status.INTERNAL, str(error)) from None
+
+    async def send_message(self, answer: Any) -> None:
+        self.answer = answer.SerializeToString()
+
+
+class MessageChannel:
+    """What a stub on `process` calls to reach the server at the other end of `link`.
+
+    `find` answers with the server there now, if there ever was one: programs come and go, addresses stay.
+    """
+
+    def __init__(
+        self, process: Process, clock: NodeClock, link: Link, find: Callable[[], MessageServer | None]
+    ) -> None:
+        self.process = process
+        self.clock = clock
+        self.link = link
+        self.find = find
+
+    def request(
+        self,
+        route: str,
+        cardinality: Cardinality,
+        request_type: type[Any],
+        reply_type: type[Any],
+        *,
+        timeout: float | None = None,
+        deadline: object = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> _ClientCall:
+        """A call, as a stub makes it."""
+        assert cardinality is Cardinality.UNARY_UNARY, f"{route} is not unary"
+        return _ClientCall(self, route, reply_type, timeout, metadata or {})
+
+
+class _ClientCall:
+    """A unary call as its stub sees it."""
+
+    __slots__ = ("_channel", "_metadata", "_outcome", "_parked", "_reply_type", "_route", "_timeout_s")
+
+    def __init__(
+        self,
+        channel: MessageChannel,
+        route: str,
+        reply_type: type[Any],
+        timeout_s: float | None,
+        metadata: Mapping[str, str],
+    ) -> None:
+        self._channel = channel
+        self._route = route
+        self._reply_type = reply_type
+        self._timeout_s = timeout_s
+        self._metadata = metadata
+        self._parked = Parked()
+        self._outcome: tuple[Status, str, bytes] | None = None
+
+    @property
+    def client(self) -> str:
+        """The name of the node that made it."""
+        return self._channel.link.client
+
+    async def __aenter__(self) -> _ClientCall:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    async def send_message(self, message: Any, *, end: bool = False) -> None:
+        channel = self._channel
+        if not channel.process.alive:
+            return
+        clock = channel.clock
+        if self._timeout_s is not None:
+            expires_s = clock.true_s(clock.monotonic_s() + self._timeout_s)
+            channel.process.at(expires_s, self._end, Status.DEADLINE_EXCEEDED, "deadline exceeded", b"")
+        channel.link.send(channel.link.to_server, self._arrive, message.SerializeToString())
+
+    async def recv_message(self) -> Any:
+        if self._outcome is None:
+            await self._parked.wait()
+        assert self._outcome is not None
+        status, text, data = self._outcome
+        if status is not Status.OK:
+            raise GRPCError(status, text)
+        return self._reply_type.FromString(data)
+
+    def reply(self, status: Status, message: str, data: bytes) -> None:
+        """The server's end of the call says how it ended."""
+        self._channel.link.send(self._channel.link.to_client, self._replied, status, message, data)
+
+    def _arrive(self, data: bytes) -> bool:
+        server = self._channel.find()
+        if server is None:
+            self.reply(Status.UNAVAILABLE, "connection refused", b"")
+            return False
+        return server.accept(self, self._route, data, self._metadata)
+
+    def _replied(self, status: Status, message: str, data: bytes) -> bool:
+        return self._channel.process.carry_out(self._end, (status, message, data))
+
+    def _end(self, status: Status, message: str, data: bytes) -> bool:
+        if self._outcome is not None:
+            return False
+        self._outcome = (status, message, data)
+        return self._parked.wake()

@@ -1,0 +1,67 @@
+"""What came of a run: figures, violations and probes, as `--json` writes them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sim.net.network import Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A promise that did not hold. `context` are the last things that happened to `node`, oldest first."""
+
+    promise: str
+    at_s: float
+    node: str
+    text: str
+    context: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Quantiles:
+    """Of durations in seconds, by the nearest-rank method; 0.0 where there were none."""
+
+    p50: float = 0.0
+    p95: float = 0.0
+    p99: float = 0.0
+    max: float = 0.0
+    count: int = 0
+
+    @classmethod
+    def of(cls, durations_s: Sequence[float]) -> Quantiles:
+        if not durations_s:
+            return cls()
+        ordered = sorted(durations_s)
+
+        def rank(share: float) -> float:
+            return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+        return cls(rank(0.5), rank(0.95), rank(0.99), ordered[-1], len(ordered))
+
+
+@dataclass(slots=True)
+class Outcome:
+    """One run. `virtual_seconds` passed in it, `wall_seconds` while it was computed."""
+
+    scenario: str
+    seed: int
+    workers: int
+    depth: str = "messages"
+    virtual_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    heartbeats: int = 0
+    registrations: int = 0
+    trace_hash: str = ""
+    violations: list[Violation] = field(default_factory=list)
+    violations_total: int = 0  # those beyond the first hundred are counted only
+    checks: dict[str, int] = field(default_factory=dict)  # by promise: how often it was checked
+    probes: dict[str, int] = field(default_factory=dict)  # how often each was hit
+    missed_probes: tuple[str, ...] = ()
+    detection_seconds: Quantiles = field(default_factory=Quantiles)
+    recovery_seconds: Quantiles = field(default_factory=Quantiles)
+    false_positives: int = 0
+    peak_registrations_per_second: int = 0
+    messages: Counts = field(default_factory=Counts)
