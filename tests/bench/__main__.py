@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import registry, rpc_throughput
+from minicloud import log
+from tests.bench import control_plane, registry, rpc_throughput
 from tests.bench.table import print_figures
 
 
 def main() -> int:
     """Measure and print."""
+    log.configure("warning")
     renewals = registry.renewals()
     print_figures("registry renewals", renewals)
     print_figures("sweep", registry.sweeps())
     print_figures("memory", registry.memory())
+    print_figures("control plane", control_plane.measure())
     print("\nheartbeats per CPU second of the server", flush=True)
     rpc_throughput.main([])
     return int(any(figure.met is False for figure in renewals))

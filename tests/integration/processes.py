@@ -2,8 +2,8 @@
 
 Always holds: a process sees none of our environment's settings, keeps its files in the test's own folder and
 listens on loopback only; whatever waits, waits for a condition and has a deadline; what was started is gone
-when the `Launcher` is closed. Every process is run by `PROGRAM`, so that the same tests can drive a built
-executable: MINICLOUD_EXECUTABLE names it.
+when the `Launcher`'s context ends. Every process is run by `PROGRAM`, so that the same tests can drive a
+built executable: MINICLOUD_EXECUTABLE names it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from itertools import count
 from pathlib import Path
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import trio
 
@@ -93,7 +93,11 @@ class Process:
     def log(self) -> list[dict[str, Any]]:
         """The whole lines of its log so far. What is not JSON is an error, but for last words to a person."""
         lines = self.stderr.rpartition("\n")[0].splitlines()
-        return [json.loads(line) for line in lines if not line.startswith("minicloud: ")]
+        lines = [line for line in lines if not line.startswith("minicloud: ")]
+        try:
+            return [json.loads(line) for line in lines]
+        except ValueError:
+            raise AssertionError(f"the log of {self.name} is not JSON:\n{self.stderr}") from None
 
     def logged(self, event: str, **fields: object) -> list[dict[str, Any]]:
         """Its log lines of this event that have these fields."""
@@ -245,7 +249,7 @@ class ControlPlane(Process):
 
 
 class Launcher:
-    """Starts processes in `folder`, and ends them all when it is closed."""
+    """Starts processes in `folder`, and ends them all when its context does."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -341,7 +345,10 @@ class Launcher:
         port: int = listener.getsockname()[1]
         return port
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         for process in reversed(self._processes):
             process.close()
         for holder in self._ports:
@@ -366,12 +373,3 @@ class Launcher:
 
 
 ProcessT = TypeVar("ProcessT", bound=Process)
-
-
-def launched(folder: Path) -> Iterator[Launcher]:
-    """A launcher for a fixture to hand out, closed afterwards."""
-    launcher = Launcher(folder)
-    try:
-        yield launcher
-    finally:
-        launcher.close()
