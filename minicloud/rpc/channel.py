@@ -203,7 +203,8 @@ class Channel:
             if await connection.ready():
                 self._current = connection
                 return
-            raise OSError(f"no HTTP/2 there: {connection.transport.close_reason}")
+            transport = connection.transport
+            raise OSError(f"{transport.peer}: no HTTP/2 there: {transport.close_reason}")
         if connection is not None:
             connection.transport.close("no settings in time")
         raise OSError(f"timed out after {self._config.connect_timeout_s:g} s")

@@ -175,7 +175,7 @@ async def test_server_that_speaks_something_else_is_unavailable(autojump_clock: 
     async with channel_to(http1) as channel:
         error = await failing(channel)
         assert error.status is Status.UNAVAILABLE
-        assert (error.message or "").startswith("cannot connect: no HTTP/2 there")
+        assert (error.message or "").startswith("cannot connect: memory: no HTTP/2 there")
 
 
 async def test_call_told_to_wait_waits_through_failures(autojump_clock: object) -> None:
@@ -379,3 +379,56 @@ async def test_handler_asleep_is_cancelled_when_the_channel_closes() -> None:
             channel.close()
         await wait_all_tasks_blocked()
         assert (server.active_calls, server.open_connections) == (0, 0)
+
+
+OWED = ChannelConfig(
+    timeouts=Timeouts(
+        keepalive_s=10, keepalive_timeout_s=10, keepalive_without_calls=False, max_idle_s=math.inf
+    )
+)
+
+
+async def test_connection_that_died_in_silence_costs_two_calls_their_deadline_and_no_more(
+    autojump_clock: MockClock,
+) -> None:
+    servers = PlayedServers()
+    ends = []
+
+    async def attempt(channel: Channel) -> None:
+        try:
+            await call(channel, timeout=10)
+        except GRPCError as error:
+            ends.append(error.status)
+        else:
+            ends.append(Status.OK)
+
+    async with channel_to(servers.connect, config=OWED) as channel, trio.open_nursery() as nursery:
+        nursery.start_soon(attempt, channel)
+        server = await servers.next()
+        await server.respond(await server.request())
+        await trio.sleep(3600)
+        for _ in range(2):
+            await attempt(channel)  # nobody reads at the other end any more
+        assert servers.connects == 1
+        nursery.start_soon(attempt, channel)
+        server = await servers.next()
+        await server.respond(await server.request())
+    assert servers.connects == 2
+    assert ends == [Status.OK, Status.DEADLINE_EXCEEDED, Status.UNAVAILABLE, Status.OK]
+
+
+async def test_connection_that_answers_is_never_pinged(autojump_clock: MockClock) -> None:
+    servers = PlayedServers()
+    async with channel_to(servers.connect, config=OWED) as channel, trio.open_nursery() as nursery:
+        pings = 0
+        for _ in range(10):
+            nursery.start_soon(call, channel)
+            if servers.connects == 0:
+                server = await servers.next()
+            await server.respond(await server.request())
+            pings += server.pings
+            await trio.sleep(30)
+        with trio.move_on_after(1):
+            await server.expect(HeadersReceived)
+    assert servers.connects == 1
+    assert server.pings == 0
