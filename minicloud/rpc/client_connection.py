@@ -135,6 +135,7 @@ class ClientConnection:
         call = ClientCall(self.transport, stream_id, self._config.max_message_bytes, self._forget)
         self._calls[stream_id] = call
         self.transport.timers.idle_since_s = None
+        self.transport.timers.asked(trio.current_time())
         self.transport.wake_writer()
         return call
 

@@ -82,6 +82,13 @@ class Timeouts:
     keepalive_s: float = 60.0
     keepalive_timeout_s: float = 20.0
 
+    # False: silence counts only while the peer owes an answer: from the first call it has not reacted to, be
+    # that call given up by now, or, while calls are open, from the last frame. For clients, whom servers
+    # allow few pings that no call accounts for (gRPC's A8; the C core: one in 5 min, at the third too many
+    # it sends GOAWAY): every answer sets its count back to nothing, so one that answers is pinged in vain
+    # never, and one that is slow once a call.
+    keepalive_without_calls: bool = True
+
     # No call for this long: told to go away, and closed. Longer than any heartbeat interval in sane use, so
     # that a worker keeps its one connection.
     max_idle_s: float = 900.0

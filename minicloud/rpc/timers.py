@@ -26,13 +26,23 @@ class Due(enum.Enum):
 class Timers:
     """One connection's. Times are monotonic seconds."""
 
-    __slots__ = ("_heard_s", "_opened_s", "_pinged_s", "_timeouts", "grace_ends_s", "idle_since_s", "ready")
+    __slots__ = (
+        "_asked_s",
+        "_heard_s",
+        "_opened_s",
+        "_pinged_s",
+        "_timeouts",
+        "grace_ends_s",
+        "idle_since_s",
+        "ready",
+    )
 
     def __init__(self, timeouts: Timeouts, now_s: float) -> None:
         self._timeouts = timeouts
         self._opened_s = now_s
         self._heard_s = now_s
         self._pinged_s: float | None = None
+        self._asked_s: float | None = None
         self.ready = False  # the peer has shown that it speaks HTTP/2
         self.idle_since_s: float | None = now_s  # None while there are calls
         self.grace_ends_s: float | None = None  # set once the connection is to end
@@ -41,6 +51,12 @@ class Timers:
         """A whole frame has come. Single bytes do not count: a peer that drips them is not alive."""
         self._heard_s = now_s
         self._pinged_s = None
+        self._asked_s = None
+
+    def asked(self, now_s: float) -> None:
+        """A call has been opened."""
+        if self._asked_s is None:
+            self._asked_s = now_s
 
     def pinged(self, now_s: float) -> None:
         """A keepalive ping has been sent."""
@@ -56,7 +72,7 @@ class Timers:
     def _next(self, now_s: float) -> tuple[float, Due]:
         timeouts = self._timeouts
         if self._pinged_s is None:
-            found = (self._heard_s + timeouts.keepalive_s, Due.PING)
+            found = (self._silent_since_s(now_s) + timeouts.keepalive_s, Due.PING)
         else:
             found = (self._pinged_s + timeouts.keepalive_timeout_s, Due.NO_ANSWER)
         if not self.ready:
@@ -68,6 +84,14 @@ class Timers:
         idle_since_s = now_s if self.idle_since_s is None else self.idle_since_s
         found = _earlier(found, (idle_since_s + timeouts.max_idle_s, Due.IDLE))
         return _earlier(found, (self._opened_s + timeouts.max_age_s, Due.AGED))
+
+    def _silent_since_s(self, now_s: float) -> float:
+        if self._timeouts.keepalive_without_calls:
+            return self._heard_s
+        if self._asked_s is not None:
+            return self._asked_s
+        # With no call open, one could be at any moment: asking again after the whole time cannot miss it.
+        return self._heard_s if self.idle_since_s is None else now_s
 
 
 def _earlier(one: tuple[float, Due], other: tuple[float, Due]) -> tuple[float, Due]:

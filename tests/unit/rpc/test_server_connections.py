@@ -39,7 +39,7 @@ from tests.unit.rpc.support import SERVER_STREAM, UNARY, Stream, answer, make_se
 
 def limits_with(**timeouts: float) -> ServerLimits:
     """No timeouts but these."""
-    off = dict.fromkeys(("keepalive_s", "max_idle_s", "max_age_s"), math.inf)
+    off: dict[str, Any] = dict.fromkeys(("keepalive_s", "max_idle_s", "max_age_s"), math.inf)
     return ServerLimits(timeouts=Timeouts(**{**off, **timeouts}))
 
 

@@ -73,3 +73,29 @@ def test_timeouts_that_are_off_are_never_due() -> None:
     timers = Timers(Timeouts(keepalive_s=math.inf, max_idle_s=math.inf), now_s=0)
     timers.ready = True
     assert timers.poll(1e9) == (Due.NOTHING, math.inf)
+
+
+def test_silence_of_a_peer_that_owes_no_answer_is_no_reason_to_ping() -> None:
+    timers = Timers(Timeouts(keepalive_s=10, keepalive_without_calls=False, max_idle_s=math.inf), now_s=0)
+    timers.ready = True
+    due, again_s = timers.poll(1000)
+    assert due is Due.NOTHING
+    assert again_s <= 1000 + 10  # before a call that begins now could be unanswered for too long
+    timers.idle_since_s = None
+    timers.asked(1000)
+    timers.asked(1005)
+    assert timers.poll(1009) == (Due.NOTHING, 1010)
+    timers.idle_since_s = 1009  # given up
+    assert timers.poll(1010)[0] is Due.PING
+    timers.heard(1010)
+    assert timers.poll(1019)[0] is Due.NOTHING
+
+
+def test_silence_of_a_peer_with_calls_open_counts_from_its_last_frame() -> None:
+    timers = Timers(Timeouts(keepalive_s=10, keepalive_without_calls=False, max_idle_s=math.inf), now_s=0)
+    timers.ready = True
+    timers.idle_since_s = None
+    timers.asked(0)
+    timers.heard(8)
+    assert timers.poll(9) == (Due.NOTHING, 18)
+    assert timers.poll(18)[0] is Due.PING
