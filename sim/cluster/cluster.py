@@ -41,6 +41,15 @@ class Topology:
     service_time: Delay = field(default_factory=lambda: Delay(0.00005, 0.0002))
     timers: Timers = field(default_factory=Timers)
 
+    @property
+    def worker_names(self) -> list[str]:
+        """Every worker's machine, by number."""
+        return [f"worker-{number}" for number in range(self.workers)]
+
+    def zone_of(self, number: int) -> str:
+        """The zone of a worker."""
+        return self.zones[number % len(self.zones)]
+
 
 class Cluster:
     """The nodes of a topology. `start` them once, inside `nursery`."""
@@ -66,8 +75,7 @@ class Cluster:
             [*observers, _Supervisor(self)],
         )
         self.workers: dict[str, WorkerNode] = {}
-        for number in range(topology.workers):
-            name = f"worker-{number}"
+        for number, name in enumerate(topology.worker_names):
             first_duplicate = topology.workers - topology.duplicates
             wanted = number - first_duplicate if number >= first_duplicate else number
             self.workers[name] = WorkerNode(
@@ -79,7 +87,7 @@ class Cluster:
                 [self.control_plane],
                 observers,
                 wanted_id=f"worker-{wanted}",
-                zone=topology.zones[number % len(topology.zones)],
+                zone=topology.zone_of(number),
             )
         self._nursery: trio.Nursery | None = None
 
