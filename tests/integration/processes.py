@@ -24,6 +24,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Self, TypeVar
 
+import psutil
 import trio
 
 from minicloud.rpc.channel import open_channel
@@ -121,14 +122,24 @@ class Process:
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
+    @property
+    def tree(self) -> list[psutil.Process]:
+        """It and all its descendants: an executable that unpacks itself does its work in a child."""
+        process = psutil.Process(self.pid)
+        return [process, *process.children(recursive=True)]
+
     def freeze(self) -> None:
         """Stop it (SIGSTOP), and wait until the kernel has."""
-        self.send(signal.SIGSTOP)
-        stat = Path(f"/proc/{self.pid}/stat")
-        eventually(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", f"{self.name} stands still")
+        for process in self.tree:
+            process.suspend()
+        eventually(
+            lambda: all(process.status() == psutil.STATUS_STOPPED for process in self.tree),
+            f"{self.name} stands still",
+        )
 
     def thaw(self) -> None:
-        self.send(signal.SIGCONT)
+        for process in self.tree:
+            process.resume()
 
     def exit_code(self) -> int:
         """Its exit code, once it has ended; negative for a signal that killed it."""

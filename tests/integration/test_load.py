@@ -7,7 +7,6 @@ import resource
 from collections.abc import Iterator
 from contextlib import suppress
 
-import psutil
 import pytest
 import trio
 from hpack import Encoder
@@ -53,7 +52,7 @@ class Watched:
         self._before_bytes = self._memory_bytes()
 
     def _memory_bytes(self) -> int:
-        return int(psutil.Process(self.control_plane.pid).memory_info().rss)
+        return sum(process.memory_info().rss for process in self.control_plane.tree)
 
     @property
     def grown_bytes(self) -> int:
