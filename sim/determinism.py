@@ -1,0 +1,96 @@
+"""Whether a seed gives one trace: two runs in two processes that hash differently, compared event by event.
+
+Sets of strings iterate in an order that depends on PYTHONHASHSEED, objects hash by their addresses: whatever
+of that gets into a run shows as two traces that part.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+from minicloud.core.errors import MiniCloudError
+from sim.scenario.schedule import Schedule
+
+_HASH_SEEDS = ("1", "4242")
+_CONTEXT_LINES = 8
+
+
+class CannotCompareError(MiniCloudError):
+    """One of the two runs did not come to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Where two traces part: the line's number, from 1, the lines before it, and what either goes on with."""
+
+    line: int
+    before: tuple[str, ...]
+    first: tuple[str, ...]
+    second: tuple[str, ...]
+
+
+def compare_processes(schedule: Schedule, command: Sequence[str], env: dict[str, str]) -> Difference | None:
+    """Run `schedule` twice by `command`, with different hash seeds; None where the traces are the same.
+
+    Raises `CannotCompareError`.
+    """
+    with tempfile.TemporaryDirectory(prefix="minicloud-sim-") as folder:
+        plan = Path(folder) / "schedule.json"
+        plan.write_bytes(schedule.to_json())
+        traces = [Path(folder) / f"trace-{number}" for number in range(2)]
+        with ExitStack() as stack:
+            runs = [
+                stack.enter_context(
+                    subprocess.Popen(
+                        [*command, "--replay", str(plan), "--trace", str(trace)],
+                        env={**env, "PYTHONHASHSEED": hash_seed},
+                        stdin=subprocess.DEVNULL,
+                        stdout=subprocess.DEVNULL,
+                        stderr=subprocess.PIPE,
+                    )
+                )
+                for trace, hash_seed in zip(traces, _HASH_SEEDS, strict=True)
+            ]
+            try:
+                for run in runs:
+                    _, problem = run.communicate()
+                    if run.returncode not in (0, 1, 2):  # that a promise broke is not the question here
+                        text = problem.decode("utf-8", "replace").strip().splitlines()
+                        raise CannotCompareError(f"a run failed: {text[-1] if text else run.returncode}")
+            finally:
+                for run in runs:
+                    run.kill()
+        return first_difference(*traces)
+
+
+def first_difference(first: Path, second: Path) -> Difference | None:
+    """Where two traces part, if they do. Reads them line by line, however long they are."""
+    before: deque[str] = deque(maxlen=_CONTEXT_LINES)
+    with first.open() as one, second.open() as other:
+        pairs = enumerate(zip_longest(one, other), start=1)
+        for number, (left, right) in pairs:
+            if left == right:
+                before.append((left or "").rstrip("\n"))
+                continue
+            rest = [
+                (left, right),
+                *(pair for _, pair in zip(range(_CONTEXT_LINES - 1), _only(pairs), strict=False)),
+            ]
+            return Difference(
+                number,
+                tuple(before),
+                tuple(line.rstrip("\n") for line, _ in rest if line is not None),
+                tuple(line.rstrip("\n") for _, line in rest if line is not None),
+            )
+    return None
+
+
+def _only(pairs: Iterator[tuple[int, tuple[str, str]]]) -> Iterator[tuple[str, str]]:
+    return (pair for _, pair in pairs)
