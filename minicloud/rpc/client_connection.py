@@ -47,6 +47,10 @@ class ClientCall(Call):
         self.refused = False  # the server has not looked at the call and will not
 
     def on_headers(self, event: HeadersReceived) -> None:
+        if event.too_large:
+            self.fail(Status.RESOURCE_EXHAUSTED, "the server's metadata is over the limit")
+            self._connection.reset(self.stream_id, ErrorCodes.CANCEL)
+            return
         if self.headers is None:
             self.headers = event.headers
             first = dict(event.headers)

@@ -24,9 +24,14 @@ class Http2Limits:
     # generator some dozens. More only lets one connection take more than its share.
     max_concurrent_streams: int = 100
 
-    # Of one decoded header list, 32 bytes a field added as HPACK counts; also bounds the encoded block. gRPC
-    # implementations agree on 8 KiB of metadata as what must pass.
+    # Of one decoded header list, 32 bytes a field added as HPACK counts; advertised. A call with more fails
+    # with RESOURCE_EXHAUSTED. gRPC implementations agree on 8 KiB of metadata as what must pass.
     max_header_list_bytes: int = 16 * KIB
+
+    # Of one header block, encoded and decoded: what a connection can be made to hold of headers. Beyond it
+    # the connection ends with every call on it, as what is not decoded is missing from the compression's
+    # state. So far above the other that a call with somewhat too much metadata harms no other.
+    max_header_block_bytes: int = 64 * KIB
 
     # Unread bytes of one call. Throughput of a call <= window / round trip: 64 MB/s at 1 ms. The HTTP/2
     # default: a peer may use it before it has read our settings, so less cannot be had.
@@ -56,7 +61,12 @@ class Http2Limits:
 
     def __post_init__(self) -> None:
         _require_positive(
-            self, "max_concurrent_streams", "max_header_list_bytes", "idle_frame_burst", "reset_burst"
+            self,
+            "max_concurrent_streams",
+            "max_header_list_bytes",
+            "max_header_block_bytes",
+            "idle_frame_burst",
+            "reset_burst",
         )
         _require_not_negative(
             self, "idle_frames_per_s", "resets_per_s", "min_ping_interval_s", "max_ping_strikes"

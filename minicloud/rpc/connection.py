@@ -35,7 +35,7 @@ from minicloud.rpc.events import (
     StreamReset,
     WindowOpened,
 )
-from minicloud.rpc.metadata import Header, malformation
+from minicloud.rpc.metadata import Header, header_list_bytes, malformation
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 MAX_STREAM_ID = 2**31 - 1
@@ -75,6 +75,7 @@ class Connection:
         self._client = client
         self._now_s = now_s
         self._guard = floods.FloodGuard(limits, now_s)
+        self._max_header_list_bytes = limits.max_header_list_bytes
         self._preface_left = b"" if client else PREFACE
         self._inbox = bytearray()
         self._outbox: list[bytes] = []
@@ -107,7 +108,7 @@ class Connection:
             },
         )
         engine.max_inbound_frame_size = MAX_FRAME_BYTES
-        engine.decoder.max_header_list_size = limits.max_header_list_bytes
+        engine.decoder.max_header_list_size = limits.max_header_block_bytes
         engine.initiate_connection()
         # Advertised, but not for h2 to enforce: it would end the connection where one refused stream does.
         engine.local_settings[SettingCodes.MAX_CONCURRENT_STREAMS] = 2**31 - 1
@@ -210,7 +211,8 @@ class Connection:
             return
         if ended:
             self._end(stream_id, _REMOTE_ENDED)
-        events.append(HeadersReceived(stream_id, event.headers, ended))
+        too_large = header_list_bytes(event.headers) > self._max_header_list_bytes
+        events.append(HeadersReceived(stream_id, event.headers, ended, too_large))
 
     def _on_data(self, event: h2.events.DataReceived, events: list[Event]) -> None:
         ended = event.stream_ended is not None

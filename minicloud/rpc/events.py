@@ -10,11 +10,15 @@ from minicloud.rpc.metadata import Headers
 
 @dataclass(slots=True)
 class HeadersReceived:
-    """A request, a response (its 1xx left out), or the trailers of either."""
+    """A request, a response (its 1xx left out), or the trailers of either.
+
+    `too_large` headers are over the advertised limit: their call is to fail.
+    """
 
     stream_id: int
     headers: Headers
     end_stream: bool
+    too_large: bool
 
 
 @dataclass(slots=True)

@@ -112,8 +112,8 @@ class FloodGuard:
         if kind != CONTINUATION:
             self._block_bytes = 0
         self._block_bytes += length
-        if self._block_bytes > self._limits.max_header_list_bytes:
-            raise PeerError(f"header block over {self._limits.max_header_list_bytes} bytes")
+        if self._block_bytes > self._limits.max_header_block_bytes:
+            raise PeerError(f"header block over {self._limits.max_header_block_bytes} bytes")
         if flags & END_HEADERS:
             self._block_bytes = 0
 

@@ -102,6 +102,11 @@ def malformation(headers: Headers, *, request: bool) -> str | None:
     return None
 
 
+def header_list_bytes(headers: Headers) -> int:
+    """The size of a header list as SETTINGS_MAX_HEADER_LIST_SIZE counts it (RFC 9113, section 6.5.2)."""
+    return sum(len(name) + len(value) for name, value in headers) + 32 * len(headers)
+
+
 def percent_encode(text: str) -> bytes:
     """`text` as a grpc-message value."""
     return grpclib.metadata.encode_grpc_message(text).encode("ascii")

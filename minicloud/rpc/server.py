@@ -255,6 +255,9 @@ class _ServerConnection:
     def _open_call(
         self, event: HeadersReceived, headers: dict[bytes, bytes], request_header: Header
     ) -> _AnyStream:
+        if event.too_large:
+            limit = self._server.limits.http2.max_header_list_bytes
+            raise RefusedError(Status.RESOURCE_EXHAUSTED, f"metadata is over the limit of {limit} bytes")
         path = headers[b":path"].decode("latin-1")
         handler = self._server.methods.get(path)
         if handler is None:

@@ -23,7 +23,7 @@ def check_bounded(connection: Connection) -> None:
     assert len(connection._inbox) <= MAX_FRAME_BYTES + 9
     assert len(connection._h2.incoming_buffer._data) <= MAX_FRAME_BYTES + 9
     blocks = connection._h2.incoming_buffer._headers_buffer
-    assert sum(len(frame.data) for frame in blocks) <= LIMITS.max_header_list_bytes
+    assert sum(len(frame.data) for frame in blocks) <= LIMITS.max_header_block_bytes
 
 
 def feed(connection: Connection, pieces: list[bytes]) -> None:

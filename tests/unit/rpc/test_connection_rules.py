@@ -84,7 +84,7 @@ def test_server_told_something_else_than_the_preface_fails(data: bytes) -> None:
         (frame_bytes(WINDOW_UPDATE, 0, 0, b"\x7f\xff\xff\xff"), 3),
         (frame_bytes(5, END_HEADERS, 1, bytes(4) + BLOCK), PROTOCOL_ERROR),  # a client's push
         (
-            frame_bytes(HEADERS, 0, 1, bytes(9000)) + frame_bytes(CONTINUATION, 0, 1, bytes(9000)),
+            frame_bytes(HEADERS, 0, 1, bytes(9000)) + frame_bytes(CONTINUATION, 0, 1, bytes(9000)) * 7,
             ENHANCE_YOUR_CALM,
         ),
         (frame_bytes(HEADERS, 0, 1) + frame_bytes(CONTINUATION, 0, 1) * 100, PROTOCOL_ERROR),
@@ -103,9 +103,29 @@ def test_server_answers_a_broken_rule_with_goaway(data: bytes, code: int) -> Non
 def test_header_bomb_is_refused() -> None:
     encoder = Encoder()
     server = ready_server()
-    bomb = encoder.encode([*REQUEST, (b"k", b"v" * 4000)]) + encoder.encode([(b"k", b"v" * 4000)]) * 5
+    bomb = encoder.encode([*REQUEST, (b"k", b"v" * 4000)]) + encoder.encode([(b"k", b"v" * 4000)]) * 16
     assert (
         failure(server.receive(frame_bytes(HEADERS, END_HEADERS, 1, bomb), 0)).error_code == ENHANCE_YOUR_CALM
+    )
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_header_list_over_the_limit_is_said_to_be_and_the_connection_goes_on(over: int) -> None:
+    server, encoder = ready_server(), Encoder()
+    others = sum(len(name) + len(value) + 32 for name, value in REQUEST)
+    value = b"v" * (LIMITS.max_header_list_bytes - others - len(b"k") - 32 + over)
+    blocks = [encoder.encode([*REQUEST, (b"k", value)]), encoder.encode(REQUEST)]
+    large, next_one = (
+        of(HeadersReceived, server.receive(block_frames(stream_id, block), 0))
+        for stream_id, block in zip((1, 3), blocks, strict=True)
+    )
+    assert [event.too_large for event in large] == [bool(over)]
+    assert [event.too_large for event in next_one] == [False]
+
+
+def block_frames(stream_id: int, block: bytes) -> bytes:
+    return frame_bytes(HEADERS, 0, stream_id, block[:16_000]) + frame_bytes(
+        CONTINUATION, END_HEADERS, stream_id, block[16_000:]
     )
 
 

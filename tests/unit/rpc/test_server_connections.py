@@ -258,8 +258,8 @@ async def test_connections_beyond_the_limit_are_closed_at_once() -> None:
         (frame_bytes(SETTINGS, 0, 0) * 5000, "too many frames that carry no call forward"),
         (frame_bytes(DATA, 0, 1) * 5000, "too many frames that carry no call forward"),
         (
-            frame_bytes(HEADERS, 0, 3, bytes(9000)) + frame_bytes(CONTINUATION, 0, 3, bytes(9000)),
-            "header block over 16384 bytes",
+            frame_bytes(HEADERS, 0, 3, bytes(16_000)) + frame_bytes(CONTINUATION, 0, 3, bytes(16_000)) * 4,
+            "header block over 65536 bytes",
         ),
     ],
 )
