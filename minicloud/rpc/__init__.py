@@ -2,8 +2,8 @@
 
 From the inside out, each module knowing only those before it:
 
-- pure: `status`, `status_details`, `timeouts`, `metadata`, `framing`, `backoff`, `config`, `floods`,
-  `retry_buffer`
+- pure: `status`, `status_details`, `timeouts`, `metadata`, `framing`, `backoff`, `budget`, `config`,
+  `floods`, `retry_buffer`
 - sans-io: `events`, `connection` (HTTP/2 over h2: bytes in, events out), `timers`
 - Trio: `transport` (one connection's tasks), `call` (one HTTP/2 stream), then the two ends,
   `server_stream` and `server`, and `client_connection`, `client_stream` and `channel`

@@ -6,6 +6,7 @@ server says it never looked at is marked `refused`, and no other.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -13,6 +14,7 @@ import trio
 from grpclib.const import Status
 from h2.errors import ErrorCodes
 
+from minicloud.rpc.budget import ByteBudget
 from minicloud.rpc.call import Call
 from minicloud.rpc.config import ChannelConfig
 from minicloud.rpc.events import (
@@ -40,7 +42,8 @@ class ClientCall(Call):
     def __init__(
         self, transport: Transport, stream_id: int, max_message_bytes: int, forget: Callable[[int], None]
     ) -> None:
-        super().__init__(transport, stream_id, Deframer(max_message_bytes))
+        # What a client receives it has asked for.
+        super().__init__(transport, stream_id, Deframer(max_message_bytes), ByteBudget(math.inf))
         self._forget = forget
         self.headers: Headers | None = None
         self.trailers: Headers | None = None  # the same as `headers` where the answer is trailers alone

@@ -126,15 +126,20 @@ class ServerLimits:
     # 10,000 were measured at 290 MB.
     max_connections: int = 16_384
 
-    # Calls at once over all connections; those beyond it are refused, which clients retry. Memory at worst
-    # is calls x max_message_bytes, and some 20 KB a call in practice.
+    # Calls at once over all connections; those beyond it are refused, which clients retry. One costs some
+    # 20 KB besides its messages.
     max_calls: int = 10_000
+
+    # Of received messages, whole, growing or being handled, over all calls, their first 16 KiB apart: a call
+    # that would exceed it fails with RESOURCE_EXHAUSTED. Messages take at worst this and
+    # max_calls x 16 KiB, whoever sends them; ordinary ones are smaller than that and never refused.
+    max_received_bytes: int = 256 * MIB
 
     http2: Http2Limits = field(default_factory=Http2Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
 
     def __post_init__(self) -> None:
-        _require_positive(self, "max_message_bytes", "max_connections", "max_calls")
+        _require_positive(self, "max_message_bytes", "max_connections", "max_calls", "max_received_bytes")
 
 
 def _client_http2() -> Http2Limits:

@@ -65,6 +65,10 @@ class Deframer:
     def feed(self, data: bytes) -> None:
         self._buffer += data
 
+    def clear(self) -> None:
+        """Drop what is held; the stream is then of no further use."""
+        self._buffer.clear()
+
     def next_message(self) -> bytes | None:
         """The next whole message; None until more bytes arrive.
 

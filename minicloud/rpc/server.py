@@ -19,6 +19,7 @@ from grpclib.exceptions import GRPCError
 from h2.errors import ErrorCodes
 
 from minicloud import request_id
+from minicloud.rpc.budget import ByteBudget
 from minicloud.rpc.config import ServerLimits
 from minicloud.rpc.events import DataReceived, Event, HeadersReceived, StreamReset, WindowOpened
 from minicloud.rpc.framing import ACCEPTED_ENCODINGS, GZIP, IDENTITY, Deframer
@@ -80,6 +81,7 @@ class Server:
         self.observer = observer
         self.open_connections = 0
         self.active_calls = 0
+        self.budget = ByteBudget(self.limits.max_received_bytes)
         self._connections: dict[_ServerConnection, None] = {}  # a set with an order
         self._accepting = trio.CancelScope()
         self._stopping = False
@@ -280,6 +282,7 @@ class _ServerConnection:
             self._transport,
             event.stream_id,
             Deframer(self._server.limits.max_message_bytes, encoding),
+            self._server.budget,
             method=path,
             cardinality=handler.cardinality,
             recv_type=handler.request_type,

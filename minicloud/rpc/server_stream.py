@@ -14,6 +14,7 @@ from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError, ProtocolError
 from h2.errors import ErrorCodes
 
+from minicloud.rpc.budget import ByteBudget
 from minicloud.rpc.call import Call
 from minicloud.rpc.framing import Deframer
 from minicloud.rpc.metadata import (
@@ -80,6 +81,7 @@ class ServerStream(Call, Generic[RecvT, SendT]):
         transport: Transport,
         stream_id: int,
         deframer: Deframer,
+        budget: ByteBudget,
         *,
         method: str,
         cardinality: Cardinality,
@@ -89,7 +91,7 @@ class ServerStream(Call, Generic[RecvT, SendT]):
         request_id: Header,
         deadline_s: float,
     ) -> None:
-        super().__init__(transport, stream_id, deframer)
+        super().__init__(transport, stream_id, deframer, budget)
         self.method = method
         self.scope = trio.CancelScope(deadline=deadline_s)
         self.status: Status | None = None  # how the call ended, once it has

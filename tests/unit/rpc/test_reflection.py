@@ -10,7 +10,7 @@ import pytest
 import trio
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpclib.const import Cardinality, Status
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicloud.rpc.channel import Channel
@@ -157,6 +157,7 @@ async def test_reflection_request_that_asks_nothing_is_an_invalid_argument() -> 
         assert answer.error_response.error_code == Status.INVALID_ARGUMENT.value
 
 
+@settings(deadline=None)
 @given(st.text(), st.integers(-(2**31), 2**31 - 1))
 async def test_reflection_any_text_is_answered(text: str, number: int) -> None:
     async with reflecting() as stream:
