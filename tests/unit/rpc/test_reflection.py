@@ -9,6 +9,7 @@ from random import Random
 import pytest
 import trio
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
 from grpclib.const import Cardinality, Status
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -36,10 +37,10 @@ ReflectionStream = ClientStream[ServerReflectionRequest, ServerReflectionRespons
 
 
 @asynccontextmanager
-async def reflecting(path: str = V1) -> AsyncIterator[ReflectionStream]:
+async def reflecting(path: str = V1, pool: DescriptorPool | None = None) -> AsyncIterator[ReflectionStream]:
     service = WorkerManagementServiceBase()
     services: list[Servable] = [service, Health([service])]
-    server = Server([*services, Reflection(services, descriptor_pool())], random=Random(1))
+    server = Server([*services, Reflection(services, pool or descriptor_pool())], random=Random(1))
     async with trio.open_nursery() as nursery:
         channel = Channel(nursery, [connect_to(server, nursery)], random=Random(2))
         async with channel.request(
@@ -100,6 +101,16 @@ async def test_reflection_symbol_gives_its_file_first_and_what_it_imports(symbol
         "Heartbeat",
         "ListWorkers",
     ]
+
+
+async def test_reflection_file_comes_with_what_its_imports_import_each_once() -> None:
+    pool = DescriptorPool()
+    for name, imports in (("d", []), ("c", ["d"]), ("b", ["d"]), ("a", ["b", "c"])):
+        pool.Add(FileDescriptorProto(name=name, dependency=imports))
+    async with reflecting(pool=pool) as stream:
+        files = files_in(await ask(stream, ServerReflectionRequest(file_by_filename="a")))
+    assert files[0].name == "a"
+    assert sorted(file.name for file in files) == ["a", "b", "c", "d"]
 
 
 async def test_reflection_knows_the_files_of_every_service_it_lists() -> None:
