@@ -7,7 +7,6 @@ program in order, a second at once.
 
 from __future__ import annotations
 
-import math
 import os
 import resource
 import signal
@@ -37,7 +36,6 @@ from minicloud.core.errors import RegistrationFailedError
 from minicloud.core.registry import Registry
 from minicloud.listening import bind_tcp
 from minicloud.rpc.channel import open_channel
-from minicloud.rpc.config import ChannelConfig, Timeouts
 from minicloud.rpc.health import Health
 from minicloud.rpc.reflection import Reflection
 from minicloud.rpc.servable import Servable
@@ -49,7 +47,7 @@ from minicloud.wire.descriptors import descriptor_pool
 from minicloud.wire.gen.minicloud.execution import WorkerManagementServiceStub
 from minicloud.worker.agent import Agent
 from minicloud.worker.agent_config import AgentConfig
-from minicloud.worker.control_plane_client import ControlPlaneClient
+from minicloud.worker.control_plane_client import TO_CONTROL_PLANE, ControlPlaneClient
 from minicloud.worker.endpoint import endpoint_finder, host_port
 from minicloud.worker.identity import exclusive, instance_id_in
 from minicloud.worker.queries import QueryTracker
@@ -57,16 +55,6 @@ from minicloud.worker.resources import ResourceProbe
 
 GRACE_S = 5.0  # for calls in flight once the program was told to end
 WORKER_GRACE_S = 1.0  # the same of a worker, whose queries have had their own time by then
-
-# A connection whose other end vanished without a word (power, network, a NAT box's memory) takes calls and
-# never answers, for a quarter of an hour until TCP gives up. Unanswered for 10 s it is asked, and after 10 s
-# more dropped: that costs two heartbeats their deadline, of the four a lease lasts. Sooner would have every
-# worker connect again at once where a control plane stood still for a moment.
-TO_CONTROL_PLANE = ChannelConfig(
-    timeouts=Timeouts(
-        keepalive_s=10, keepalive_timeout_s=10, keepalive_without_calls=False, max_idle_s=math.inf
-    )
-)
 
 log = structlog.get_logger()
 

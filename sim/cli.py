@@ -95,7 +95,7 @@ def sim_parser() -> SimParser:
         "--depth",
         choices=("messages", "wire"),
         default="messages",
-        help="serialized messages between client and service, or HTTP/2 bytes through the whole gRPC stack (default: messages)",
+        help="what crosses the network: messages, or bytes of the whole gRPC stack (default: messages)",
     )
     what.add_argument(
         "--replay", metavar="FILE", help="run the schedule in FILE, as --report and --shrink write them"

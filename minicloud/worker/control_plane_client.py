@@ -6,6 +6,7 @@ answered last is asked first. Knows no schedule and retries nothing: that is the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -14,6 +15,7 @@ from grpclib import GRPCError
 from minicloud.clock import Clock
 from minicloud.core.commands import Deregister, Heartbeat
 from minicloud.request_id import HEADER, current_request_id
+from minicloud.rpc.config import ChannelConfig, Timeouts
 from minicloud.wire.convert import resources_to_message, status_from_wire, timestamp
 from minicloud.wire.gen.minicloud.common import StandardResponse
 from minicloud.wire.gen.minicloud.execution import (
@@ -27,6 +29,16 @@ from minicloud.worker.control_plane import (
     HeartbeatAnswer,
     RegisterAnswer,
     Registration,
+)
+
+# A connection whose other end vanished without a word (power, network, a NAT box's memory) takes calls and
+# never answers, for a quarter of an hour until TCP gives up. Unanswered for 10 s it is asked, and after 10 s
+# more dropped: that costs two heartbeats their deadline, of the four a lease lasts. Sooner would have every
+# worker connect again at once where a control plane stood still for a moment.
+TO_CONTROL_PLANE = ChannelConfig(
+    timeouts=Timeouts(
+        keepalive_s=10, keepalive_timeout_s=10, keepalive_without_calls=False, max_idle_s=math.inf
+    )
 )
 
 _Answer = TypeVar("_Answer")

@@ -14,6 +14,7 @@ from sim.cluster.worker import WorkerNode
 from sim.engine.clocks import NodeClock
 from sim.engine.randomness import Streams
 from sim.engine.timeline import Timeline
+from sim.net.depths import DEPTHS, DepthName
 from sim.net.network import LAN, Delay, Network
 
 CONTROL_PLANE = "control-plane"
@@ -28,7 +29,8 @@ class Topology:
 
     Worker `i` is `worker-<i>`, in zone `i mod len(zones)`. The last `duplicates` workers want the ids of the
     first ones. Workers start at moments spread over `ramp_s`. Clocks are off by up to `clock_offset_s` and
-    run wrong by up to `clock_drift` (a fraction: 1e-4 is 100 ppm, a bad quartz).
+    run wrong by up to `clock_drift` (a fraction: 1e-4 is 100 ppm, a bad quartz). `depth` is what crosses
+    the network: serialized messages, or bytes of the whole gRPC stack.
     """
 
     workers: int = 50
@@ -40,6 +42,7 @@ class Topology:
     delay: Delay = LAN
     service_time: Delay = field(default_factory=lambda: Delay(0.00005, 0.0002))
     timers: Timers = field(default_factory=Timers)
+    depth: DepthName = "messages"
 
     @property
     def worker_names(self) -> list[str]:
@@ -65,9 +68,11 @@ class Cluster:
         self.timeline = timeline
         self.streams = streams
         self.network = Network(timeline, streams, topology.delay)
+        depth = DEPTHS[topology.depth]
         self.control_plane = ControlPlaneNode(
             CONTROL_PLANE,
-            timeline,
+            self.network,
+            depth,
             streams,
             self._clock(CONTROL_PLANE),
             topology.timers,
@@ -80,10 +85,10 @@ class Cluster:
             wanted = number - first_duplicate if number >= first_duplicate else number
             self.workers[name] = WorkerNode(
                 name,
-                timeline,
+                self.network,
+                depth,
                 streams,
                 self._clock(name),
-                self.network,
                 [self.control_plane],
                 observers,
                 wanted_id=f"worker-{wanted}",

@@ -15,9 +15,8 @@ from sim.cluster.observer import ClusterObserver
 from sim.engine.clocks import NodeClock, ProcessClock
 from sim.engine.process import Process
 from sim.engine.randomness import Streams
-from sim.engine.timeline import Timeline
-from sim.net.messages import MessageServer
-from sim.net.network import Delay
+from sim.net.depths import Depth, SimServer
+from sim.net.network import Delay, Network
 from sim.net.tap import Tapped
 
 
@@ -30,7 +29,8 @@ class ControlPlaneNode:
     def __init__(
         self,
         name: str,
-        timeline: Timeline,
+        network: Network,
+        depth: Depth,
         streams: Streams,
         clock: NodeClock,
         timers: Timers,
@@ -38,7 +38,9 @@ class ControlPlaneNode:
         observers: Sequence[ClusterObserver],
     ) -> None:
         self.name = name
-        self.timeline = timeline
+        self.network = network
+        self.depth = depth
+        self.timeline = network.timeline
         self.streams = streams
         self.clock = clock
         self.timers = timers
@@ -66,7 +68,7 @@ class ControlPlaneNode:
         """Have an empty disk."""
         self.disk.wipe()
 
-    def server(self) -> MessageServer | None:
+    def server(self) -> SimServer | None:
         """Who answers at this address now."""
         return self.run.server if self.run is not None else None
 
@@ -78,6 +80,7 @@ class ControlPlaneRun:
         self.node = node
         self.started_s = node.timeline.now_s
         self.process = Process(node.timeline, node.name)
+        self.process.at_end.append(lambda: self.server.reset())
         self._random = node.streams.stream(node.name, "service time", str(node.starts))
         self.plane = ControlPlane(
             node.timers,
@@ -87,16 +90,17 @@ class ControlPlaneRun:
             node.streams.stream(node.name, "program", str(node.starts)),
         )
         self.plane.membership.subscribe(self._on_entry)
-        self.server = MessageServer(
+        self.server = node.depth.server(
             self.process,
             [Tapped(self.plane.service, self)],
             self._service_time_s,
+            node.network,
+            node.streams.stream(node.name, "server", str(node.starts)),
         )
 
     async def main(self) -> None:
         """The program, to its end."""
         await self.process.run(self._serve)
-        self.server.reset()
         for observer in self.node.observers:
             observer.control_plane_ended(self)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -18,8 +18,7 @@ from sim.cluster.observer import ClusterObserver
 from sim.engine.clocks import NodeClock, ProcessClock
 from sim.engine.process import Process
 from sim.engine.randomness import Streams
-from sim.engine.timeline import Timeline
-from sim.net.messages import MessageChannel
+from sim.net.depths import Depth, SimChannel
 from sim.net.network import Network
 
 
@@ -29,10 +28,10 @@ class WorkerNode:
     def __init__(
         self,
         name: str,
-        timeline: Timeline,
+        network: Network,
+        depth: Depth,
         streams: Streams,
         clock: NodeClock,
-        network: Network,
         control_planes: Sequence[ControlPlaneNode],
         observers: Sequence[ClusterObserver],
         *,
@@ -40,10 +39,11 @@ class WorkerNode:
         zone: str,
     ) -> None:
         self.name = name
-        self.timeline = timeline
+        self.network = network
+        self.depth = depth
+        self.timeline = network.timeline
         self.streams = streams
         self.clock = clock
-        self.network = network
         self.control_planes = control_planes
         self.observers = observers
         self.wanted_id = wanted_id
@@ -84,11 +84,20 @@ class WorkerRun:
         self.queries = QueryTracker()
         self._left = ""
         clock = ProcessClock(node.clock, process)
-        stubs = []
-        for control_plane in node.control_planes:
-            link = node.network.link(node.name, control_plane.name)
-            channel = MessageChannel(process, node.clock, link, control_plane.server)
-            stubs.append((f"{control_plane.name}:9090", WorkerManagementServiceStub(channel)))  # type: ignore[arg-type]
+        self._channels = [
+            node.depth.channel(
+                process,
+                node.clock,
+                node.network.link(node.name, control_plane.name),
+                control_plane.server,
+                node.streams.stream(node.name, "channel", str(node.starts)),
+            )
+            for control_plane in node.control_planes
+        ]
+        stubs: list[tuple[str, WorkerManagementServiceStub]] = [
+            (f"{control_plane.name}:9090", _stub(channel))
+            for control_plane, channel in zip(node.control_planes, self._channels, strict=True)
+        ]
         self.agent = Agent(
             AgentConfig(wanted_id=node.wanted_id, instance_id=node.instance_id, metadata={"zone": node.zone}),
             ControlPlaneClient(stubs, clock),
@@ -108,10 +117,14 @@ class WorkerRun:
             observer.worker_ended(self, self._left)
 
     async def _work(self) -> None:
-        try:
-            self._left = await self.agent.run()
-        except MiniCloudError as error:
-            self._left = str(error)
+        async with trio.open_nursery() as nursery:
+            for channel in self._channels:
+                channel.open(nursery)
+            try:
+                self._left = await self.agent.run()
+            except MiniCloudError as error:
+                self._left = str(error)
+            nursery.cancel_scope.cancel()
 
     async def _endpoint(self) -> str:
         return self.node.endpoint
@@ -120,3 +133,9 @@ class WorkerRun:
         return Resources(
             cpu_cores=8, memory_mb=32_768, disk_mb=512_000, active_queries=active_queries, memory_used_mb=4096
         )
+
+
+def _stub(channel: SimChannel) -> WorkerManagementServiceStub:
+    """A generated stub. (Its declared parameter is grpclib's own channel.)"""
+    make: Callable[[SimChannel], WorkerManagementServiceStub] = WorkerManagementServiceStub  # type: ignore[assignment]
+    return make(channel)

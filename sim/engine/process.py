@@ -24,6 +24,7 @@ class Process:
         self._stops = 0  # pauses that have not been resumed
         self.failure: Exception | None = None  # what ended it, where it was not killed
         self.timeline = timeline
+        self.at_end: list[Callable[[], None]] = []  # what its machine does when it is gone
         self._scope = trio.CancelScope()
         self._backlog: list[tuple[Call, tuple[Any, ...]]] = []
 
@@ -34,11 +35,11 @@ class Process:
                 await main()
             except Exception as error:
                 self.failure = error
-        self.alive = False
+        self._end()
 
     def kill(self) -> None:
         """End it without a word, as SIGKILL does."""
-        self.alive = False
+        self._end()
         self._scope.cancel()
 
     @property
@@ -70,6 +71,12 @@ class Process:
             self._backlog.append((call, args))
             return False
         return call(*args)
+
+    def _end(self) -> None:
+        self.alive = False
+        at_end, self.at_end = self.at_end, []
+        for call in at_end:
+            call()
 
     async def sleep_until(self, when_s: float) -> None:
         """Sleep to the true time `when_s`."""

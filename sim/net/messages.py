@@ -8,7 +8,7 @@ is to stand it. A process that has ended refuses calls, as its machine does; one
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -21,6 +21,7 @@ from minicloud.request_id import HEADER
 from sim.engine.clocks import NodeClock
 from sim.engine.process import Process
 from sim.engine.timeline import Parked
+from sim.net.journal import Exchange
 from sim.net.network import Link
 
 _MOST_QUEUED = 10_000  # as the gRPC server's `max_calls`
@@ -32,9 +33,11 @@ class MessageServer:
     `failures` collects what handlers raised and should not have.
     """
 
-    def __init__(self, process: Process, services: list[Any], service_time_s: Callable[[], float]) -> None:
+    def __init__(
+        self, process: Process, services: Sequence[Any], service_time_s: Callable[[], float]
+    ) -> None:
         self.failures: list[tuple[str, Exception]] = []
-        self._process = process
+        self.process = process
         self._timeline = process.timeline
         self._handlers: dict[str, Handler] = {}
         for service in services:
@@ -58,7 +61,7 @@ class MessageServer:
 
     def accept(self, call: _ClientCall, route: str, data: bytes, metadata: Mapping[str, str]) -> bool:
         """A request has arrived."""
-        if not self._process.alive or self._nursery is None:
+        if not self.process.alive or self._nursery is None:
             call.reply(Status.UNAVAILABLE, "connection refused", b"")
             return False
         if len(self._open) >= _MOST_QUEUED:
@@ -68,7 +71,7 @@ class MessageServer:
         self._open[taken] = None
         now_s = self._timeline.now_s
         self._busy_until_s = max(self._busy_until_s, now_s) + self._service_time_s()
-        self._process.at(self._busy_until_s, self._begin, taken)
+        self.process.at(self._busy_until_s, self._begin, taken)
         return False
 
     def reset(self, clients: Container[str] | None = None) -> None:
@@ -114,7 +117,7 @@ class MessageServer:
                 status, message = Status.UNKNOWN, "internal server error"
         if taken in self._open:
             del self._open[taken]
-            if self._process.alive:
+            if self.process.alive:
                 taken.call.reply(status, message, taken.answer)
 
 
@@ -157,6 +160,9 @@ class MessageChannel:
         self.link = link
         self.find = find
 
+    def open(self, nursery: trio.Nursery) -> None:
+        """Calls need no tasks here."""
+
     def request(
         self,
         route: str,
@@ -176,7 +182,16 @@ class MessageChannel:
 class _ClientCall:
     """A unary call as its stub sees it."""
 
-    __slots__ = ("_channel", "_metadata", "_outcome", "_parked", "_reply_type", "_route", "_timeout_s")
+    __slots__ = (
+        "_channel",
+        "_exchange",
+        "_metadata",
+        "_outcome",
+        "_parked",
+        "_reply_type",
+        "_route",
+        "_timeout_s",
+    )
 
     def __init__(
         self,
@@ -193,6 +208,7 @@ class _ClientCall:
         self._metadata = metadata
         self._parked = Parked()
         self._outcome: tuple[Status, str, bytes] | None = None
+        self._exchange: Exchange | None = None  # where a journal is kept
 
     @property
     def client(self) -> str:
@@ -214,7 +230,10 @@ class _ClientCall:
         if self._timeout_s is not None:
             expires_s = clock.true_s(clock.monotonic_s() + self._timeout_s)
             channel.process.at(expires_s, self._end, Status.DEADLINE_EXCEEDED, "deadline exceeded", b"")
-        channel.link.send(channel.link.to_server, self._arrive, message.SerializeToString())
+        link = channel.link
+        if link.network.journal is not None:
+            self._exchange = link.network.journal.sent(link.client, link.server, self._route)
+        link.send(link.to_server, self._arrive, message.SerializeToString())
 
     async def recv_message(self) -> Any:
         if self._outcome is None:
@@ -227,9 +246,13 @@ class _ClientCall:
 
     def reply(self, status: Status, message: str, data: bytes) -> None:
         """The server's end of the call says how it ended."""
+        if self._exchange is not None:
+            self._exchange.status = status.name
+            self._came_to("answered")
         self._channel.link.send(self._channel.link.to_client, self._replied, status, message, data)
 
     def _arrive(self, data: bytes) -> bool:
+        self._came_to("arrived")
         server = self._channel.find()
         if server is None:
             self.reply(Status.UNAVAILABLE, "connection refused", b"")
@@ -237,7 +260,13 @@ class _ClientCall:
         return server.accept(self, self._route, data, self._metadata)
 
     def _replied(self, status: Status, message: str, data: bytes) -> bool:
+        self._came_to("returned")
         return self._channel.process.carry_out(self._end, (status, message, data))
+
+    def _came_to(self, step: str) -> None:
+        journal = self._channel.link.network.journal
+        if journal is not None and self._exchange is not None:
+            journal.step(self._exchange, step)
 
     def _end(self, status: Status, message: str, data: bytes) -> bool:
         if self._outcome is not None:

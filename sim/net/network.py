@@ -16,6 +16,7 @@ from typing import Any
 
 from sim.engine.randomness import Streams
 from sim.engine.timeline import Call, Timeline
+from sim.net.journal import Journal
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,83 +69,114 @@ _OVERTAKEN_S = 5.0
 
 
 class Link:
-    """Between a client's node and a server's. `to_server` and `to_client` may be read and changed."""
+    """Between a client's node and a server's. `to_server` and `to_client` may be read and changed.
 
-    __slots__ = ("_chance", "_delays", "_network", "_timeline", "client", "server", "to_client", "to_server")
+    `reset` breaks the connection there is, if any (`--depth wire` alone has some).
+    """
 
-    def __init__(self, network: Network, client: str, server: str, delays: Random, chance: Random) -> None:
+    __slots__ = (
+        "_chances",
+        "_delays",
+        "_streams",
+        "client",
+        "network",
+        "reset",
+        "server",
+        "to_client",
+        "to_server",
+    )
+
+    def __init__(self, network: Network, client: str, server: str, streams: Streams) -> None:
         self.client = client
         self.server = server
+        self.network = network
         self.to_server = Direction()
         self.to_client = Direction()
-        self._network = network
-        self._timeline = network.timeline
-        self._delays = delays
-        # What faults draw; apart from the delays, so that a fault more or less leaves those as they are.
-        self._chance = chance
+        self.reset: Callable[[], None] = _nothing
+        self._streams = streams
+        self._delays = self.stream("delays")
+        self._chances: dict[str, Random] = {}
+
+    def stream(self, purpose: str) -> Random:
+        """A random stream of this link's own."""
+        return self._streams.stream(self.client, self.server, purpose)
 
     def send(self, direction: Direction, call: Call, *args: Any) -> None:
         """Have `call(*args)` happen when, and if, a message sent now arrives."""
-        network = self._network
+        network = self.network
         network.counts.sent += 1
-        delay_s = network.delay.draw_s(self._delays)
-        if direction.cut:
+        delay_s = self.delay_s(direction)
+        if direction.cut or (direction.loss and self._chance("loss") < direction.loss):
             network.counts.dropped += 1
             return
-        chance = self._chance
-        if direction.loss and chance.random() < direction.loss:
-            network.counts.dropped += 1
-            return
-        for extra in direction.extra:
-            delay_s += extra.draw_s(chance)
-        if direction.reordering and chance.random() < direction.reordering:
-            delay_s += chance.random() * _OVERTAKEN_S
-        now_s = self._timeline.now_s
-        self._timeline.at(now_s + delay_s, self._arrive, direction, call, args)
-        if direction.duplication and chance.random() < direction.duplication:
+        if direction.reordering and self._chance("reordering") < direction.reordering:
+            delay_s += self._chance("overtaken") * _OVERTAKEN_S
+        now_s = network.timeline.now_s
+        network.timeline.at(now_s + delay_s, self._arrive, direction, call, args)
+        if direction.duplication and self._chance("duplication") < direction.duplication:
             network.counts.duplicated += 1
-            again_s = delay_s + chance.random() * _OVERTAKEN_S
-            self._timeline.at(now_s + again_s, self._arrive, direction, call, args)
+            again_s = delay_s + self._chance("again") * _OVERTAKEN_S
+            network.timeline.at(now_s + again_s, self._arrive, direction, call, args)
+
+    def delay_s(self, direction: Direction) -> float:
+        """What one message takes, drawn."""
+        delay_s = self.network.delay.draw_s(self._delays)
+        for extra in direction.extra:
+            delay_s += extra.draw_s(self._chance_of("extra"))
+        return delay_s
 
     def release(self, direction: Direction) -> None:
         """Lift one hold; with the last one, what was held arrives, in the order in which it would have."""
         direction.held -= 1
         if not direction.held:
             waiting, direction.waiting = direction.waiting, []
+            timeline = self.network.timeline
             for call, args in waiting:
-                self._timeline.at(self._timeline.now_s, self._arrive, direction, call, args)
+                timeline.at(timeline.now_s, self._arrive, direction, call, args)
 
     def _arrive(self, direction: Direction, call: Call, args: tuple[Any, ...]) -> bool:
         if direction.cut:
-            self._network.counts.dropped += 1
+            self.network.counts.dropped += 1
             return False
         if direction.held:
             direction.waiting.append((call, args))
             return False
-        self._network.counts.delivered += 1
+        self.network.counts.delivered += 1
         return call(*args)
+
+    def _chance(self, purpose: str) -> float:
+        return self._chance_of(purpose).random()
+
+    def _chance_of(self, purpose: str) -> Random:
+        """What faults of one kind draw from: apart, so that one more or less leaves others as they are."""
+        found = self._chances.get(purpose)
+        if found is None:
+            found = self._chances[purpose] = self.stream(purpose)
+        return found
+
+
+def _nothing() -> None: ...
 
 
 class Network:
-    """All links, made when first asked for."""
+    """All links, made when first asked for. `journal`, where set, is told of every call (`--depth messages`
+    alone has whole messages to tell of)."""
 
     def __init__(self, timeline: Timeline, streams: Streams, delay: Delay = LAN) -> None:
         self.timeline = timeline
         self.delay = delay
         self.counts = Counts()
+        self.journal: Journal | None = None
         self._streams = streams
         self._links: dict[tuple[str, str], Link] = {}
 
     def link(self, client: str, server: str) -> Link:
         """The link from a client's node to a server's."""
-        key = (client, server)
-        found = self._links.get(key)
+        found = self._links.get((client, server))
         if found is None:
-            delays = self._streams.stream(client, server, "delays")
-            chance = self._streams.stream(client, server, "chance")
-            found = self._links[key] = Link(self, client, server, delays, chance)
+            found = self._links[client, server] = Link(self, client, server, self._streams)
         return found
 
-    def links(self, where: Callable[[str, str], bool] = lambda client, server: True) -> list[Link]:
-        """Those for whose nodes `where(client, server)` holds, in the order in which they were made."""
-        return [link for (client, server), link in self._links.items() if where(client, server)]
+    def links_to(self, server: str) -> list[Link]:
+        """Those of a server, in the order in which they were made."""
+        return [link for link in self._links.values() if link.server == server]

@@ -64,7 +64,6 @@ class Schedule:
     phases: Phases
     faults: tuple[Fault, ...]
     probes: tuple[str, ...] = ()
-    depth: str = "messages"
 
     def to_json(self) -> bytes:
         return msgspec.json.format(msgspec.json.encode(self), indent=1)

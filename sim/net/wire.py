@@ -1,0 +1,133 @@
+"""The production gRPC server and channel over simulated connections: `--depth wire`.
+
+gRPC's own timers (keepalive, idleness, handshakes) run on true time, whatever a node's clock says, and go on
+while its program is paused; what a paused program is sent still waits for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Sequence
+from random import Random
+from typing import Any
+
+import trio
+from grpclib.const import Handler
+from grpclib.exceptions import GRPCError
+
+from minicloud.rpc.channel import Channel
+from minicloud.rpc.server import Server
+from minicloud.worker.control_plane_client import TO_CONTROL_PLANE
+from sim.engine.process import Process
+from sim.net.network import Link
+from sim.net.streams import Connections, Listening, SimStream
+
+
+class WireServer:
+    """Serves `services` in `process`; each call takes `service_time_s()` of its one processor.
+
+    `failures` collects what handlers raised and should not have.
+    """
+
+    def __init__(
+        self,
+        process: Process,
+        services: Sequence[Any],
+        service_time_s: Callable[[], float],
+        links: Callable[[], Sequence[Link]],
+        random: Random,
+    ) -> None:
+        self.process = process
+        self.failures: list[tuple[str, Exception]] = []
+        self._links = links
+        processor = _Processor(process, service_time_s)
+        self._server = Server([_Served(each, processor, self.failures) for each in services], random=random)
+        self._nursery: trio.Nursery | None = None
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled."""
+        async with trio.open_nursery() as self._nursery:
+            task_status.started()
+            await trio.sleep_forever()
+
+    @property
+    def open_calls(self) -> int:
+        return self._server.active_calls
+
+    def accepted(self, stream: SimStream) -> bool:
+        """Serve a new connection."""
+        if self._nursery is None:
+            stream.reset()
+            return False
+        self._nursery.start_soon(self._server.serve_connection, stream)
+        return True
+
+    def reset(self, clients: Container[str] | None = None) -> None:
+        """Break the connections of these clients, by default of all."""
+        for link in self._links():
+            if clients is None or link.client in clients:
+                link.reset()
+
+
+class WireChannel:
+    """The production channel of a worker in `process` to the server at the other end of `link`."""
+
+    def __init__(
+        self, process: Process, link: Link, find: Callable[[], Listening | None], random: Random
+    ) -> None:
+        self._connections = Connections(process, link, find)
+        self._random = random
+        self._channel: Channel | None = None
+
+    def open(self, nursery: trio.Nursery) -> None:
+        """Have the channel's tasks live in `nursery`; before the first call."""
+        self._channel = Channel(
+            nursery, [self._connections.connect], random=self._random, config=TO_CONTROL_PLANE
+        )
+
+    def request(self, *args: Any, **kwargs: Any) -> Any:
+        """A call, as a stub makes it."""
+        assert self._channel is not None, "the channel has not been opened"
+        return self._channel.request(*args, **kwargs)
+
+
+class _Processor:
+    """One processor: calls take their turn."""
+
+    def __init__(self, process: Process, service_time_s: Callable[[], float]) -> None:
+        self._process = process
+        self._service_time_s = service_time_s
+        self._busy_until_s = 0.0
+
+    async def work(self) -> None:
+        """Return once one call more has been worked on."""
+        now_s = self._process.timeline.now_s
+        self._busy_until_s = max(self._busy_until_s, now_s) + self._service_time_s()
+        await self._process.sleep_until(self._busy_until_s)
+
+
+class _Served:
+    """A service whose calls take time, and whose failures are kept."""
+
+    def __init__(self, service: Any, processor: _Processor, failures: list[tuple[str, Exception]]) -> None:
+        self._service = service
+        self._processor = processor
+        self._failures = failures
+
+    def __mapping__(self) -> dict[str, Handler]:
+        return {
+            route: handler._replace(func=self._served(route, handler.func))
+            for route, handler in self._service.__mapping__().items()
+        }
+
+    def _served(self, route: str, handle: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        async def served(stream: Any) -> None:
+            await self._processor.work()
+            try:
+                await handle(stream)
+            except GRPCError:
+                raise
+            except Exception as error:
+                self._failures.append((route, error))
+                raise
+
+        return served
