@@ -137,7 +137,8 @@ def parse(text: str, source: str) -> Scenario:
 
 def _with_options(document: dict[str, Any]) -> dict[str, Any]:
     """Gather what faults say beyond the keys all of them have; `for`, a keyword in Python, is `lasts`."""
-    for fault in document.get("faults", ()):
+    faults = document.get("faults")
+    for fault in faults if isinstance(faults, list) else ():  # what else it may be, msgspec refuses
         if isinstance(fault, dict):
             if "for" in fault:
                 fault["lasts"] = fault.pop("for")
