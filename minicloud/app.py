@@ -23,17 +23,13 @@ from grpclib.const import Status
 from minicloud import __version__
 from minicloud.clock import SystemClock
 from minicloud.config import ControlPlaneConfig, WorkerConfig
-from minicloud.control.feed import EventFeed
 from minicloud.control.journal import log_entry
-from minicloud.control.membership import Membership
 from minicloud.control.metrics import Metrics
+from minicloud.control.plane import ControlPlane, Timers
 from minicloud.control.rest.app import create_rest_app
 from minicloud.control.rest.readiness import Readiness
 from minicloud.control.rest.server import serve_rest
-from minicloud.control.service import WorkerManagementService
-from minicloud.control.sweeper import Sweeper
 from minicloud.core.errors import RegistrationFailedError
-from minicloud.core.registry import Registry
 from minicloud.listening import bind_tcp
 from minicloud.rpc.channel import open_channel
 from minicloud.rpc.health import Health
@@ -86,25 +82,15 @@ async def _control_plane(config: ControlPlaneConfig) -> int:
     store: Store = MemoryStore()
     if config.data_dir is not None:
         store = SqliteStore(config.data_dir / "registry.db", StoreObserver(metrics.store_batch))
-    snapshot = store.load()
-
-    registry = Registry(config.heartbeat_timeout_s, config.retention_s, snapshot.incarnation_floor)
-    membership = Membership(
-        registry, store, clock, heartbeat_interval_s=config.heartbeat_interval_s, swept=metrics.sweep
-    )
-    membership.restore(snapshot)
-    feed = EventFeed(snapshot.entries, snapshot.last_event_id)
-    membership.subscribe(feed.publish)
+    timers = Timers(config.heartbeat_interval_s, config.heartbeat_timeout_s, config.retention_s)
+    plane = ControlPlane(timers, store, metrics, clock, random)
+    membership = plane.membership
     membership.subscribe(log_entry)
-    metrics.watch(membership)
-    sweeper = Sweeper(membership)
-    health, services = _services(
-        config.enable_reflection, WorkerManagementService(membership, metrics, random)
-    )
+    health, services = _services(config.enable_reflection, plane.service)
     readiness.on_stopping(health.close)
     grpc = Server(services, random=random, observer=_CallObserver(metrics))
     metrics.show_grpc_connections(lambda: grpc.open_connections)
-    rest = create_rest_app(membership, feed, metrics, random=random, readiness=readiness)
+    rest = create_rest_app(membership, plane.feed, metrics, random=random, readiness=readiness)
 
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as watching:
@@ -112,7 +98,7 @@ async def _control_plane(config: ControlPlaneConfig) -> int:
             async with trio.open_nursery() as keeping:
                 await keeping.start(store.run)
                 async with trio.open_nursery() as serving:
-                    await serving.start(sweeper.run)
+                    await serving.start(plane.sweeper.run)
                     await serving.start(grpc.serve, grpc_listeners)
                     await serving.start(
                         partial(serve_rest, rest, http_listeners, readiness=readiness, grace_s=GRACE_S)
