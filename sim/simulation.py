@@ -72,6 +72,7 @@ class Simulation:
             await self._over.wait()
             for watcher in self._watchers:
                 await watcher.check()
+            self.timeline.clear()
             nursery.cancel_scope.cancel()
 
     # Each is an event of the timeline, and answers whether a task may have become runnable: with a fault,

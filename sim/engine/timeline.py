@@ -22,6 +22,9 @@ Call = Callable[..., bool]
 # What Trio is told to sleep when nothing at all is planned any more; it asks again after that.
 _NOTHING_PLANNED_S = 0.001
 
+# Between two looks at what else Trio has to do, as it wakes itself by a socket of its own when it ends.
+_EVENTS_AT_A_TIME = 64
+
 
 class Timeline(trio.abc.Clock):
     """Seconds since the simulation began. Pass it to `trio.run` as the clock."""
@@ -37,6 +40,10 @@ class Timeline(trio.abc.Clock):
         self._sequence += 1
         heappush(self._planned, (max(when_s, self.now_s), self._sequence, call, args))
 
+    def clear(self) -> None:
+        """Let nothing that is planned happen any more: the run is over."""
+        self._planned.clear()
+
     def start_clock(self) -> None: ...
 
     def current_time(self) -> float:
@@ -44,11 +51,15 @@ class Timeline(trio.abc.Clock):
 
     def deadline_to_sleep_time(self, deadline: float) -> float:
         planned = self._planned
-        while planned and planned[0][0] <= deadline:
+        for _ in range(_EVENTS_AT_A_TIME):
+            if not planned or planned[0][0] > deadline:
+                break
             self.now_s, _, call, args = heappop(planned)
             self.events += 1
             if call(*args):
                 return 0.0
+        else:
+            return 0.0
         if deadline == math.inf:
             return _NOTHING_PLANNED_S
         self.now_s = max(self.now_s, deadline)
