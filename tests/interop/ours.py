@@ -25,7 +25,7 @@ from minicloud.rpc.servable import Servable
 from minicloud.rpc.server import Server
 from minicloud.rpc.server_stream import ServerStream
 
-BOUND_S = 20.0
+BOUND_S = 30.0
 
 SERVICE = "interop.Echo"
 UNARY = f"/{SERVICE}/Unary"

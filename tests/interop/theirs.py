@@ -18,7 +18,7 @@ import trio
 
 from tests.interop.ours import BOTH_STREAM, BOUND_S, CLIENT_STREAM, SERVER_STREAM, SERVICE, UNARY
 
-WAIT_S = 10.0
+WAIT_S = 20.0
 
 # grpcio has no types of its own.
 Context: TypeAlias = Any
