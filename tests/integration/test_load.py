@@ -11,6 +11,7 @@ import pytest
 import trio
 from hpack import Encoder
 
+from minicloud.log import STORM_LINES
 from minicloud.rpc.connection import PREFACE
 from tests.integration.processes import HOST, WITHIN_S, ControlPlane, Launcher, Worker
 from tests.unit.rpc.raw_peer import (
@@ -164,8 +165,12 @@ async def test_floods_are_cut_off_and_nobody_else_notices(launch: Launcher) -> N
             await trio.to_thread.run_sync(watched.check)
             dripping.cancel_scope.cancel()
     assert sorted(cut_off) == sorted(5 * list(floods))
+    # Twenty were cut off, and a storm of lines about it is held back; h2 has limits of its own besides ours.
     dropped = watched.control_plane.logged("rpc_connection_dropped")
-    assert {line["reason"].partition(":")[0] for line in dropped} == {"ENHANCE_YOUR_CALM"}
+    assert 1 <= len(dropped) <= 2 * STORM_LINES
+    reasons = {line["reason"].partition(":")[0] for line in dropped}
+    assert "ENHANCE_YOUR_CALM" in reasons
+    assert reasons <= {"ENHANCE_YOUR_CALM", "PROTOCOL_ERROR"}
     assert watched.grown_bytes < 100 * MIB
 
 
