@@ -57,6 +57,11 @@ class Simulation:
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
         run_virtually(self._main, self.timeline, self.schedule.seed)
 
+    def stop(self) -> None:
+        """Let the run be over now; the watchers still `check`."""
+        # Whoever calls may be in an event, which cannot say that a task has become runnable.
+        self.timeline.at(self.timeline.now_s, self._end)
+
     async def _main(self) -> None:
         for watcher in self._watchers:
             watcher.begins(self)

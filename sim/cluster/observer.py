@@ -32,5 +32,8 @@ class ClusterObserver:
     def worker_started(self, run: WorkerRun) -> None:
         """A worker's program has begun."""
 
+    def call_failed(self, run: WorkerRun, error: str) -> None:
+        """A call of a worker's came to nothing, for what its agent takes to be `error`."""
+
     def worker_ended(self, run: WorkerRun, reason: str) -> None:
         """It left for `reason`, failed, or was killed (`reason` is empty)."""

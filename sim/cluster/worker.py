@@ -6,11 +6,19 @@ from collections.abc import Callable, Sequence
 
 import trio
 
+from minicloud.clock import Clock
+from minicloud.core.commands import Heartbeat
 from minicloud.core.errors import MiniCloudError
 from minicloud.core.model import Resources
 from minicloud.wire.gen.minicloud.execution import WorkerManagementServiceStub
 from minicloud.worker.agent import Agent
 from minicloud.worker.agent_config import AgentConfig
+from minicloud.worker.control_plane import (
+    ControlPlaneError,
+    HeartbeatAnswer,
+    RegisterAnswer,
+    Registration,
+)
 from minicloud.worker.control_plane_client import ControlPlaneClient
 from minicloud.worker.queries import QueryTracker
 from sim.cluster.control_plane import ControlPlaneNode
@@ -83,6 +91,7 @@ class WorkerRun:
         self.process = process = Process(node.timeline, node.name)
         self.queries = QueryTracker()
         self._left = ""
+        self._reports = 0
         clock = ProcessClock(node.clock, process)
         self._channels = [
             node.depth.channel(
@@ -100,7 +109,7 @@ class WorkerRun:
         ]
         self.agent = Agent(
             AgentConfig(wanted_id=node.wanted_id, instance_id=node.instance_id, metadata={"zone": node.zone}),
-            ControlPlaneClient(stubs, clock),
+            _Client(stubs, clock, self._call_failed),
             endpoint=self._endpoint,
             resources=self._resources,
             queries=self.queries,
@@ -130,9 +139,45 @@ class WorkerRun:
         return self.node.endpoint
 
     def _resources(self, active_queries: int) -> Resources:
+        self._reports += 1  # no two reports in a row are the same: which one counted can be seen
         return Resources(
-            cpu_cores=8, memory_mb=32_768, disk_mb=512_000, active_queries=active_queries, memory_used_mb=4096
+            cpu_cores=8,
+            memory_mb=32_768,
+            disk_mb=512_000,
+            active_queries=active_queries,
+            memory_used_mb=4096 + self._reports % 4096,
         )
+
+    def _call_failed(self, error: str) -> None:
+        for observer in self.node.observers:
+            observer.call_failed(self, error)
+
+
+class _Client(ControlPlaneClient):
+    """Tells `failed` what its agent is told."""
+
+    def __init__(
+        self,
+        stubs: Sequence[tuple[str, WorkerManagementServiceStub]],
+        clock: Clock,
+        failed: Callable[[str], None],
+    ) -> None:
+        super().__init__(stubs, clock)
+        self._failed = failed
+
+    async def register(self, registration: Registration, timeout_s: float) -> RegisterAnswer:
+        try:
+            return await super().register(registration, timeout_s)
+        except ControlPlaneError as error:
+            self._failed(str(error))
+            raise
+
+    async def heartbeat(self, heartbeat: Heartbeat, timeout_s: float) -> HeartbeatAnswer:
+        try:
+            return await super().heartbeat(heartbeat, timeout_s)
+        except ControlPlaneError as error:
+            self._failed(str(error))
+            raise
 
 
 def _stub(channel: SimChannel) -> WorkerManagementServiceStub:

@@ -21,7 +21,7 @@ OPTIONS: dict[str, frozenset[str]] = {
     "duplication": _DIRECTION | {"probability"},
     "reordering": _DIRECTION | {"probability"},
     "reset": _NONE,
-    "crash": _NONE,
+    "crash": frozenset({"restart"}),
     "wipe": _NONE,
     "stale-disk": _NONE,
     "duplicate-id": frozenset({"of"}),

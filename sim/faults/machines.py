@@ -18,10 +18,11 @@ def _nodes(cluster: Cluster, fault: Fault) -> Iterator[WorkerNode | ControlPlane
 
 
 def crash(cluster: Cluster, fault: Fault) -> Undo:
-    """Programs lose power; they start again, with what their disk kept, at the end."""
+    """Programs lose power; they start again, with what their disk kept, at the end, unless `restart` is
+    `never`."""
     for node in _nodes(cluster, fault):
         node.kill()
-    return lambda: _start(cluster, fault)
+    return nothing if fault.options.get("restart") == "never" else lambda: _start(cluster, fault)
 
 
 def wipe(cluster: Cluster, fault: Fault) -> Undo:
