@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from minicloud.cli import exits
-from minicloud.core.errors import MiniCloudError, RegistrationFailedError
+from minicloud.core.errors import MiniCloudError, RegistrationFailedError, StoreWriteError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,13 +50,13 @@ def _serve(arguments: list[str]) -> int:
         worker, warnings = worker_config(flags, os.environ)
         prepare_data_dir(worker.data_dir)
         _start_log(worker.log.level, worker.log.format, warnings)
-        from minicloud.app import run_worker
+        from minicloud.app.worker import run_worker
 
         return run_worker(worker)
     control_plane, warnings = control_plane_config(flags, os.environ)
     prepare_data_dir(control_plane.data_dir)
     _start_log(control_plane.log.level, control_plane.log.format, warnings)
-    from minicloud.app import run_control_plane
+    from minicloud.app.control_plane import run_control_plane
 
     return run_control_plane(control_plane)
 
@@ -81,7 +81,7 @@ def _failed(error: BrokenPipeError | MiniCloudError) -> int:
     print(f"minicloud: {text}", file=sys.stderr)
     if isinstance(error, RegistrationFailedError):
         return exits.GAVE_UP
-    return exits.FAILED if isinstance(error, exits.OperationError) else exits.USAGE
+    return exits.FAILED if isinstance(error, exits.OperationError | StoreWriteError) else exits.USAGE
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

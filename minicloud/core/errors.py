@@ -21,7 +21,12 @@ class FencedError(MiniCloudError):
 
 
 class StoreError(MiniCloudError):
-    """The durable registry cannot be read or written."""
+    """The durable registry cannot be used; one that cannot be opened makes the program exit with 2."""
+
+
+class StoreWriteError(StoreError):
+    """The durable registry, once in use, cannot be written any more; the program exits with 1, on which
+    service managers start it again."""
 
 
 class ConfigError(MiniCloudError):

@@ -20,7 +20,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from minicloud.core.errors import InvalidError, StoreError
+from minicloud.core.errors import InvalidError, StoreError, StoreWriteError
 from minicloud.core.model import Admin, Health, Resources, Status, WorkerId
 from minicloud.store.port import HISTORY_ENTRIES, Change, Entry, Snapshot, StoredWorker
 
@@ -139,8 +139,8 @@ class Database:
             )
 
     def write(self, changes: Sequence[Change]) -> None:
-        """Keep `changes` (at least one) in their order, durably and all of them; raises `StoreError` having
-        kept none."""
+        """Keep `changes` (at least one) in their order, durably and all of them; raises `StoreWriteError`
+        having kept none."""
         last_of = {change.entry.worker_id: change.worker for change in changes}
         kept = [worker for worker in last_of.values() if worker is not None]
         gone = [(worker_id,) for worker_id, worker in last_of.items() if worker is None]
@@ -158,7 +158,7 @@ class Database:
         except sqlite3.Error as error:
             with suppress(sqlite3.Error):  # where it fails, the next opening rolls back
                 connection.execute("ROLLBACK")
-            raise StoreError(
+            raise StoreWriteError(
                 f"cannot write {self._path}: {error}: nothing acknowledged is lost, "
                 "see to the disk and start again"
             ) from error

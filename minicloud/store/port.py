@@ -106,6 +106,6 @@ class Store(Protocol):
         ...
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
-        """Write what is appended until cancelled. Raises `StoreError` when it cannot: the process must
+        """Write what is appended until cancelled. Raises `StoreWriteError` when it cannot: the process must
         then end, as it has answered for nothing that it did not keep."""
         ...

@@ -15,7 +15,7 @@ from pathlib import Path
 import trio
 from trio import TASK_STATUS_IGNORED, TaskStatus
 
-from minicloud.core.errors import StoreError
+from minicloud.core.errors import StoreWriteError
 from minicloud.store.database import Database
 from minicloud.store.port import Change, Snapshot, StoreObserver
 
@@ -47,7 +47,7 @@ class SqliteStore:
         self._idle = trio.lowlevel.ParkingLot()
         self._closing = False
         self._ended = trio.Event()
-        self._failure: StoreError | None = None
+        self._failure: StoreWriteError | None = None
 
     def load(self) -> Snapshot:
         self._database = Database(self._path)
@@ -63,7 +63,7 @@ class SqliteStore:
         self._idle.unpark()
 
     async def flushed(self) -> None:
-        """Return once every change appended before this call is durable; raises `StoreError` where `run`
+        """Return once every change appended before this call is durable; raises `StoreWriteError` where `run`
         has ended without that."""
         target = self._appended
         if self._durable >= target:
@@ -75,7 +75,7 @@ class SqliteStore:
                 self._waiting.append((target, trio.Event()))
             await self._waiting[-1][1].wait()
         if self._durable < target:
-            raise self._failure or StoreError(f"{self._path} is closed: nothing more can be kept")
+            raise self._failure or StoreWriteError(f"{self._path} is closed: nothing more can be kept")
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         assert self._database is not None, "load comes first"
@@ -104,11 +104,11 @@ class SqliteStore:
                         await self._write_batch(database)
                     else:
                         await self._idle.park()
-            except StoreError as error:
+            except StoreWriteError as error:
                 self._failure = error
             await trio.to_thread.run_sync(database.close, abandon_on_cancel=True)
         if grace.cancelled_caught and self._failure is None:
-            self._failure = StoreError(
+            self._failure = StoreWriteError(
                 f"{self._path} was not written within {CLOSE_TIMEOUT_S:g} s of closing, "
                 f"{len(self._pending)} unacknowledged changes are lost: see to the disk"
             )

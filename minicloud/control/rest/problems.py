@@ -22,7 +22,7 @@ from minicloud.core.errors import (
     FencedError,
     InvalidError,
     MiniCloudError,
-    StoreError,
+    StoreWriteError,
     UnknownWorkerError,
 )
 from minicloud.request_id import current_request_id
@@ -35,7 +35,7 @@ _STATUS_OF: dict[type[MiniCloudError], HTTPStatus] = {
     InvalidError: HTTPStatus.BAD_REQUEST,
     UnknownWorkerError: HTTPStatus.NOT_FOUND,
     FencedError: HTTPStatus.CONFLICT,
-    StoreError: HTTPStatus.SERVICE_UNAVAILABLE,
+    StoreWriteError: HTTPStatus.SERVICE_UNAVAILABLE,
     ConfigError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 

@@ -21,7 +21,7 @@ from minicloud.cli.exits import OperationError
 from minicloud.cli.parser import COMMANDS
 from minicloud.config import ControlPlaneConfig, LogConfig, WorkerConfig
 from minicloud.config.table import SETTINGS
-from minicloud.core.errors import ConfigError, RegistrationFailedError, StoreError
+from minicloud.core.errors import ConfigError, RegistrationFailedError, StoreError, StoreWriteError
 from tests.unit.cli.server import Answer, ScriptedServer, block, event, stream, worker
 
 MINICLOUD = (sys.executable, "-m", "minicloud")
@@ -29,7 +29,7 @@ Config = ControlPlaneConfig | WorkerConfig
 
 
 class App:
-    """Stands for `minicloud.app`: remembers what it was to run, and ends as it is told to."""
+    """Stands for `minicloud.app`'s programs: remembers what it was to run, and ends as it is told to."""
 
     def __init__(self) -> None:
         self.ran: list[Config] = []
@@ -44,9 +44,10 @@ class App:
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
     app = App()
-    module = ModuleType("minicloud.app")
-    module.__dict__.update(run_control_plane=app.run, run_worker=app.run)
-    monkeypatch.setitem(sys.modules, "minicloud.app", module)
+    for program in ("control_plane", "worker"):
+        module = ModuleType(f"minicloud.app.{program}")
+        module.__dict__[f"run_{program}"] = app.run
+        monkeypatch.setitem(sys.modules, module.__name__, module)
     for name in [name for name in os.environ if name.startswith("MINICLOUD_")]:
         monkeypatch.delenv(name)
     root = logging.getLogger()
@@ -128,6 +129,7 @@ def test_main_warning_of_the_file_is_logged_in_the_wanted_form(
     [
         (ConfigError("port 9090 is taken"), 2, "port 9090 is taken"),
         (StoreError("the registry is\ncorrupt"), 2, "the registry is corrupt"),
+        (StoreWriteError("the disk is full"), 1, "the disk is full"),
         (OperationError("it failed"), 1, "it failed"),
         (RegistrationFailedError("failed 3 times"), 3, "failed 3 times"),
         (ExceptionGroup("n", [ExceptionGroup("m", [ConfigError("port taken")])]), 2, "port taken"),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import trio
 
-from minicloud.core.errors import StoreError
+from minicloud.core.errors import StoreWriteError
 from minicloud.store.port import Change
 from minicloud.store.sqlite import SqliteStore
 from tests.unit.store.changes import gone, kept
@@ -52,5 +52,5 @@ if __name__ == "__main__":
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
     try:
         trio.run(main, Path(sys.argv[1]))
-    except* StoreError as group:
-        sys.exit(f"StoreError: {group.exceptions[0]}")
+    except* StoreWriteError as group:
+        sys.exit(f"StoreWriteError: {group.exceptions[0]}")

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minicloud.core.errors import StoreError
+from minicloud.core.errors import StoreError, StoreWriteError
 from minicloud.store.database import APPLICATION_ID, SCHEMA_VERSION, TRIM_EVERY_ENTRIES, Database
 from minicloud.store.port import HISTORY_ENTRIES, Change, Snapshot
 from tests.unit.store.changes import entry, gone, kept, stored
@@ -226,7 +226,7 @@ def test_database_waits_for_the_disk_at_each_commit(path: Path) -> None:
 def test_database_write_refused_keeps_nothing_of_the_batch(path: Path) -> None:
     database = Database(path)
     database.write([kept(1)])
-    with pytest.raises(StoreError, match=r"cannot write .*registry\.db: UNIQUE"):
+    with pytest.raises(StoreWriteError, match=r"cannot write .*registry\.db: UNIQUE"):
         database.write([kept(2), kept(3), kept(1, "other")])
     database.write([kept(2, "after")])
     assert [worker.worker_id for worker in database.snapshot().workers] == ["after", "worker-1"]

@@ -97,7 +97,7 @@ def test_store_whose_file_may_not_grow_ends_with_one_line_and_loses_nothing(
         output, errors = process.communicate(timeout=30)
     assert process.returncode == 1
     (line,) = errors.decode().splitlines()
-    assert line.startswith(f"StoreError: cannot write {path}: ")
+    assert line.startswith(f"StoreWriteError: cannot write {path}: ")
     acknowledged = {int(each) for each in output.split()}
     assert acknowledged
     check(read(path), acknowledged)

@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from minicloud.core.errors import StoreError
+from minicloud.core.errors import StoreWriteError
 from minicloud.store import sqlite
 from minicloud.store.database import Database
 from minicloud.store.port import Change, Snapshot, StoreObserver
@@ -26,7 +26,7 @@ class Gate:
         self._arrived = threading.Semaphore(0)
         self._open = threading.Semaphore(0)
         self.written = threading.Semaphore(0)
-        self.fault: StoreError | None = None
+        self.fault: StoreWriteError | None = None
 
     def pass_through(self, changes: Sequence[Change]) -> None:
         self.batches.append([change.entry.event_id for change in changes])
@@ -239,14 +239,14 @@ async def test_run_cancelled_over_a_hanging_disk_gives_up_and_says_so(
     store.load()
     try:
         with pytest.RaisesGroup(
-            pytest.RaisesExc(StoreError, match=r"registry\.db was not written within 0\.05 s .* 1 unack")
+            pytest.RaisesExc(StoreWriteError, match=r"registry\.db was not written within 0\.05 s .* 1 unack")
         ):
             async with trio.open_nursery() as nursery:
                 await nursery.start(store.run)
                 store.append(kept(1))
                 await gate.arrival()
                 nursery.cancel_scope.cancel()
-        with pytest.raises(StoreError, match="was not written"):
+        with pytest.raises(StoreWriteError, match="was not written"):
             await store.flushed()
     finally:
         gate.let_through()  # the abandoned thread ends, and only then may the file be closed under it
@@ -260,20 +260,20 @@ async def test_run_cancelled_over_a_hanging_disk_gives_up_and_says_so(
 async def test_write_failure_ends_run_with_its_cause_and_acknowledges_nothing(path: Path, gate: Gate) -> None:
     store = SqliteStore(path)
     store.load()
-    gate.fault = StoreError("cannot write registry.db: disk full")
+    gate.fault = StoreWriteError("cannot write registry.db: disk full")
     refused: list[str] = []
 
     async def wait() -> None:
         try:
             await store.flushed()
-        except StoreError as error:
+        except StoreWriteError as error:
             refused.append(str(error))
 
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
 
             async def run() -> None:
-                with pytest.raises(StoreError, match=r"^cannot write registry\.db: disk full$"):
+                with pytest.raises(StoreWriteError, match=r"^cannot write registry\.db: disk full$"):
                     await store.run()
 
             nursery.start_soon(run)
@@ -298,5 +298,5 @@ async def test_flushed_after_a_clean_end_refuses_what_came_too_late(path: Path) 
         nursery.cancel_scope.cancel()
     await store.flushed()
     store.append(kept(1))
-    with pytest.raises(StoreError, match=r"registry\.db is closed"):
+    with pytest.raises(StoreWriteError, match=r"registry\.db is closed"):
         await store.flushed()

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from minicloud.control.rest.envelope import BODY_TIMEOUT_S, MAX_BODY_BYTES
-from minicloud.core.errors import FencedError, MiniCloudError, StoreError
+from minicloud.core.errors import FencedError, MiniCloudError, StoreWriteError
 from minicloud.core.model import ClusterStats
 from tests.unit.control.rest.kit import Rest, json_of, problem_of
 from tests.unit.control.test_metrics import samples
@@ -77,7 +77,7 @@ async def test_failures_in_a_nursery_are_one_problem() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(StoreError("disk full"), 503), (FencedError("older incarnation"), 409)]
+    ("error", "status"), [(StoreWriteError("disk full"), 503), (FencedError("older incarnation"), 409)]
 )
 async def test_error_of_ours_has_its_status_and_words(error: MiniCloudError, status: int) -> None:
     rest = Rest()

@@ -1,0 +1,106 @@
+"""The control plane: its parts, and the real clock, chance, sockets, signals and files they need.
+
+Always holds: whatever can be refused (a port, a folder, a database) is refused before anything is served;
+the store outlives the servers, so that what they last answered for is written.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from random import SystemRandom
+
+import structlog
+import trio
+from grpclib.const import Status
+
+from minicloud import __version__
+from minicloud.app.serving import raise_open_file_limit, with_standard_services
+from minicloud.app.signals import ENDING, until_signalled
+from minicloud.clock import SystemClock
+from minicloud.config import ControlPlaneConfig
+from minicloud.control.journal import log_entry
+from minicloud.control.metrics import Metrics
+from minicloud.control.plane import ControlPlane, Timers
+from minicloud.control.rest.app import create_rest_app
+from minicloud.control.rest.readiness import Readiness
+from minicloud.control.rest.server import serve_rest
+from minicloud.listening import bind_tcp
+from minicloud.rpc.server import Server
+from minicloud.store.memory import MemoryStore
+from minicloud.store.port import Store, StoreObserver
+from minicloud.store.sqlite import SqliteStore
+from minicloud.worker.endpoint import host_port
+
+GRACE_S = 5.0  # for calls in flight once the program was told to end
+
+log = structlog.get_logger()
+
+
+def run_control_plane(config: ControlPlaneConfig) -> int:
+    """Run a control plane until a signal ends it; answers with the exit code.
+
+    Raises `ConfigError` or `StoreError` before anything is served where something cannot be used, and
+    `StoreWriteError` where the store fails while it runs.
+    """
+    raise_open_file_limit()
+    return trio.run(_control_plane, config)
+
+
+async def _control_plane(config: ControlPlaneConfig) -> int:
+    random, clock, readiness = SystemRandom(), SystemClock(), Readiness()
+    metrics = Metrics(per_worker=config.metrics_per_worker)
+    grpc_listeners = await bind_tcp(config.host, config.grpc_port, "gRPC", "--grpc-port")
+    http_listeners = await bind_tcp(config.host, config.http_port, "HTTP", "--http-port")
+    store: Store = MemoryStore()
+    if config.data_dir is not None:
+        store = SqliteStore(config.data_dir / "registry.db", StoreObserver(metrics.store_batch))
+    timers = Timers(config.heartbeat_interval_s, config.heartbeat_timeout_s, config.retention_s)
+    plane = ControlPlane(timers, store, metrics, clock, random)
+    membership = plane.membership
+    membership.subscribe(log_entry)
+    health, services = with_standard_services(config.enable_reflection, plane.service)
+    readiness.on_stopping(health.close)
+    grpc = Server(services, random=random, observer=_CallObserver(metrics))
+    metrics.show_grpc_connections(lambda: grpc.open_connections)
+    rest = create_rest_app(membership, plane.feed, metrics, random=random, readiness=readiness)
+
+    with trio.open_signal_receiver(*ENDING) as signals:
+        async with trio.open_nursery() as watching:
+            async with trio.open_nursery() as keeping:
+                await keeping.start(store.run)
+                async with trio.open_nursery() as serving:
+                    await serving.start(plane.sweeper.run)
+                    await serving.start(grpc.serve, grpc_listeners)
+                    await serving.start(
+                        partial(serve_rest, rest, http_listeners, readiness=readiness, grace_s=GRACE_S)
+                    )
+                    readiness.mark_ready()
+                    log.info(
+                        "control_plane_ready",
+                        version=__version__,
+                        grpc=[host_port(*listener.socket.getsockname()[:2]) for listener in grpc_listeners],
+                        http=[host_port(*listener.socket.getsockname()[:2]) for listener in http_listeners],
+                        data_dir=str(config.data_dir or "none"),
+                        workers=len(membership.registry),
+                    )
+
+                    async def stop() -> None:
+                        readiness.begin_stopping()
+                        await grpc.stop(GRACE_S)
+                        serving.cancel_scope.cancel()
+
+                    watching.start_soon(until_signalled, signals, stop)
+                keeping.cancel_scope.cancel()
+            watching.cancel_scope.cancel()
+    log.info("control_plane_stopped")
+    return 0
+
+
+class _CallObserver:
+    """The gRPC server's calls, counted by metrics."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def on_call_finished(self, method: str, status: Status, duration_s: float) -> None:
+        self._metrics.grpc_call(method, status.name, duration_s)

@@ -1,0 +1,103 @@
+"""The worker: the agent, its gRPC port, and the real clock, chance, sockets, signals and files they need.
+
+Always holds: whatever can be refused (a port, a folder) is refused before anything is served.
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+from random import SystemRandom
+
+import structlog
+import trio
+
+from minicloud.app.serving import raise_open_file_limit, with_standard_services
+from minicloud.app.signals import ENDING, until_signalled
+from minicloud.clock import SystemClock
+from minicloud.config import WorkerConfig
+from minicloud.core.errors import RegistrationFailedError
+from minicloud.listening import bind_tcp
+from minicloud.rpc.channel import open_channel
+from minicloud.rpc.server import Server
+from minicloud.wire.gen.minicloud.execution import WorkerManagementServiceStub
+from minicloud.worker.agent import Agent
+from minicloud.worker.agent_config import AgentConfig
+from minicloud.worker.control_plane_client import TO_CONTROL_PLANE, ControlPlaneClient
+from minicloud.worker.endpoint import endpoint_finder, host_port
+from minicloud.worker.identity import exclusive, instance_id_in
+from minicloud.worker.queries import QueryTracker
+from minicloud.worker.resources import ResourceProbe
+
+GRACE_S = 1.0  # for calls in flight once the agent has ended; queries have had their own time by then
+
+log = structlog.get_logger()
+
+
+def run_worker(config: WorkerConfig) -> int:
+    """Run a worker until a signal or a drain ends it; answers with the exit code.
+
+    Raises `ConfigError` before anything is served where something cannot be used, and
+    `RegistrationFailedError` where it gives up.
+    """
+    raise_open_file_limit()
+    return trio.run(_worker, config)
+
+
+async def _worker(config: WorkerConfig) -> int:
+    listeners = await bind_tcp(config.host, config.port, "gRPC", "--port")
+    with exclusive(config.data_dir):
+        return await _worker_on(listeners, config)
+
+
+async def _worker_on(listeners: list[trio.SocketListener], config: WorkerConfig) -> int:
+    random, clock, queries = SystemRandom(), SystemClock(), QueryTracker()
+    instance_id = instance_id_in(config.data_dir, random)
+    addresses = [host_port(host, port) for host, port in config.control_planes]
+    probe = ResourceProbe(config.data_dir or Path("/"), clock)
+    health, services = with_standard_services(config.enable_reflection)
+    server = Server(services, random=random)
+    with trio.open_signal_receiver(*ENDING) as signals:
+        async with AsyncExitStack() as scopes:
+            stubs = []
+            for address, control_plane in zip(addresses, config.control_planes, strict=True):
+                channel = await scopes.enter_async_context(
+                    open_channel([control_plane], random=random, config=TO_CONTROL_PLANE)
+                )
+                stubs.append((address, channel.stub(WorkerManagementServiceStub)))
+            nursery = await scopes.enter_async_context(trio.open_nursery())
+            agent = Agent(
+                AgentConfig(
+                    wanted_id=config.worker_id,
+                    instance_id=instance_id,
+                    metadata={"zone": config.zone},
+                    exit_after_failures=config.exit_after_failures,
+                    drain_timeout_s=config.drain_timeout_s,
+                ),
+                ControlPlaneClient(stubs, clock),
+                endpoint=endpoint_finder(
+                    config.advertise or "", config.host, listeners[0].socket.getsockname()[1], addresses
+                ),
+                resources=probe.read,
+                queries=queries,
+                clock=clock,
+                random=random,
+            )
+            nursery.start_soon(probe.keep_disk_fresh)
+            await nursery.start(server.serve, listeners)
+
+            async def stop() -> None:
+                health.stop_serving()
+                agent.stop("shutdown")
+
+            nursery.start_soon(until_signalled, signals, stop)
+            try:
+                reason = await agent.run()
+            except RegistrationFailedError as error:
+                log.error("worker_gave_up", error=str(error))
+                raise
+            health.close()
+            await server.stop(GRACE_S)
+            log.info("worker_stopped", reason=reason)
+            nursery.cancel_scope.cancel()
+    return 0
