@@ -61,11 +61,11 @@ class Direction:
     extra: list[Delay] = field(default_factory=list)
     loss: float = 0.0
     duplication: float = 0.0
-    reordering: float = 0.0  # delayed by up to `_OVERTAKEN_S` more, so that later ones pass
+    reordering: float = 0.0  # delayed by up to `OVERTAKEN_S` more, so that later ones pass
     waiting: list[tuple[Call, tuple[Any, ...]]] = field(default_factory=list)
 
 
-_OVERTAKEN_S = 5.0
+OVERTAKEN_S = 5.0
 
 
 class Link:
@@ -110,12 +110,12 @@ class Link:
             network.counts.dropped += 1
             return
         if direction.reordering and self._chance("reordering") < direction.reordering:
-            delay_s += self._chance("overtaken") * _OVERTAKEN_S
+            delay_s += self._chance("overtaken") * OVERTAKEN_S
         now_s = network.timeline.now_s
         network.timeline.at(now_s + delay_s, self._arrive, direction, call, args)
         if direction.duplication and self._chance("duplication") < direction.duplication:
             network.counts.duplicated += 1
-            again_s = delay_s + self._chance("again") * _OVERTAKEN_S
+            again_s = delay_s + self._chance("again") * OVERTAKEN_S
             network.timeline.at(now_s + again_s, self._arrive, direction, call, args)
 
     def delay_s(self, direction: Direction) -> float:

@@ -1,0 +1,122 @@
+"""What the service takes and what it answers: every message is judged by the model, every answer compared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minicloud.wire.gen.minicloud.execution import (
+    DeregisterWorkerRequest,
+    HeartbeatRequest,
+    RegisterWorkerRequest,
+)
+from sim.oracle.durability import Durability
+from sim.oracle.ledger import Ledger
+from sim.oracle.model import Model, Verdict
+from sim.oracle.promises import OLD_INCARNATIONS_FENCED, VIEW_IS_TRUTH
+from sim.oracle.step import Step
+
+_REFUSED = (Verdict.FENCED, Verdict.UNKNOWN)
+
+
+class Calls:
+    """`heartbeats` are those of this control plane since its start, `totals` of all in this run."""
+
+    def __init__(self, model: Model, step: Step, ledger: Ledger, durability: Durability) -> None:
+        self.heartbeats = dict.fromkeys(Verdict, 0)
+        self.totals = dict.fromkeys(Verdict, 0)
+        self._model = model
+        self._step = step
+        self._ledger = ledger
+        self._durability = durability
+        # Verdicts on messages that are not answered in the step that takes them, by the message's identity.
+        self._waiting: dict[int, Verdict] = {}
+
+    def restart(self) -> None:
+        """A control plane has started: nothing is under way."""
+        self._waiting.clear()
+        self.heartbeats = dict.fromkeys(Verdict, 0)
+
+    def took(self, message: Any, now_s: float) -> None:
+        """The service is about to handle `message`."""
+        kind = type(message)
+        if kind is HeartbeatRequest:
+            self._step.begin(message, now_s, self._judge_heartbeat)
+        elif kind is DeregisterWorkerRequest:
+            self._step.begin(message, now_s, self._judge_leave)
+        else:
+            if kind is RegisterWorkerRequest:
+                self._ledger.note(message.worker_id, "asks to register from", message.endpoint)
+            self._step.begin(message, now_s, _judge_nothing)
+
+    def answered(self, message: Any, answer: Any) -> None:
+        """The service answers."""
+        step = self._step
+        if step.unsettled:
+            step.settle()
+        verdict = self._waiting.pop(id(message), None) if self._waiting else None
+        if verdict is None and step.message is message:
+            verdict = step.verdict
+        kind = type(message)
+        if kind is HeartbeatRequest:
+            if verdict is not None:
+                self._ledger.checks[OLD_INCARNATIONS_FENCED] += 1
+                if answer.acknowledged is (verdict in _REFUSED):
+                    self._wrong_answer(message, verdict, answer.acknowledged)
+        elif kind is RegisterWorkerRequest:
+            if answer.registered:
+                worker_id = answer.assigned_worker_id
+                member = self._model.members.get(worker_id)
+                self._ledger.note(worker_id, "is told it is registered, incarnation", answer.incarnation)
+                if member is not None and member.incarnation >= answer.incarnation:
+                    self._durability.acknowledged(worker_id, answer.incarnation)
+        elif kind is DeregisterWorkerRequest and verdict is not None:
+            self._ledger.checks[OLD_INCARNATIONS_FENCED] += 1
+            if answer.deregistered is (verdict in _REFUSED):
+                self._wrong_answer(message, verdict, answer.deregistered)
+            elif answer.deregistered and message.worker_id not in self._model.members:
+                self._durability.left(message.worker_id)
+
+    def _judge_heartbeat(self, message: Any, now_s: float) -> None:
+        model, step = self._model, self._step
+        worker_id = message.worker_id
+        verdict = step.verdict = model.judge(worker_id, message.incarnation, message.sequence)
+        self.heartbeats[verdict] += 1
+        self.totals[verdict] += 1
+        if verdict is Verdict.UNKNOWN:
+            self._ledger.note(worker_id, "heartbeat of nobody registered, sequence", message.sequence)
+            return
+        member = model.members[worker_id]
+        member.recent.append((now_s, _HEARTBEATS[verdict], message.incarnation, message.sequence))
+        if verdict is Verdict.ACCEPTED:
+            model.accept(member, message, now_s)
+            if not member.healthy:
+                step.recovering = member
+                step.unsettled = True
+                self._waiting[id(message)] = verdict
+
+    def _judge_leave(self, message: Any, now_s: float) -> None:
+        worker_id = message.worker_id
+        verdict = self._step.verdict = self._model.judge(worker_id, message.incarnation)
+        self._waiting[id(message)] = verdict
+        self._ledger.note(worker_id, "leaves, incarnation", message.incarnation, verdict.name)
+
+    def _wrong_answer(self, message: Any, verdict: Verdict, granted: bool) -> None:
+        """The answer to a heartbeat or a leave is not what the verdict on it demands."""
+        told = "taken for one of a member" if granted else "answered with an order to register"
+        self._ledger.violate(
+            OLD_INCARNATIONS_FENCED if verdict in _REFUSED else VIEW_IS_TRUTH,
+            message.worker_id,
+            f"a {type(message).__name__} for {message.worker_id}, incarnation {message.incarnation}, that "
+            f"had to be {verdict.name} was {told}",
+        )
+
+
+def _judge_nothing(message: Any, now_s: float) -> None: ...
+
+
+_HEARTBEATS = {
+    Verdict.ACCEPTED: "heartbeat accepted, incarnation and sequence",
+    Verdict.STALE: "overtaken heartbeat, incarnation and sequence",
+    Verdict.DUPLICATE: "doubled heartbeat, incarnation and sequence",
+    Verdict.FENCED: "fenced heartbeat, incarnation and sequence",
+}

@@ -1,0 +1,126 @@
+"""The registry against the model, worker by worker, at one moment (promises 1 to 8).
+
+Costs some microseconds a worker, so it is done at intervals and, in small clusters, after each change. What
+differs is told of once for each worker.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minicloud.control.membership import Membership
+from minicloud.core.model import Health, Status, Worker
+from sim.oracle.ledger import Ledger
+from sim.oracle.model import Member, Model
+from sim.oracle.promises import (
+    COUNTS_ADD_UP,
+    DELIVERY_IDEMPOTENT,
+    NO_EARLY_VERDICT,
+    OLD_INCARNATIONS_FENCED,
+    ONLY_HEALTHY_OFFERED,
+    REGISTRATIONS_DURABLE,
+    VERDICT_ON_TIME,
+    Promise,
+)
+
+
+class Comparison:
+    """Compares whenever it is asked to."""
+
+    def __init__(self, model: Model, ledger: Ledger) -> None:
+        self._model = model
+        self._ledger = ledger
+        self._told: dict[tuple[Promise, str], None] = {}
+
+    def compare(self, membership: Membership) -> None:
+        """Nothing may be due, so that reading changes nothing."""
+        model, ledger = self._model, self._ledger
+        members = model.members
+        registry = membership.registry
+        found = 0
+        for worker in registry.workers():
+            found += 1
+            member = members.get(worker.worker_id)
+            if member is None:
+                self._tell(COUNTS_ADD_UP, worker.worker_id, f"{worker.worker_id} is registered: nobody is")
+            else:
+                self._compare(worker, member)
+        for promise in (
+            NO_EARLY_VERDICT,
+            VERDICT_ON_TIME,
+            OLD_INCARNATIONS_FENCED,
+            DELIVERY_IDEMPOTENT,
+            REGISTRATIONS_DURABLE,
+        ):
+            ledger.checks[promise] += found
+        if found != len(members):
+            for worker_id in members:
+                if registry.get(worker_id) is None:
+                    self._tell(REGISTRATIONS_DURABLE, worker_id, f"{worker_id} is not registered any more")
+        for worker in registry.schedulable_workers():
+            ledger.checks[ONLY_HEALTHY_OFFERED] += 1
+            status = model.status_of(worker.worker_id)
+            if status is not Status.HEALTHY:
+                self._tell(
+                    ONLY_HEALTHY_OFFERED,
+                    worker.worker_id,
+                    f"{worker.worker_id} is {status} and offered for scheduling",
+                )
+        stats = membership.stats()
+        counts = model.counts
+        shown = (stats.healthy, stats.unhealthy, stats.draining)
+        right = (counts[Status.HEALTHY], counts[Status.UNHEALTHY], counts[Status.DRAINING])
+        ledger.require(
+            COUNTS_ADD_UP,
+            shown == right and stats.total == sum(right) and sum(shown) == stats.total,
+            "control-plane",
+            f"the statistics say healthy, unhealthy, draining {shown} of {stats.total}, it is {right} of "
+            f"{sum(right)}",
+        )
+
+    def _compare(self, worker: Worker, member: Member) -> None:
+        worker_id = member.worker_id
+        if (worker.health is Health.HEALTHY) is not member.healthy:
+            promise = NO_EARLY_VERDICT if member.healthy else VERDICT_ON_TIME
+            right = "HEALTHY" if member.healthy else "UNHEALTHY"
+            self._tell(promise, worker_id, f"{worker_id} is {worker.health}, and has to be {right}")
+        if worker.incarnation != member.incarnation:
+            self._tell(
+                OLD_INCARNATIONS_FENCED,
+                worker_id,
+                f"{worker_id} is registered in incarnation {worker.incarnation}, its last one was "
+                f"{member.incarnation}",
+            )
+        if worker.admin is not member.admin:
+            self._tell(
+                ONLY_HEALTHY_OFFERED,
+                worker_id,
+                f"{worker_id} is {worker.admin}; what operators said last makes it {member.admin}",
+            )
+        if not member.restored and (
+            worker.last_heartbeat_s != member.accepted_s or worker.sequence != member.sequence
+        ):
+            self._tell(
+                DELIVERY_IDEMPOTENT,
+                worker_id,
+                f"the last heartbeat counted of {worker_id} is {worker.sequence} at "
+                f"{worker.last_heartbeat_s:.6f} s; delivered once and in order it is {member.sequence} at "
+                f"{member.accepted_s:.6f} s",
+            )
+        if _figures(worker.resources) != _figures(member.resources):
+            self._tell(
+                DELIVERY_IDEMPOTENT,
+                worker_id,
+                f"{worker_id} is shown with {_figures(worker.resources)} MiB and queries in use, and "
+                f"reported {_figures(member.resources)} last",
+            )
+
+    def _tell(self, promise: Promise, worker_id: str, text: str) -> None:
+        if (promise, worker_id) not in self._told:
+            self._told[promise, worker_id] = None
+            self._ledger.violate(promise, worker_id, text)
+
+
+def _figures(resources: Any) -> tuple[int, int]:
+    """What changes from one report to the next, of a message's or of the core's resources."""
+    return (resources.memory_used_mb, resources.active_queries)

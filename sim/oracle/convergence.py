@@ -1,0 +1,254 @@
+"""What has to be so once every fault has ended (promises 10 to 14), and how often workers may try.
+
+The cluster is *calm* when every fault has ended, the control plane runs, and its queue of calls is short.
+From then on a worker that runs and is connected has to be HEALTHY within
+
+    1.05 H + 10 s + 30 s + 4 d (+ 5 s)
+
+with: a heartbeat answered "register" to a doubled registration's first answer, at the next tick (H, and its
+jitter); a call that was lost just before (its timeout of 10 s) and the longest backoff after it (30 s); two
+calls of two messages each (d: the largest delay, and what the server takes); and where messages were doubled
+or overtook each other, the last of those on their way.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trio
+
+from minicloud.core.model import Admin, Health, Worker
+from minicloud.worker.agent_config import AgentConfig
+from minicloud.worker.agent_state import AgentState, Phase
+from minicloud.worker.ticks import JITTER
+from sim.cluster.cluster import CONTROL_PLANE
+from sim.cluster.control_plane import ControlPlaneRun
+from sim.net.network import OVERTAKEN_S
+from sim.oracle.herd import Herd
+from sim.oracle.ledger import Ledger
+from sim.oracle.model import Member
+from sim.oracle.promises import (
+    CRASHED_DETECTED,
+    HERD_BOUNDED,
+    LIVE_RECOVERED,
+    NOTHING_STUCK,
+    VIEW_IS_TRUTH,
+)
+from sim.oracle.truth import Machine, Truth
+from sim.simulation import Simulation
+
+_SERVICE_S = 0.1  # what a call may take of a server that is not behind
+_DRIFT = 1.001  # clocks are wrong by less, once every fault has ended
+_LINGERING = ("reordering", "duplication", "delay")  # faults that leave messages on their way
+_SETTLED_WITHIN_S = 10.0
+_PHASES = {Admin.ACTIVE: Phase.ACTIVE, Admin.CORDONED: Phase.CORDONED, Admin.DRAINING: Phase.DRAINING}
+
+
+class Convergence:
+    """Watches a cluster come to rest. `sample` it now and then, `check` it at the end."""
+
+    def __init__(self, simulation: Simulation, ledger: Ledger, truth: Truth) -> None:
+        topology = simulation.schedule.topology
+        agent = AgentConfig()
+        delay_s = topology.delay.most_s + _SERVICE_S
+        lingers_s = 0.0
+        for fault in simulation.schedule.faults:
+            if fault.kind in _LINGERING:
+                lengths_s = (fault.options.get("high_s", 0.5), fault.options.get("tail_s", 0.0), OVERTAKEN_S)
+                lingers_s = max(lingers_s, *(float(length_s) for length_s in lengths_s))
+        interval_s = topology.timers.heartbeat_interval_s
+        self.bound_s = _DRIFT * (
+            (1 + JITTER) * interval_s + agent.call_timeout_s + agent.backoff.max_s + 4 * delay_s + lingers_s
+        )
+        self.silence_s = _DRIFT * topology.timers.heartbeat_timeout_s + delay_s + lingers_s
+        self._cluster = simulation.cluster
+        self._timeline = simulation.timeline
+        self._ledger = ledger
+        self._truth = truth
+        self._herd = Herd(simulation, ledger, truth)
+        self._healed = False
+        self._calm_since_s = 0.0
+        self._told: dict[str, None] = {}
+        self._size: tuple[int, int] | None = None
+
+    # What the oracle tells
+
+    def healed(self) -> None:
+        """Every fault has ended."""
+        self._healed = True
+        self.disturbed()
+
+    def disturbed(self) -> None:
+        """The control plane has started or gone on: what has to be so has to be so later."""
+        self._calm_since_s = self._timeline.now_s
+        self._size = None
+        self._herd.disturbed(self._healed)
+
+    def asked_to_register(self, message: Any) -> None:
+        """A worker has."""
+        self._herd.asked_to_register(message.endpoint.rpartition(":")[0])
+
+    def synchronized(self) -> None:
+        """A fault makes many workers act at the same moment."""
+        self._herd.synchronized()
+
+    def declared_unhealthy(self, member: Member) -> None:
+        """After the verdict."""
+        machine = self._truth.machines.get(member.machine)
+        if machine is None or not self._has_recovered(machine):
+            return
+        self._ledger.require(
+            HERD_BOUNDED,
+            machine.node.instance_id != member.instance_id,
+            member.worker_id,
+            f"{member.worker_id} was declared UNHEALTHY; its machine has been running and connected for "
+            f"{self._truth.reachable_for_s(machine):.1f} s",
+        )
+
+    def sample(self, run: ControlPlaneRun | None) -> None:
+        """Look at everybody. Nothing may be due in the registry."""
+        self._herd.sample()
+        if run is None or not run.process.alive or run.process.paused:
+            self._calm_since_s = self._timeline.now_s
+            return
+        if not self._healed:
+            return
+        if run.server.open_calls > max(5, len(self._truth.machines) // 20):
+            self._calm_since_s = self._timeline.now_s
+            return
+        if self._calm_s >= self.bound_s:
+            self._check_live(run)
+            self._herd.calm(self.bound_s)
+            if self._size is None:
+                self._size = self._sizes()
+        if self._calm_s >= self.silence_s:
+            self._check_dead(run)
+
+    async def check(self, run: ControlPlaneRun | None) -> None:
+        """The run is over."""
+        alive = run is not None and run.process.alive
+        self._require(
+            NOTHING_STUCK, alive, CONTROL_PLANE, "the control plane does not run, and nobody starts it"
+        )
+        if run is None or not alive:
+            return
+        self._require(
+            NOTHING_STUCK, not run.server.failures, CONTROL_PLANE, f"calls failed: {run.server.failures[:3]}"
+        )
+        self._herd.check(self._calm_s - self.bound_s)
+        if self._calm_s < self.bound_s:
+            return
+        size, before = self._sizes(), self._size
+        if before is not None:
+            machines = len(self._truth.machines)
+            self._require(
+                NOTHING_STUCK,
+                size[0] <= before[0] + 2 * machines + 50 and size[1] <= before[1] + machines + 50,
+                CONTROL_PLANE,
+                f"{before[0]} events and {before[1]} tasks have become {size[0]} and {size[1]} in calm",
+            )
+        with trio.move_on_after(_SETTLED_WITHIN_S) as settling:
+            await run.plane.store.flushed()
+            while run.server.open_calls:  # noqa: ASYNC110 (it tells nobody)
+                await trio.sleep(0.001)
+        self._require(
+            NOTHING_STUCK,
+            not settling.cancelled_caught,
+            CONTROL_PLANE,
+            f"after {_SETTLED_WITHIN_S:g} s the store has not written all, or {run.server.open_calls} calls "
+            "have not been answered",
+        )
+        stuck = [
+            link.client
+            for link in self._cluster.network.links_to(CONTROL_PLANE)
+            for direction in (link.to_server, link.to_client)
+            if direction.cut or direction.held or direction.waiting
+        ]
+        self._require(NOTHING_STUCK, not stuck, CONTROL_PLANE, f"links are still stopped: {stuck[:5]}")
+
+    # What has to be so
+
+    @property
+    def _calm_s(self) -> float:
+        return self._timeline.now_s - self._calm_since_s
+
+    def _has_recovered(self, machine: Machine) -> bool:
+        """Whether it has had the time to."""
+        return (
+            self._healed
+            and self._calm_s >= self.bound_s
+            and self._truth.reachable_for_s(machine) >= self.bound_s
+        )
+
+    def _check_live(self, run: ControlPlaneRun) -> None:
+        registry = run.plane.membership.registry
+        for name, machine in self._truth.machines.items():
+            program = machine.run
+            if program is None or not self._has_recovered(machine):
+                continue
+            state = program.agent.state
+            if state.phase is Phase.STOPPING or state.phase is Phase.LEFT:
+                continue
+            worker = registry.get(state.worker_id)
+            if worker is None or worker.instance_id != machine.node.instance_id or not state.registered:
+                shown = "is not a member"
+            elif worker.health is not Health.HEALTHY:
+                shown = f"is {worker.health}"
+            elif worker.incarnation != state.incarnation:
+                shown = f"is a member in incarnation {worker.incarnation}, and thinks {state.incarnation}"
+            else:
+                self._ledger.checks[LIVE_RECOVERED] += 1
+                self._check_truth(machine, worker, state)
+                continue
+            self._require(
+                LIVE_RECOVERED,
+                False,
+                state.worker_id or name,
+                f"{name} ({state.worker_id or 'without an id'}) {shown}; it has been running and connected "
+                f"for {self._truth.reachable_for_s(machine):.1f} s, {self._calm_s:.1f} s of them in calm",
+            )
+
+    def _check_truth(self, machine: Machine, worker: Worker, state: AgentState) -> None:
+        node = machine.node
+        shown = (worker.endpoint, worker.zone, worker.resources.cpu_cores, _PHASES[worker.admin])
+        true = (node.endpoint, node.zone, 8, state.phase)
+        self._require(
+            VIEW_IS_TRUTH,
+            shown == true,
+            worker.worker_id,
+            f"{worker.worker_id} is shown with endpoint, zone, cores and phase {shown}, the truth is {true}",
+        )
+
+    def _check_dead(self, run: ControlPlaneRun) -> None:
+        """Whoever is shown as HEALTHY is."""
+        for worker in run.plane.membership.registry.workers():
+            machine = self._truth.machines.get(worker.endpoint.partition(":")[0])
+            program = machine.run if machine is not None else None
+            if (
+                machine is not None
+                and program is not None
+                and machine.silent_since_s is None
+                and machine.node.instance_id == worker.instance_id
+                and program.agent.state.worker_id == worker.worker_id
+            ):
+                continue
+            silent_s = self._calm_s
+            if machine is not None and machine.silent_since_s is not None:
+                silent_s = min(silent_s, self._timeline.now_s - machine.silent_since_s)
+            if silent_s >= self.silence_s:
+                self._require(
+                    CRASHED_DETECTED,
+                    worker.health is Health.UNHEALTHY,
+                    worker.worker_id,
+                    f"{worker.worker_id} is HEALTHY, and nobody has gone by that id for {silent_s:.1f} s",
+                )
+
+    def _sizes(self) -> tuple[int, int]:
+        return self._timeline.planned, trio.lowlevel.current_statistics().tasks_living
+
+    def _require(self, promise: Any, holds: bool, node: str, text: str) -> None:
+        """As the ledger's, but a violation is told of once for each node."""
+        if holds or f"{promise} {node}" not in self._told:
+            self._ledger.require(promise, holds, node, text)
+        if not holds:
+            self._told[f"{promise} {node}"] = None

@@ -1,0 +1,119 @@
+"""Promise 13: how often workers may try, each for itself and all of them together.
+
+While a worker's calls fail it tries again after U(0, min(30, 0.5 * 2^failures)) seconds: some six times in
+the first ten seconds, then once in ten to fifteen. `20 + 1 / 5 s` is far above that for any draw of luck, and
+far below a retry without backoff. Many that failed at the same moment spread over thirty seconds; in no
+second may more than half of them come back.
+"""
+
+from __future__ import annotations
+
+from sim.cluster.cluster import CONTROL_PLANE
+from sim.cluster.worker import WorkerRun
+from sim.oracle.ledger import Ledger
+from sim.oracle.promises import HERD_BOUNDED
+from sim.oracle.truth import Truth
+from sim.simulation import Simulation
+
+_ATTEMPTS, _ATTEMPTS_PER_S = 20, 0.2  # of one worker in one outage
+_RETURN_S = 60.0  # after a start of the control plane: the herd's time
+_FEWEST = 20  # registrations in a second that are no herd
+_REGISTRATIONS = 6  # of one worker after the last disturbance: its own, doubled ones and what they fence
+
+
+class Herd:
+    """Counts attempts."""
+
+    def __init__(self, simulation: Simulation, ledger: Ledger, truth: Truth) -> None:
+        self._timeline = simulation.timeline
+        self._interval_s = simulation.schedule.topology.timers.heartbeat_interval_s
+        self._ledger = ledger
+        self._truth = truth
+        self._second = -1
+        self._in_second = 0
+        self._return_until_s = -1.0
+        self._starts = 0
+        self._together_until_s = -1.0
+        self._registrations: dict[str, int] = {}  # by machine, since the last disturbance
+        self._began: dict[str, tuple[WorkerRun, int]] = {}  # heartbeats by machine, when calm began
+        self._calm_at_s = 0.0
+
+    def disturbed(self, healed: bool) -> None:
+        """The control plane has started or gone on, or every fault has ended."""
+        self._registrations.clear()
+        self._began.clear()
+        self._starts += 1
+        if self._starts > 1:
+            self._return_until_s = self._timeline.now_s + _RETURN_S
+
+    def synchronized(self) -> None:
+        """Workers are made to act at the same moment, jitter or not."""
+        self._together_until_s = self._timeline.now_s + _RETURN_S
+
+    def asked_to_register(self, name: str) -> None:
+        """The service has taken a registration of that machine."""
+        now_s = self._timeline.now_s
+        self._registrations[name] = self._registrations.get(name, 0) + 1
+        machine = self._truth.machines.get(name)
+        if (
+            machine is None
+            or not self._together_until_s < now_s < self._return_until_s
+            or now_s - machine.started_s < _RETURN_S / 2
+        ):
+            return
+        if int(now_s) != self._second:
+            self._second, self._in_second = int(now_s), 0
+        self._in_second += 1
+        bound = max(_FEWEST, len(self._truth.machines) // 2)
+        self._ledger.checks[HERD_BOUNDED] += 1
+        if self._in_second == bound + 1:
+            self._ledger.violate(
+                HERD_BOUNDED,
+                CONTROL_PLANE,
+                f"more than {bound} of {len(self._truth.machines)} workers register in one second",
+            )
+
+    def sample(self) -> None:
+        """Look at those whose calls fail."""
+        for machine in self._truth.machines.values():
+            run = machine.run
+            outage = run.agent.state.outage if run is not None else None
+            if outage is not None:
+                lasts_s = machine.node.clock.monotonic_s() - outage.since_s
+                self._require(
+                    outage.failures <= _ATTEMPTS + _ATTEMPTS_PER_S * lasts_s,
+                    machine.node.name,
+                    f"{machine.node.name} has tried {outage.failures} times in an outage of {lasts_s:.1f} s",
+                )
+
+    def calm(self, bound_s: float) -> None:
+        """Everybody is back: count heartbeats from now on, and look at what it took."""
+        if self._began:
+            return
+        self._calm_at_s = self._timeline.now_s
+        for name, machine in self._truth.machines.items():
+            run = machine.run
+            if run is not None and self._truth.reachable_for_s(machine) >= bound_s:
+                state = run.agent.state
+                self._began[name] = (run, state.acknowledged + state.failed)
+                asked = self._registrations.get(name, 0)
+                self._require(
+                    asked <= _REGISTRATIONS, name, f"{name} asked to register {asked} times to come back"
+                )
+
+    def check(self, calm_s: float) -> None:
+        """The run is over."""
+        lasted_s = self._timeline.now_s - self._calm_at_s
+        for name, (run, before) in self._began.items():
+            state = run.agent.state
+            sent = state.acknowledged + state.failed - before
+            most = 2 + 1.001 * lasted_s / (0.95 * self._interval_s)
+            if run.process.alive:
+                self._require(
+                    sent <= most,
+                    state.worker_id,
+                    f"{name} sent {sent} heartbeats in {lasted_s:.1f} s of calm, {most:.1f} at most are due",
+                )
+
+    def _require(self, holds: bool, node: str, text: str) -> None:
+        self._ledger.require(HERD_BOUNDED, holds, node, text)
