@@ -6,6 +6,7 @@ crash, in part (a prefix: the store writes in order), or not at all.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
 import trio
@@ -31,6 +32,8 @@ class Disk:
         self.sync_time = sync_time
         self.random = random
         self.failing = 0  # writes fail while it is more than 0
+        # Told, when power is lost, how many changes were not synced yet, and how many of those are there.
+        self.on_crash: Callable[[int, int], None] = lambda written, kept: None
         self._kept: list[Change] = []
         self._written: list[Change] = []  # after the last sync
 
@@ -47,7 +50,9 @@ class Disk:
 
     def crash(self) -> None:
         """Lose power: of what was written after the last sync, some prefix is there."""
-        self._kept.extend(self._written[: self.random.randint(0, len(self._written))])
+        kept = self.random.randint(0, len(self._written))
+        self.on_crash(len(self._written), kept)
+        self._kept.extend(self._written[:kept])
         self._written.clear()
 
     def wipe(self) -> None:

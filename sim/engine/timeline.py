@@ -40,6 +40,11 @@ class Timeline(trio.abc.Clock):
         self._sequence += 1
         heappush(self._planned, (max(when_s, self.now_s), self._sequence, call, args))
 
+    @property
+    def planned(self) -> int:
+        """How many events lie ahead."""
+        return len(self._planned)
+
     def clear(self) -> None:
         """Let nothing that is planned happen any more: the run is over."""
         self._planned.clear()
