@@ -8,15 +8,17 @@ from typing import Protocol
 
 @dataclass(slots=True, eq=False)
 class Exchange:
-    """A call between two nodes, and the steps it has come to, each with its time: `arrived` at the server,
-    `answered` by it, `returned` to the client. What was lost lacks a step, what was doubled has one twice.
+    """A call between two nodes.
+
+    `steps` are those it has come to, a name and a time in turn: `arrived` at the server, `answered` by it,
+    `returned` to the client. What was lost lacks one, what was doubled has it twice.
     """
 
     client: str
     server: str
     route: str
     sent_s: float
-    steps: list[tuple[str, float]] = field(default_factory=list)
+    steps: list[str | float] = field(default_factory=list)
     status: str = ""  # of the answer
 
 

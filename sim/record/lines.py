@@ -1,0 +1,67 @@
+"""Calls in one line each, for traces: the fields that decide what happens, and nothing that differs between
+two runs of one seed (the order of a map's bytes).
+
+Made for every heartbeat of a run, and therefore kept cheap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+def short(route: str) -> str:
+    """`Heartbeat` of `/minicloud.execution.WorkerManagementService/Heartbeat`."""
+    return route.rpartition("/")[2]
+
+
+def _heartbeat(message: Any) -> str:
+    return f"{message.worker_id} {message.incarnation} {message.sequence}"
+
+
+def _heartbeat_answered(message: Any, answer: Any) -> str:
+    action = answer.instructions.get("action", "-") if answer.instructions else "-"
+    return (
+        f"{message.worker_id} {message.incarnation} {message.sequence} > "
+        f"{answer.acknowledged} {int(answer.expected_status)} {action} {answer.next_heartbeat_ms}"
+    )
+
+
+def _registration(message: Any) -> str:
+    return f"{message.worker_id or '-'} {message.instance_id or '-'} {message.endpoint}"
+
+
+def _registration_answered(message: Any, answer: Any) -> str:
+    given = f"{answer.registered} {answer.assigned_worker_id or '-'} {answer.incarnation}"
+    return f"{_registration(message)} > {given}"
+
+
+def _deregistration(message: Any) -> str:
+    return f"{message.worker_id} {message.incarnation} {message.reason!r}"
+
+
+def _deregistration_answered(message: Any, answer: Any) -> str:
+    return f"{_deregistration(message)} > {answer.deregistered}"
+
+
+def _listing(message: Any) -> str:
+    return f"{message.limit} {message.page_token or '-'}"
+
+
+def _listing_answered(message: Any, answer: Any) -> str:
+    return f"{_listing(message)} > {len(answer.workers)} {answer.next_page_token or '-'}"
+
+
+# By the last part of the route.
+REQUESTS: dict[str, Callable[[Any], str]] = {
+    "Heartbeat": _heartbeat,
+    "RegisterWorker": _registration,
+    "DeregisterWorker": _deregistration,
+    "ListWorkers": _listing,
+}
+ANSWERS: dict[str, Callable[[Any, Any], str]] = {
+    "Heartbeat": _heartbeat_answered,
+    "RegisterWorker": _registration_answered,
+    "DeregisterWorker": _deregistration_answered,
+    "ListWorkers": _listing_answered,
+}

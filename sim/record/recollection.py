@@ -1,0 +1,85 @@
+"""The last calls and other events of each node, so that there is something to draw once a promise has broken.
+
+Always holds: its size is bounded, over all nodes together; after `moment` has been taken nothing is kept.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from sim.net.journal import Exchange
+from sim.outcome import Violation
+from sim.record.record import Mark, Moment
+
+_KEPT = 60_000  # calls of all nodes together
+_FEWEST, _MOST = 6, 48  # of one node
+_MARKS = 12  # of one node
+
+_DRAWN_NODES = 6
+_DRAWN_EXCHANGES = 40
+_DRAWN_MARKS = 40
+
+
+class Recollection:
+    """Of a run with that many workers."""
+
+    def __init__(self, workers: int) -> None:
+        self.moment: Moment | None = None
+        self._per_node = max(_FEWEST, min(_MOST, _KEPT // max(1, workers)))
+        self._exchanges: dict[str, deque[Exchange]] = {}
+        self._marks: dict[str, deque[Mark]] = {}
+        self._machines: dict[str, deque[str]] = {}  # that went by an id, the last ones
+
+    def call(self, exchange: Exchange) -> None:
+        """A call has been sent."""
+        if self.moment is None:
+            kept = self._exchanges.get(exchange.client)
+            if kept is None:
+                kept = self._exchanges[exchange.client] = deque(maxlen=self._per_node)
+            kept.append(exchange)
+
+    def mark(self, node: str, at_s: float, text: str, place: str = "") -> None:
+        """Something else has happened that concerns `node`, at `place`, by default at itself."""
+        if self.moment is None:
+            self._marks.setdefault(node, deque(maxlen=_MARKS)).append(Mark(at_s, place or node, text))
+
+    def goes_by(self, machine: str, worker_id: str) -> None:
+        """`machine` has been given `worker_id`."""
+        machines = self._machines.setdefault(worker_id, deque(maxlen=4))
+        if machine not in machines:
+            machines.append(machine)
+
+    def machines(self, worker_id: str) -> tuple[str, ...]:
+        """Those that went by that id, the latest last; the id itself where none did."""
+        return tuple(self._machines.get(worker_id, (worker_id,)))
+
+    def take(self, violation: Violation) -> None:
+        """Keep what is to be drawn of `violation`, the first one, and forget all else."""
+        nodes = self._concerned(violation)
+        exchanges = sorted(
+            (exchange for node in nodes for exchange in self._exchanges.get(node, ())),
+            key=lambda exchange: exchange.sent_s,
+        )
+        before = [exchange for exchange in exchanges if exchange.sent_s <= violation.at_s]
+        after = [exchange for exchange in exchanges if exchange.sent_s > violation.at_s]
+        drawn = before[-_DRAWN_EXCHANGES * 3 // 4 :]
+        drawn += after[: _DRAWN_EXCHANGES - len(drawn)]
+        from_s = min((exchange.sent_s for exchange in drawn), default=0.0)
+        marks = sorted(
+            {mark for node in nodes for mark in self._marks.get(node, ()) if mark.at_s >= from_s},
+        )
+        self.moment = Moment(violation, tuple(drawn), tuple(marks[-_DRAWN_MARKS:]))
+        self._exchanges.clear()
+        self._marks.clear()
+
+    def _concerned(self, violation: Violation) -> list[str]:
+        """The violation's node under all its names; where it sent nothing, those that sent last before."""
+        named = [node for node in self.machines(violation.node) if node in self._exchanges]
+        if named:
+            return list(dict.fromkeys([*named, violation.node]))
+        spoke: list[tuple[float, str]] = []
+        for node, kept in self._exchanges.items():
+            last_s = max((one.sent_s for one in kept if one.sent_s <= violation.at_s), default=-1.0)
+            spoke.append((-last_s, node))
+        spoke.sort()
+        return [violation.node, *(node for _, node in spoke[:_DRAWN_NODES])]

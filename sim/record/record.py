@@ -1,0 +1,62 @@
+"""What is kept of a run for people to look at: how the cluster fared over time, and the moment of the first
+violation.
+
+Always holds: its size does not grow with the length of the run, and only with the number of workers as far
+as durations of detection and recovery go, of which there is one for each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from sim.net.journal import Exchange
+from sim.outcome import Violation
+from sim.scenario.schedule import Schedule
+
+
+class Sample(NamedTuple):
+    """The cluster at `at_s`, as its control plane had it, and what happened since the sample before.
+
+    While no control plane runs (`up` is False) the counts are 0.
+    """
+
+    at_s: float
+    up: bool
+    healthy: int
+    unhealthy: int
+    draining: int
+    heartbeats: int
+    registrations: int
+
+
+class Mark(NamedTuple):
+    """Something that happened to `node`, other than a message."""
+
+    at_s: float
+    node: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The first violation, the calls around it in the order in which they were sent, and what else happened
+    to the nodes they are between."""
+
+    violation: Violation
+    exchanges: tuple[Exchange, ...]
+    marks: tuple[Mark, ...]
+
+
+@dataclass(slots=True)
+class Record:
+    """One run. `step_s` passes from each sample to the next; `outages` are from when to when no control plane
+    ran. Durations are in the order in which they ended."""
+
+    schedule: Schedule
+    step_s: float
+    samples: list[Sample] = field(default_factory=list)
+    outages: list[tuple[float, float]] = field(default_factory=list)
+    moment: Moment | None = None
+    detection_s: list[float] = field(default_factory=list)
+    recovery_s: list[float] = field(default_factory=list)
