@@ -20,6 +20,8 @@ import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from minicloud.request_id import show_request_id
+
 # One broken worker, network or disk says the same thing hundreds of times a second. Ten lines show the
 # pattern; what is left out is counted on the next line that gets through.
 STORM_LINES = 10
@@ -46,7 +48,7 @@ def configure(
     terminal = _is_terminal(fd)
     console = format == "console" or (format == "auto" and terminal)
     processors: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
+        show_request_id,
         structlog.processors.add_log_level,
         StormLimiter(now_s),
         structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -80,10 +80,9 @@ class Simulation:
             self.timeline.clear()
             nursery.cancel_scope.cancel()
 
-    # Each is an event of the timeline, and answers whether a task may have become runnable: with a fault,
-    # one may always have.
+    # Each is an event of the timeline.
 
-    def _begin(self, fault: Fault) -> bool:
+    def _begin(self, fault: Fault) -> None:
         undo = EFFECTS[fault.kind](self.cluster, fault)
         for watcher in self._watchers:
             watcher.fault_began(fault)
@@ -91,25 +90,20 @@ class Simulation:
             self.timeline.at(fault.end_s, self._undo, fault, undo)
         else:
             undo()
-        return True
 
-    def _undo(self, fault: Fault, undo: Callable[[], None]) -> bool:
+    def _undo(self, fault: Fault, undo: Callable[[], None]) -> None:
         undo()
         for watcher in self._watchers:
             watcher.fault_ended(fault)
-        return True
 
-    def _heal(self) -> bool:
+    def _heal(self) -> None:
         for watcher in self._watchers:
             watcher.healed()
-        return True
 
-    def _end(self) -> bool:
+    def _end(self) -> None:
         self._over.set()
-        return True
 
-    def _tell(self) -> bool:
+    def _tell(self) -> None:
         assert self._progress is not None
         self._progress()
         self.timeline.at(self.timeline.now_s + 1.0, self._tell)
-        return False

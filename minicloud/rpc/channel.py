@@ -23,6 +23,7 @@ from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
 
 from minicloud import __version__
+from minicloud.request_id import bind_request_id
 from minicloud.rpc.client_connection import ClientCall, ClientConnection
 from minicloud.rpc.client_stream import ClientStream, RecvT, SendT
 from minicloud.rpc.config import ChannelConfig
@@ -172,7 +173,7 @@ class Channel:
 
     async def _connect(self, scope: trio.CancelScope) -> None:
         """Try each address once; succeed with the first that lets us in."""
-        structlog.contextvars.clear_contextvars()  # the caller's, whose call this outlives
+        bind_request_id("")  # the caller's, whose call this outlives
         errors = []
         with scope:
             for _ in self._connects:

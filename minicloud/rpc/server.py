@@ -305,7 +305,7 @@ class _ServerConnection:
         server = self._server
         started_s = trio.current_time()
         # Not undone: the binding lives in this task's own context and ends with it.
-        structlog.contextvars.bind_contextvars(request_id=request)
+        request_id.bind_request_id(request)
         try:
             failure: Exception | None = None
             try:

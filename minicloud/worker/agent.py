@@ -19,6 +19,7 @@ from minicloud.clock import Clock
 from minicloud.core.commands import Deregister, Heartbeat
 from minicloud.core.errors import RegistrationFailedError
 from minicloud.core.model import Resources
+from minicloud.request_id import RequestScope
 from minicloud.worker.agent_config import AgentConfig, told_interval_s
 from minicloud.worker.agent_state import AgentState, Phase
 from minicloud.worker.contact import Contact
@@ -172,7 +173,7 @@ class Agent:
 
     async def _try_to_register(self) -> str:
         """Why it did not work; empty if it did."""
-        with structlog.contextvars.bound_contextvars(request_id=self._new_request_id()):
+        with RequestScope(self._new_request_id()):
             try:
                 registration = Registration(
                     worker_id=self._worker_id or self._config.wanted_id,
@@ -236,7 +237,7 @@ class Agent:
 
     async def _send_heartbeat(self) -> HeartbeatAnswer | None:
         self._sequence += 1
-        with structlog.contextvars.bound_contextvars(request_id=self._new_request_id()):
+        with RequestScope(self._new_request_id()):
             heartbeat = Heartbeat(
                 self._worker_id, self._resources(self._queries.active), self._incarnation, self._sequence
             )
@@ -319,7 +320,7 @@ class Agent:
             except ControlPlaneError as error:
                 problem = str(error)
 
-        with structlog.contextvars.bound_contextvars(request_id=self._new_request_id()):
+        with RequestScope(self._new_request_id()):
             await self._in_time(deadline_s, call)
             self._registered = False
             if problem:

@@ -110,20 +110,18 @@ class Cluster:
             at_s = self.streams.stream(worker.name, "ramp").random() * self.topology.ramp_s
             self.timeline.at(at_s, self.start_worker, worker)
 
-    def start_worker(self, worker: WorkerNode) -> bool:
+    def start_worker(self, worker: WorkerNode) -> None:
         """Start a worker's program, unless one runs on its machine."""
         if worker.run is not None and worker.run.process.alive:
-            return False
+            return
         worker.start(self.nursery)
-        return True
 
-    def start_control_plane(self) -> bool:
+    def start_control_plane(self) -> None:
         """Start the control plane's program, unless it runs."""
         run = self.control_plane.run
         if run is not None and run.process.alive:
-            return False
+            return
         self.control_plane.start(self.nursery)
-        return True
 
     def workers_named(self, names: Iterable[str]) -> list[WorkerNode]:
         """Those of `names` that are workers."""

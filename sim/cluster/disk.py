@@ -16,6 +16,7 @@ from minicloud.store.memory import MemoryStore
 from minicloud.store.port import Change, Snapshot
 from sim.engine.process import Process
 from sim.engine.timeline import Parked
+from sim.engine.wait import Wait
 from sim.net.network import Delay
 
 SSD = Delay(0.0005, 0.003)
@@ -87,7 +88,8 @@ class DiskStore:
         self._appended = 0
         self._durable = 0
         self._wanted = Parked()
-        self._waiting = trio.lowlevel.ParkingLot()
+        self._waiting = trio.lowlevel.ParkingLot()  # tasks
+        self._next_sync = Wait()  # handlers that are none
 
     def load(self) -> Snapshot:
         return self._disk.snapshot()
@@ -99,6 +101,10 @@ class DiskStore:
 
     async def flushed(self) -> None:
         wanted = self._appended
+        if not trio.lowlevel.in_trio_task():
+            while self._durable < wanted:
+                await self._next_sync
+            return
         if self._durable >= wanted:
             await trio.lowlevel.checkpoint()
         while self._durable < wanted:
@@ -119,3 +125,4 @@ class DiskStore:
                 disk.sync()
                 self._durable += len(batch)
                 self._waiting.unpark_all()
+                self._next_sync.over()

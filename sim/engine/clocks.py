@@ -82,11 +82,11 @@ class NodeClock:
                 return
             parked = Parked()  # the rate has changed: the event planned for the old one wakes nobody
 
-    def _wake(self, parked: Parked, deadline_s: float) -> bool:
+    def _wake(self, parked: Parked, deadline_s: float) -> None:
         # Rounding may leave the figure an ulp short of the deadline whose time has come.
         if self.monotonic_s() < deadline_s and self.true_s(deadline_s) <= self._timeline.now_s:
             self._reached_s = deadline_s
-        return parked.wake()
+        parked.wake()
 
 
 class ProcessClock:

@@ -63,14 +63,14 @@ class Process:
         """Have `call(*args)` happen in this process at the true time `when_s`."""
         self.timeline.at(when_s, self.carry_out, call, args)
 
-    def carry_out(self, call: Call, args: tuple[Any, ...]) -> bool:
+    def carry_out(self, call: Call, args: tuple[Any, ...]) -> None:
         """Do it now, or when the process goes on."""
         if not self.alive:
-            return False
+            return
         if self._stops:
             self._backlog.append((call, args))
-            return False
-        return call(*args)
+            return
+        call(*args)
 
     def _end(self) -> None:
         self.alive = False

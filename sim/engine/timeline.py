@@ -15,9 +15,9 @@ from typing import Any
 
 import trio
 from outcome import Value
+from trio._core._run import GLOBAL_RUN_CONTEXT
 
-# An event's call answers whether it may have made a task runnable; if not, the next event is taken at once.
-Call = Callable[..., bool]
+Call = Callable[..., object]
 
 # What Trio is told to sleep when nothing at all is planned any more; it asks again after that.
 _NOTHING_PLANNED_S = 0.001
@@ -56,12 +56,14 @@ class Timeline(trio.abc.Clock):
 
     def deadline_to_sleep_time(self, deadline: float) -> float:
         planned = self._planned
+        runnable = GLOBAL_RUN_CONTEXT.runner.runq
         for _ in range(_EVENTS_AT_A_TIME):
             if not planned or planned[0][0] > deadline:
                 break
             self.now_s, _, call, args = heappop(planned)
             self.events += 1
-            if call(*args):
+            call(*args)
+            if runnable:
                 return 0.0
         else:
             return 0.0
@@ -84,13 +86,12 @@ class Parked:
         self._task = trio.lowlevel.current_task()
         return await trio.lowlevel.wait_task_rescheduled(self._abort)
 
-    def wake(self, value: Any = None) -> bool:
-        """Whether there was a task to wake."""
+    def wake(self, value: Any = None) -> None:
+        """Make the task that waits, if one does, runnable."""
         task, self._task = self._task, None
         if task is None:
-            return False
+            return
         trio.lowlevel.reschedule(task, Value(value))
-        return True
 
     def _abort(self, _: Any) -> trio.lowlevel.Abort:
         self._task = None

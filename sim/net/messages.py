@@ -7,20 +7,20 @@ is to stand it. A process that has ended refuses calls, as its machine does; one
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
+from contextvars import Context, copy_context
 from types import TracebackType
 from typing import Any
 
-import structlog
 import trio
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 
-from minicloud.request_id import HEADER
+from minicloud.request_id import HEADER, bind_request_id
 from sim.engine.clocks import NodeClock
 from sim.engine.process import Process
 from sim.engine.timeline import Parked
+from sim.engine.wait import Wait
 from sim.net.journal import Exchange
 from sim.net.network import Link
 
@@ -44,35 +44,32 @@ class MessageServer:
             self._handlers.update(service.__mapping__())
         self._service_time_s = service_time_s
         self._busy_until_s = 0.0
+        self._serving = False
         self._open: dict[_ServerCall, None] = {}  # taken in and not yet answered
-        self._ready: deque[_ServerCall] = deque()
-        self._idle: list[Parked] = []
-        self._nursery: trio.Nursery | None = None
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled."""
-        async with trio.open_nursery() as self._nursery:
-            task_status.started()
-            await trio.sleep_forever()
+        self._serving = True
+        task_status.started()
+        await trio.sleep_forever()
 
     @property
     def open_calls(self) -> int:
         return len(self._open)
 
-    def accept(self, call: _ClientCall, route: str, data: bytes, metadata: Mapping[str, str]) -> bool:
+    def accept(self, call: _ClientCall, route: str, data: bytes, metadata: Mapping[str, str]) -> None:
         """A request has arrived."""
-        if not self.process.alive or self._nursery is None:
+        if not self.process.alive or not self._serving:
             call.reply(Status.UNAVAILABLE, "connection refused", b"")
-            return False
+            return
         if len(self._open) >= _MOST_QUEUED:
             call.reply(Status.UNAVAILABLE, "the server has too many calls", b"")
-            return False
+            return
         taken = _ServerCall(self, call, route, data, metadata)
         self._open[taken] = None
         now_s = self._timeline.now_s
         self._busy_until_s = max(self._busy_until_s, now_s) + self._service_time_s()
         self.process.at(self._busy_until_s, self._begin, taken)
-        return False
 
     def reset(self, clients: Container[str] | None = None) -> None:
         """Break the connections of these clients, by default of all: they learn of it, if they can."""
@@ -81,29 +78,28 @@ class MessageServer:
                 del self._open[taken]
                 taken.call.reply(Status.UNAVAILABLE, "connection reset", b"")
 
-    def _begin(self, taken: _ServerCall) -> bool:
-        if taken not in self._open:
-            return False
-        if self._idle:
-            return self._idle.pop().wake(taken)
-        assert self._nursery is not None
-        self._ready.append(taken)
-        self._nursery.start_soon(self._work)
-        return True
+    def _begin(self, taken: _ServerCall) -> None:
+        if taken in self._open:
+            context = copy_context()
+            context.run(bind_request_id, taken.metadata.get(HEADER, ""))
+            self._go_on(taken, self._handle(taken), context)
 
-    async def _work(self) -> None:
-        """One of as many tasks as there were ever calls at once: making one anew for each costs more."""
-        taken = self._ready.popleft()
-        while True:
-            await self._handle(taken)
-            parked = Parked()
-            self._idle.append(parked)
-            taken = await parked.wait()
+    def _go_on(self, taken: _ServerCall, handling: Coroutine[Any, Any, None], context: Context) -> None:
+        """Run a handler to its end, or until it waits for the disk.
+
+        Handlers are coroutines that wait for nothing else: run here rather than in a task of its own, a call
+        takes two thirds of the time.
+        """
+        try:
+            wanted = context.run(handling.send, None)
+        except StopIteration:
+            return
+        assert isinstance(wanted, Wait), "at this depth a handler can wait for the disk alone"
+        wanted.then(self.process, self._go_on, taken, handling, context)
 
     async def _handle(self, taken: _ServerCall) -> None:
         handler = self._handlers.get(taken.route)
         status, message = Status.OK, ""
-        structlog.contextvars.bind_contextvars(request_id=taken.metadata.get(HEADER, ""))
         if handler is None:
             status, message = Status.UNIMPLEMENTED, f"no such method: {taken.route}"
         else:
@@ -251,25 +247,25 @@ class _ClientCall:
             self._came_to("answered")
         self._channel.link.send(self._channel.link.to_client, self._replied, status, message, data)
 
-    def _arrive(self, data: bytes) -> bool:
+    def _arrive(self, data: bytes) -> None:
         self._came_to("arrived")
         server = self._channel.find()
         if server is None:
             self.reply(Status.UNAVAILABLE, "connection refused", b"")
-            return False
-        return server.accept(self, self._route, data, self._metadata)
+            return
+        server.accept(self, self._route, data, self._metadata)
 
-    def _replied(self, status: Status, message: str, data: bytes) -> bool:
+    def _replied(self, status: Status, message: str, data: bytes) -> None:
         self._came_to("returned")
-        return self._channel.process.carry_out(self._end, (status, message, data))
+        self._channel.process.carry_out(self._end, (status, message, data))
 
     def _came_to(self, step: str) -> None:
         journal = self._channel.link.network.journal
         if journal is not None and self._exchange is not None:
             journal.step(self._exchange, step)
 
-    def _end(self, status: Status, message: str, data: bytes) -> bool:
+    def _end(self, status: Status, message: str, data: bytes) -> None:
         if self._outcome is not None:
-            return False
+            return
         self._outcome = (status, message, data)
-        return self._parked.wake()
+        self._parked.wake()

@@ -134,15 +134,15 @@ class Link:
             for call, args in waiting:
                 timeline.at(timeline.now_s, self._arrive, direction, call, args)
 
-    def _arrive(self, direction: Direction, call: Call, args: tuple[Any, ...]) -> bool:
+    def _arrive(self, direction: Direction, call: Call, args: tuple[Any, ...]) -> None:
         if direction.cut:
             self.network.counts.dropped += 1
-            return False
+            return
         if direction.held:
             direction.waiting.append((call, args))
-            return False
+            return
         self.network.counts.delivered += 1
-        return call(*args)
+        call(*args)
 
     def _chance(self, purpose: str) -> float:
         return self._chance_of(purpose).random()

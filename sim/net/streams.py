@@ -34,8 +34,8 @@ class Listening(Protocol):
     @property
     def process(self) -> Process: ...
 
-    def accepted(self, stream: SimStream) -> bool:
-        """Serve a new connection. An event: it answers whether a task was woken."""
+    def accepted(self, stream: SimStream) -> None:
+        """Serve a new connection."""
         ...
 
 
@@ -72,22 +72,23 @@ class _Pipe:
         self._link.network.counts.sent += 1
         timeline.at(self._ready_s, self._arrive)
 
-    def _arrive(self) -> bool:
+    def _arrive(self) -> None:
         """One chunk is due; whichever is first goes."""
         if not self._chunks:
-            return False
+            return
         if self._direction.cut or self._direction.held:
             wait_s = min(_FIRST_RETRANSMISSION_S * 2**self._stalls, _LAST_RETRANSMISSION_S)
             self._stalls += 1
             timeline = self._link.network.timeline
             self._ready_s = max(self._ready_s, timeline.now_s + wait_s)
             timeline.at(timeline.now_s + wait_s, self._arrive)
-            return False
+            return
         self._stalls = 0
         chunk = self._chunks.popleft()
         self._link.network.counts.delivered += 1
         end = self.end
-        return end is not None and end.process.carry_out(end.arrived, (chunk,))
+        if end is not None:
+            end.process.carry_out(end.arrived, (chunk,))
 
 
 class SimStream(trio.abc.Stream):
@@ -143,7 +144,7 @@ class SimStream(trio.abc.Stream):
             self._wake()
         await trio.lowlevel.checkpoint()
 
-    def arrived(self, chunk: bytes | _Sign) -> bool:
+    def arrived(self, chunk: bytes | _Sign) -> None:
         """Something has come. An event."""
         if isinstance(chunk, bytes):
             self._received.append(chunk)
@@ -153,16 +154,17 @@ class SimStream(trio.abc.Stream):
             self._broken = True
             self._received.clear()
             self._outward.room.unpark_all()
-        return self._wake()
+        self._wake()
 
     def reset(self) -> None:
         """Break the connection: the other end learns of it when the network lets it."""
         self.arrived(_Sign.RESET)
         self._outward.put(_Sign.RESET)
 
-    def _wake(self) -> bool:
+    def _wake(self) -> None:
         reader, self._reader = self._reader, None
-        return reader is not None and reader.wake()
+        if reader is not None:
+            reader.wake()
 
     def _check(self) -> None:
         if self._closed:

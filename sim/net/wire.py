@@ -53,13 +53,12 @@ class WireServer:
     def open_calls(self) -> int:
         return self._server.active_calls
 
-    def accepted(self, stream: SimStream) -> bool:
+    def accepted(self, stream: SimStream) -> None:
         """Serve a new connection."""
         if self._nursery is None:
             stream.reset()
-            return False
+            return
         self._nursery.start_soon(self._server.serve_connection, stream)
-        return True
 
     def reset(self, clients: Container[str] | None = None) -> None:
         """Break the connections of these clients, by default of all."""

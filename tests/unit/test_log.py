@@ -14,7 +14,7 @@ import pytest
 import structlog
 
 from minicloud.log import STORM_EVENTS, STORM_LINES, STORM_WINDOW_S, StormLimiter, configure
-from minicloud.request_id import current_request_id
+from minicloud.request_id import RequestScope, bind_request_id, current_request_id
 
 
 class Lines:
@@ -45,7 +45,7 @@ def lines(tmp_path: Path) -> Iterator[Lines]:
     yield lines
     os.close(lines.fd)
     structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
+    bind_request_id("")
     root.handlers[:] = handlers
     root.setLevel(level)
 
@@ -60,7 +60,7 @@ def test_log_json_line_holds_time_level_event_and_fields_in_that_order(lines: Li
 
 def test_log_line_of_a_request_carries_its_id(lines: Lines) -> None:
     log = lines.configure()
-    with structlog.contextvars.bound_contextvars(request_id="req-1"):
+    with RequestScope("req-1"):
         assert current_request_id() == "req-1"
         log.info("asked")
     log.info("idle")

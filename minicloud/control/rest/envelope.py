@@ -19,7 +19,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, RequestTim
 from minicloud.clock import Clock
 from minicloud.control.metrics import Metrics
 from minicloud.control.rest.problems import CONTENT_TYPE, Problem
-from minicloud.request_id import HEADER, request_id_of
+from minicloud.request_id import HEADER, RequestScope, request_id_of
 
 MAX_BODY_BYTES = 1_000_000
 BODY_TIMEOUT_S = 10.0
@@ -82,7 +82,7 @@ class Envelope:
         headers = {name.decode("latin1").lower(): value.decode("latin1") for name, value in scope["headers"]}
         exchange = Exchange(request_id_of(headers.get, self._random))
         scope[_SCOPE_KEY] = exchange
-        with structlog.contextvars.bound_contextvars(request_id=exchange.request_id):
+        with RequestScope(exchange.request_id):
             try:
                 await self._answer(scope, headers, receive, send, exchange)
             finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import pytest
-import structlog
 import trio
 
 from minicloud.control.membership import Membership
@@ -22,6 +21,7 @@ from minicloud.core.commands import (
 from minicloud.core.errors import FencedError, UnknownWorkerError
 from minicloud.core.model import Admin, Health, Resources, Status, Worker, WorkerId
 from minicloud.core.registry import Registry
+from minicloud.request_id import RequestScope
 from minicloud.store.memory import MemoryStore
 from minicloud.store.port import Change, Entry, Snapshot
 
@@ -239,7 +239,7 @@ def test_entry_names_the_worker_and_the_moment(house: House) -> None:
 
 
 def test_entry_carries_the_request_that_caused_it_and_a_sweeps_none(house: House) -> None:
-    with structlog.contextvars.bound_contextvars(request_id="abc"):
+    with RequestScope("abc"):
         house.register()
         assert house.last.request_id == "abc"
         house.clock.now_s += TIMEOUT_S

@@ -6,7 +6,6 @@ import math
 from random import Random
 
 import pytest
-import structlog
 import trio
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
@@ -14,7 +13,7 @@ from h2.errors import ErrorCodes
 from structlog.testing import capture_logs
 from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
-from minicloud.request_id import current_request_id
+from minicloud.request_id import RequestScope, current_request_id
 from minicloud.rpc.backoff import Backoff
 from minicloud.rpc.channel import Channel, open_channel
 from minicloud.rpc.config import ChannelConfig, Timeouts
@@ -79,7 +78,7 @@ async def test_connection_does_not_keep_the_context_of_the_call_that_made_it() -
         return await servers.connect()
 
     async with channel_to(connect) as channel, trio.open_nursery() as nursery:
-        with structlog.contextvars.bound_contextvars(request_id="mine"):
+        with RequestScope("mine"):
             nursery.start_soon(call, channel)
         server = await servers.next()
         await server.respond(await server.request())

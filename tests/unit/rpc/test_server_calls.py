@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
-import structlog
 import trio
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
@@ -137,7 +136,7 @@ async def test_request_id_is_bound_for_the_handler_and_answered() -> None:
         # Trailers alone carry it too.
         await peer.request(5, {b":path": b"/nowhere", b"x-request-id": b"three"})
         assert (await peer.expect_headers(5))["x-request-id"] == "three"
-    assert "request_id" not in structlog.contextvars.get_contextvars()
+    assert current_request_id() == ""
 
 
 async def test_deadline_of_the_client_ends_the_handler(autojump_clock: object) -> None:

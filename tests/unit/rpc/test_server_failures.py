@@ -6,12 +6,12 @@ import gzip
 from collections.abc import Callable, Mapping
 
 import pytest
-import structlog
 import trio
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError, ProtocolError
 from structlog.testing import capture_logs
 
+from minicloud.request_id import show_request_id
 from minicloud.rpc.channel import Channel
 from minicloud.rpc.config import ServerLimits
 from minicloud.rpc.server import UNKNOWN_METHOD
@@ -64,7 +64,7 @@ async def test_exception_of_a_handler_is_unknown_without_its_text_and_one_error_
         await stream.recv_message()
         raise RuntimeError("the password is 1234")
 
-    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as logs:
+    with capture_logs(processors=[show_request_id]) as logs:
         async with joined({UNARY: handler}) as (_, channel):
             with pytest.raises(GRPCError) as caught:
                 await call(channel, metadata={"x-request-id": "req-1"})

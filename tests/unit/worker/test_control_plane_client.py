@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from random import Random
 
 import pytest
-import structlog
 import trio
 from grpclib import GRPCError
 from grpclib import Status as GrpcStatus
@@ -17,7 +16,7 @@ from trio.testing import MockClock, memory_stream_pair
 from minicloud.clock import SystemClock
 from minicloud.core.commands import Deregister, Heartbeat
 from minicloud.core.model import Resources, Status
-from minicloud.request_id import current_request_id
+from minicloud.request_id import RequestScope, current_request_id
 from minicloud.rpc.channel import Channel
 from minicloud.rpc.server import Server
 from minicloud.wire.gen.minicloud.common import StandardResponse, WorkerStatus
@@ -118,7 +117,7 @@ async def test_registration_goes_over_the_wire_whole_and_so_does_its_answer() ->
     )
     registration = Registration("w", "10.0.0.7:9091", RESOURCES, {"zone": "b"}, "ab" * 16)
     async with client_of(service) as client:
-        with structlog.contextvars.bound_contextvars(request_id="0123456789abcdef"):
+        with RequestScope("0123456789abcdef"):
             answer = await client.register(registration, 5.0)
     assert answer == RegisterAnswer(True, "w-1", 7, 2.5)
     (asked,) = service.asked

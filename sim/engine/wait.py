@@ -1,0 +1,29 @@
+"""What a coroutine that is run by events, and not by a Trio task, may wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from sim.engine.process import Process
+from sim.engine.timeline import Call
+
+
+class Wait:
+    """Await it; whoever runs the coroutine is handed this, and says by `then` how it goes on."""
+
+    def __init__(self) -> None:
+        self._then: list[tuple[Process, Call, tuple[Any, ...]]] = []
+
+    def __await__(self) -> Generator[Wait, None, None]:
+        yield self
+
+    def then(self, process: Process, call: Call, *args: Any) -> None:
+        """Have `call(*args)` happen in `process` when this is over."""
+        self._then.append((process, call, args))
+
+    def over(self) -> None:
+        """What was waited for has happened."""
+        then, self._then = self._then, []
+        for process, call, args in then:
+            process.at(process.timeline.now_s, call, *args)
