@@ -1,0 +1,71 @@
+"""`minicloud-sim --target`: from the command line's options to an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import trio
+
+from minicloud import log
+from minicloud.config.durations import parse_duration_s
+from minicloud.core.errors import MiniCloudError
+from sim.cli import BROKEN, COULD_NOT_RUN, HELD, INTERRUPTED
+from sim.cluster.cluster import Topology
+from sim.real.faults import check_supported
+from sim.real.report import Progress, summary, to_json
+from sim.real.run import run_real
+from sim.real.target import RealModeError, allow_open_files, find_target
+from sim.scenario.schedule import Phases, Schedule
+
+_DEFAULT_WORKERS = 50
+_DEFAULT_S = 60.0
+
+
+def main_real(options: argparse.Namespace, schedule: Schedule | None) -> int:
+    """Run `schedule` against `options.target`; answers with the exit code, having said why on standard error.
+
+    Without a schedule nothing goes wrong, with `options.workers` for `options.duration` (50 and 60 s unless
+    told otherwise). Reads also `ramp`, `allow_remote`, `seed` and `json` of the options.
+    """
+    try:
+        return _run(options, schedule)
+    except MiniCloudError as error:
+        print(f"minicloud-sim: {error}", file=sys.stderr)
+        return COULD_NOT_RUN
+
+
+def _run(options: argparse.Namespace, schedule: Schedule | None) -> int:
+    ramp_s = _seconds("--ramp", options.ramp)
+    if schedule is None:
+        duration_s = _seconds("--duration", options.duration) if options.duration else _DEFAULT_S
+        schedule = steady(options.workers or _DEFAULT_WORKERS, options.seed, ramp_s, duration_s)
+    check_supported(schedule)
+    target = find_target(options.target, allow_remote=options.allow_remote)
+    allow_open_files(schedule.topology.workers)
+    log.configure("error")  # what thousands of workers say nobody reads
+    progress = Progress(sys.stderr)
+    outcome = trio.run(lambda: run_real(schedule, target, ramp_s=ramp_s, tell=progress))
+    progress.done()
+    to_standard_output = options.json == "-"
+    print(summary(outcome), file=sys.stderr if to_standard_output else sys.stdout)
+    if to_standard_output:
+        sys.stdout.buffer.write(to_json(outcome) + b"\n")
+    elif options.json:
+        Path(options.json).write_bytes(to_json(outcome) + b"\n")
+    if outcome.interrupted and not outcome.violations_total:
+        return INTERRUPTED
+    return HELD if outcome.held else BROKEN
+
+
+def steady(workers: int, seed: int, ramp_s: float, duration_s: float) -> Schedule:
+    """Nothing goes wrong for `duration_s` after the ramp."""
+    return Schedule("steady", seed, Topology(workers=workers), Phases(ramp_s, duration_s, 0.0), ())
+
+
+def _seconds(flag: str, text: str) -> float:
+    try:
+        return parse_duration_s(text)
+    except ValueError as error:
+        raise RealModeError(f"{flag} {text!r} {error}") from None

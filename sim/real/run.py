@@ -1,0 +1,86 @@
+"""One run against a real control plane: sockets, signals and the machine, around a fleet."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from random import Random
+
+import trio
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+
+from minicloud.rpc.channel import open_channel
+from minicloud.wire.gen.minicloud.execution import ListWorkersRequest, WorkerManagementServiceStub
+from minicloud.worker.control_plane_client import TO_CONTROL_PLANE
+from sim.real.faults import check_supported
+from sim.real.fleet import Fleet, Moment
+from sim.real.outcome import RealOutcome
+from sim.real.target import RealModeError, Target
+from sim.real.usage import own_usage, usage_of_listener
+from sim.scenario.schedule import Schedule
+
+_FIRST_ANSWER_S = 10.0
+
+
+async def run_real(
+    schedule: Schedule, target: Target, *, ramp_s: float, tell: Callable[[Moment], None]
+) -> RealOutcome:
+    """Run `schedule` at `target`, in real time, its workers starting over `ramp_s`; `tell` is called each
+    second. A first SIGINT or SIGTERM goes on to the end, a second ends it at once.
+
+    Raises `UnsupportedFaultError` for what cannot be done there, and `RealModeError` where the target is no
+    control plane.
+    """
+    check_supported(schedule)
+    random = Random(os.urandom(16))
+    addresses = [(target.host, target.port)]
+    own = own_usage(trio.current_time())
+    theirs = usage_of_listener(target.host, target.port, trio.current_time())
+
+    def sample(moment: Moment) -> None:
+        for usage in (own, theirs):
+            if usage is not None and not moment.leaving:
+                usage.sample(trio.current_time(), ramp_over=moment.ramp_over)
+        tell(moment)
+
+    async def connect() -> trio.abc.Stream:
+        return await trio.open_tcp_stream(target.host, target.port)
+
+    async with open_channel(addresses, random=random, config=TO_CONTROL_PLANE) as channel:
+        operator = channel.stub(WorkerManagementServiceStub)
+        await _check_answers(operator, target)
+        fleet = Fleet(
+            schedule,
+            target.address,
+            connect,
+            operator,
+            random=random,
+            run_id=f"{random.getrandbits(32):08x}",
+            ramp_s=ramp_s,
+            tell=sample,
+        )
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_obey, signals, fleet)
+                outcome = await fleet.run()
+                nursery.cancel_scope.cancel()
+    outcome.own_load = own.load()
+    outcome.control_plane_load = theirs.load() if theirs is not None else None
+    return outcome
+
+
+async def _check_answers(operator: WorkerManagementServiceStub, target: Target) -> None:
+    try:
+        await operator.list_workers(ListWorkersRequest(limit=1), timeout=_FIRST_ANSWER_S)
+    except GRPCError as error:
+        what = "not a control plane" if error.status is Status.UNIMPLEMENTED else error.status.name
+        raise RealModeError(
+            f"--target {target.address}: {what} ({error.message}): name the gRPC port of a control plane"
+        ) from None
+
+
+async def _obey(signals: AsyncIterator[int], fleet: Fleet) -> None:
+    async for _ in signals:
+        fleet.stop()

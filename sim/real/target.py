@@ -1,0 +1,101 @@
+"""Where a real control plane is, whether it may be one, and whether this machine allows so many connections.
+
+Everything here is refused with one line before anything is started.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import resource
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from minicloud.config import values
+from minicloud.core.errors import MiniCloudError
+
+# Besides one a worker: standard streams, Trio's own, the operator's connection, files that are written.
+_OTHER_FILES = 64
+
+
+class RealModeError(MiniCloudError):
+    """A run against a real control plane that cannot be started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A control plane. `address` is what was asked for; `host` is numeric, `port` its gRPC port."""
+
+    address: str
+    host: str
+    port: int
+
+
+def find_target(text: str, *, allow_remote: bool) -> Target:
+    """The target `text` (HOST:PORT) names. Raises `RealModeError` where it is none, is not known, or is not
+    this machine and may not be another."""
+    try:
+        endpoints = values.endpoints(text)
+    except ValueError:
+        endpoints = ()
+    if len(endpoints) != 1:
+        raise RealModeError(
+            f"--target {text!r} is not HOST:PORT: give one gRPC address, as in 127.0.0.1:9090"
+        )
+    ((host, port),) = endpoints
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise RealModeError(f"--target {text}: {host!r} is not known ({error.strerror})") from None
+    numeric = [str(address[0]) for *_, address in found]
+    if not allow_remote and not all(map(_is_loopback, numeric)):
+        raise RealModeError(
+            f"--target {text} is not this machine ({', '.join(dict.fromkeys(numeric))}): "
+            "add --allow-remote if the load is welcome there"
+        )
+    return Target(text, _listening(numeric, port, text), port)
+
+
+def _listening(hosts: list[str], port: int, text: str) -> str:
+    """The first of `hosts` that takes a connection."""
+    problem = ""
+    for host in hosts:
+        try:
+            socket.create_connection((host, port), timeout=5.0).close()
+        except OSError as error:
+            problem = problem or error.strerror or str(error)
+        else:
+            return host
+    raise RealModeError(
+        f"--target {text}: nothing answers there ({problem}): start a control plane with 'minicloud', or "
+        "name the gRPC port of one that runs"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    address = ipaddress.ip_address(host.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
+def allow_open_files(
+    workers: int,
+    get: Callable[[int], tuple[int, int]] = resource.getrlimit,
+    set: Callable[[int, tuple[int, int]], None] = resource.setrlimit,
+) -> None:
+    """Raise the limit of open files to what so many connections need. Raises `RealModeError`, which says
+    how, where this process may not."""
+    needed = workers + _OTHER_FILES
+    soft, hard = get(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise RealModeError(
+            f"{workers} workers need {needed} open files and this process may have {hard}: "
+            f"run 'ulimit -n {needed}' first (as root, or raise nofile in /etc/security/limits.conf), "
+            f"or use --workers {max(1, hard - _OTHER_FILES)}"
+        )
+    try:
+        set(resource.RLIMIT_NOFILE, (needed, hard))
+    except (ValueError, OSError) as error:
+        raise RealModeError(f"cannot allow {needed} open files ({error}): run 'ulimit -n {needed}'") from None
