@@ -24,12 +24,14 @@ from minicloud.worker.ticks import JITTER
 from sim.cluster.cluster import CONTROL_PLANE
 from sim.cluster.control_plane import ControlPlaneRun
 from sim.net.network import OVERTAKEN_S
+from sim.oracle.durability import Durability
 from sim.oracle.herd import Herd
 from sim.oracle.ledger import Ledger
 from sim.oracle.model import Member
 from sim.oracle.promises import (
     CRASHED_DETECTED,
     HERD_BOUNDED,
+    IDS_UNIQUE,
     LIVE_RECOVERED,
     NOTHING_STUCK,
     VIEW_IS_TRUTH,
@@ -47,7 +49,7 @@ _PHASES = {Admin.ACTIVE: Phase.ACTIVE, Admin.CORDONED: Phase.CORDONED, Admin.DRA
 class Convergence:
     """Watches a cluster come to rest. `sample` it now and then, `check` it at the end."""
 
-    def __init__(self, simulation: Simulation, ledger: Ledger, truth: Truth) -> None:
+    def __init__(self, simulation: Simulation, ledger: Ledger, truth: Truth, durability: Durability) -> None:
         topology = simulation.schedule.topology
         agent = AgentConfig()
         delay_s = topology.delay.most_s + _SERVICE_S
@@ -65,6 +67,7 @@ class Convergence:
         self._timeline = simulation.timeline
         self._ledger = ledger
         self._truth = truth
+        self._durability = durability
         self._herd = Herd(simulation, ledger, truth)
         self._healed = False
         self._calm_since_s = 0.0
@@ -108,6 +111,7 @@ class Convergence:
     def sample(self, run: ControlPlaneRun | None) -> None:
         """Look at everybody. Nothing may be due in the registry."""
         self._herd.sample()
+        self._check_ids()
         if run is None or not run.process.alive or run.process.paused:
             self._calm_since_s = self._timeline.now_s
             return
@@ -180,6 +184,21 @@ class Convergence:
             and self._truth.reachable_for_s(machine) >= self.bound_s
         )
 
+    def _check_ids(self) -> None:
+        """Nobody takes himself for another's incarnation of an id. (Two may think that they have the same
+        id until the older one hears that it is fenced.)"""
+        holders: dict[tuple[str, int], str] = {}
+        for name, machine in self._truth.machines.items():
+            state = machine.run.agent.state if machine.run is not None else None
+            if state is not None and state.registered and not self._durability.forgetful:
+                holder = holders.setdefault((state.worker_id, state.incarnation), name)
+                self._require(
+                    IDS_UNIQUE,
+                    holder == name,
+                    state.worker_id,
+                    f"{holder} and {name} both are {state.worker_id} in incarnation {state.incarnation}",
+                )
+
     def _check_live(self, run: ControlPlaneRun) -> None:
         registry = run.plane.membership.registry
         for name, machine in self._truth.machines.items():
@@ -190,6 +209,8 @@ class Convergence:
             if state.phase is Phase.STOPPING or state.phase is Phase.LEFT:
                 continue
             worker = registry.get(state.worker_id)
+            if worker is not None and self._is_mistaken(machine, worker, state):
+                continue
             if worker is None or worker.instance_id != machine.node.instance_id or not state.registered:
                 shown = "is not a member"
             elif worker.health is not Health.HEALTHY:
@@ -208,6 +229,15 @@ class Convergence:
                 f"for {self._truth.reachable_for_s(machine):.1f} s, {self._calm_s:.1f} s of them in calm",
             )
 
+    def _is_mistaken(self, machine: Machine, worker: Worker, state: AgentState) -> bool:
+        """Whether it speaks as another's incarnation of the id, which a control plane that has lost its
+        registry gave a second time. Heartbeats do not say whose they are: nobody can tell the two apart."""
+        return (
+            self._durability.forgetful
+            and worker.instance_id != machine.node.instance_id
+            and worker.incarnation == state.incarnation
+        )
+
     def _check_truth(self, machine: Machine, worker: Worker, state: AgentState) -> None:
         node = machine.node
         shown = (worker.endpoint, worker.zone, worker.resources.cpu_cores, _PHASES[worker.admin])
@@ -224,17 +254,18 @@ class Convergence:
         for worker in run.plane.membership.registry.workers():
             machine = self._truth.machines.get(worker.endpoint.partition(":")[0])
             program = machine.run if machine is not None else None
-            if (
-                machine is not None
-                and program is not None
-                and machine.silent_since_s is None
-                and machine.node.instance_id == worker.instance_id
-                and program.agent.state.worker_id == worker.worker_id
-            ):
-                continue
             silent_s = self._calm_s
             if machine is not None and machine.silent_since_s is not None:
                 silent_s = min(silent_s, self._timeline.now_s - machine.silent_since_s)
+            elif program is not None and machine is not None:
+                state = program.agent.state
+                itself = machine.node.instance_id == worker.instance_id
+                if itself and (not state.registered or state.worker_id == worker.worker_id):
+                    continue
+                # Its machine goes by another id by now; it may have done so a moment ago only.
+                silent_s = min(silent_s, run.node.clock.monotonic_s() - worker.last_heartbeat_s)
+                if self._durability.forgetful:
+                    continue
             if silent_s >= self.silence_s:
                 self._require(
                     CRASHED_DETECTED,

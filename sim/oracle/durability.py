@@ -18,6 +18,7 @@ class Durability:
     """What any later run of the control plane has to know, by worker id."""
 
     def __init__(self, ledger: Ledger) -> None:
+        self.forgetful = False  # a disk has come back without what it had been given
         self._ledger = ledger
         self._promised: dict[str, int] = {}  # registered, in this incarnation or a later one
         self._gone: dict[str, None] = {}  # were told that they have left
@@ -52,6 +53,7 @@ class Durability:
 
     def wiped(self) -> None:
         """The disk is empty."""
+        self.forgetful = True
         self._promised, self._gone, self._highest_told = {}, {}, {}
 
     def backed_up(self, fault: Fault) -> None:
@@ -60,6 +62,7 @@ class Durability:
 
     def restored(self, fault: Fault) -> None:
         """The disk was restored from the copy made when `fault` began."""
+        self.forgetful = True
         for number, (of, kept) in enumerate(self._backups):
             if of is fault:
                 self._promised, self._gone, self._highest_told = kept

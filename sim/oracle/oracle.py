@@ -71,11 +71,10 @@ class Oracle(Watcher):
             self._is_removing,
         )
         self._comparison = Comparison(self._model, self._ledger)
-        self._convergence = Convergence(simulation, self._ledger, self._truth)
+        self._convergence = Convergence(simulation, self._ledger, self._truth, self._durability)
         self._removals = {fault.at_s for fault in schedule.faults if fault.kind == "remove"}
         self._few = workers <= _FEW
         self._every_s = min(_LONGEST_S, max(_SHORTEST_S, _SAMPLES_PER_WORKER_S * workers))
-        self._totals: dict[Any, int] = {}
         self._node.disk.on_crash = self.probes.lost_power
         self._timeline.at(self._every_s, self._sample)
 

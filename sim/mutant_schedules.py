@@ -1,0 +1,110 @@
+"""Small runs, each of them enough for some of the mutants to show: a minute or two, with quick timers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from minicloud.control.plane import Timers
+from sim.cluster.cluster import CONTROL_PLANE, Topology
+from sim.scenario.schedule import Fault, Phases, Schedule
+
+_TIMERS = Timers(heartbeat_interval_s=5.0, heartbeat_timeout_s=15.0, retention_s=60.0)
+_TOPOLOGY = Topology(workers=12, ramp_s=2.0, timers=_TIMERS)
+# After the last fault: what a cluster with these timers needs to recover (47 s), and a look at it then.
+_CHECK_S = 70.0
+
+
+def _schedule(
+    name: str, seed: int, chaos_s: float, *faults: Fault, topology: Topology = _TOPOLOGY
+) -> Schedule:
+    return Schedule(name, seed, topology, Phases(10.0, chaos_s, _CHECK_S), faults)
+
+
+def crashes(seed: int) -> Schedule:
+    """Workers lose power; some come back, one never does."""
+    return _schedule(
+        "crashes",
+        seed,
+        50.0,
+        Fault("crash", 12.0, ("worker-2", "worker-3"), 45.0),
+        Fault("crash", 20.0, ("worker-4",), 0.0, {"restart": "never"}),
+    )
+
+
+def silences(seed: int) -> Schedule:
+    """Workers cannot reach the control plane for longer than the timeout."""
+    return _schedule("silences", seed, 40.0, Fault("partition", 12.0, ("worker-2", "worker-3"), 35.0))
+
+
+def restart(seed: int) -> Schedule:
+    """The control plane loses power, and starts again from its disk."""
+    return _schedule("restart", seed, 20.0, Fault("crash", 25.0, (CONTROL_PLANE,), 3.0))
+
+
+def outage(seed: int) -> Schedule:
+    """There is no control plane for longer than the timeout."""
+    return _schedule("outage", seed, 40.0, Fault("crash", 15.0, (CONTROL_PLANE,), 25.0))
+
+
+def registry_lost(seed: int) -> Schedule:
+    """Its disk comes back empty."""
+    return _schedule("registry-lost", seed, 20.0, Fault("wipe", 15.0, (CONTROL_PLANE,), 3.0))
+
+
+def power_loss_while_registering(seed: int) -> Schedule:
+    """It loses power in the very milliseconds in which everybody registers."""
+    topology = replace(_TOPOLOGY, workers=40, ramp_s=0.0)
+    losses = tuple(Fault("crash", 0.002 * number, (CONTROL_PLANE,), 0.001) for number in range(1, 6))
+    return _schedule("power-loss-while-registering", seed, 10.0, *losses, topology=topology)
+
+
+def cold_start(seed: int) -> Schedule:
+    """Everybody starts at the same moment, and there is no control plane for a minute."""
+    topology = replace(_TOPOLOGY, workers=48, ramp_s=0.0)
+    return _schedule("cold-start", seed, 60.0, Fault("crash", 0.0, (CONTROL_PLANE,), 60.0), topology=topology)
+
+
+def wall_clock_set(seed: int) -> Schedule:
+    """The control plane's wall clock is set forward."""
+    return _schedule(
+        "wall-clock-set", seed, 20.0, Fault("clock-step", 12.0, (CONTROL_PLANE,), 10.0, {"by_s": 3600.0})
+    )
+
+
+def takeover(seed: int) -> Schedule:
+    """A silent worker's id goes to another installation; then the first one is back."""
+    return _schedule(
+        "takeover",
+        seed,
+        60.0,
+        Fault("partition", 12.0, ("worker-2",), 50.0),
+        Fault("duplicate-id", 40.0, ("worker-7",), 0.0, {"of": "worker-2"}),
+    )
+
+
+def newcomers(seed: int) -> Schedule:
+    """Some want the ids of others."""
+    return _schedule("newcomers", seed, 10.0, topology=replace(_TOPOLOGY, duplicates=4))
+
+
+def operators(seed: int) -> Schedule:
+    """Workers are cordoned and drained."""
+    return _schedule(
+        "operators",
+        seed,
+        40.0,
+        Fault("cordon", 12.0, ("worker-2",), 30.0),
+        Fault("drain", 15.0, ("worker-3",), 30.0),
+    )
+
+
+def doubled_messages(seed: int) -> Schedule:
+    """Messages come twice, and in another order."""
+    everybody = tuple(_TOPOLOGY.worker_names)
+    return _schedule(
+        "doubled-messages",
+        seed,
+        40.0,
+        Fault("duplication", 12.0, everybody, 30.0, {"probability": 0.5}),
+        Fault("reordering", 12.0, everybody, 30.0, {"probability": 0.5}),
+    )
