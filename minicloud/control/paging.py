@@ -1,40 +1,70 @@
 """Pages of workers, for gRPC and REST alike. A page token is opaque to clients: it is the last id they saw,
-so that a page stays right while workers come and go between two requests."""
+so that a page stays right while workers come and go between two requests.
+
+However many workers there are, no more than a slice of them is looked at, or handed out, between two turns of
+other tasks: made in one go, a list of 100,000 held every heartbeat up for more than a second.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
+import trio
+
+from minicloud.control.membership import Membership
 from minicloud.core.commands import check_worker_id
 from minicloud.core.errors import InvalidError
-from minicloud.core.model import Status, Worker
-from minicloud.core.registry import Registry
+from minicloud.core.model import Status, Worker, WorkerId
+
+# Some 1 ms of looking, at 0.1 us a worker and 0.5 where a status is asked for.
+_LOOKED_AT_ONCE = 2_000
+# 1 ms of making JSON, at 6 us a worker, and 2 to 3 of making messages; a turn costs 0.05.
+_HANDED_OUT_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some workers in the order of ids; `next_token` is empty on the last page."""
+    """Some workers in the order of ids, all of `status` if it names one; `next_token` is empty on the last
+    page. They are known by their ids, as a page may be read for longer than they stay."""
 
-    workers: tuple[Worker, ...]
+    worker_ids: tuple[WorkerId, ...]
+    status: Status | None
     next_token: str
 
+    def slices(self, membership: Membership) -> Iterator[list[Worker]]:
+        """The workers, some at a time, as they are when their slice is taken: let others have their turn
+        between two. Those that are no longer what was asked for are left out."""
+        for start in range(0, len(self.worker_ids), _HANDED_OUT_AT_ONCE):
+            found = map(membership.registry.get, self.worker_ids[start : start + _HANDED_OUT_AT_ONCE])
+            yield [worker for worker in found if worker is not None and _is(worker, self.status)]
 
-def page_of_workers(registry: Registry, status: Status | None, limit: int, page_token: str) -> Page:
+
+async def page_of_workers(membership: Membership, status: Status | None, limit: int, page_token: str) -> Page:
     """Up to `limit` (0: all) workers, those of `status` if one is given, behind `page_token`.
 
     Raises `InvalidError` for a negative limit and a token this program did not make.
     """
     if limit < 0:
         raise InvalidError(f"limit is {limit}: it must be 0 (no limit) or more")
-    found: list[Worker] = []
-    for worker in registry.workers(after=_from_token(page_token) if page_token else ""):
-        if status is None or worker.status is status:
-            if limit and len(found) == limit:
-                return Page(tuple(found), _to_token(found[-1].worker_id))
-            found.append(worker)
-    return Page(tuple(found), "")
+    found: list[WorkerId] = []
+    after = _from_token(page_token) if page_token else ""
+    while True:
+        looked_at = list(islice(membership.registry.workers(after), _LOOKED_AT_ONCE))
+        found.extend(worker.worker_id for worker in looked_at if _is(worker, status))
+        if limit and len(found) > limit:
+            return Page(tuple(found[:limit]), status, _to_token(found[limit - 1]))
+        if len(looked_at) < _LOOKED_AT_ONCE:
+            return Page(tuple(found), status, "")
+        after = looked_at[-1].worker_id
+        await trio.lowlevel.checkpoint()
+
+
+def _is(worker: Worker, status: Status | None) -> bool:
+    return status is None or worker.status is status
 
 
 def _to_token(worker_id: str) -> str:

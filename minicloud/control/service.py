@@ -11,6 +11,7 @@ from random import Random
 from typing import Protocol
 
 import structlog
+import trio
 from grpclib import GRPCError
 from grpclib import Status as GrpcStatus
 
@@ -28,6 +29,7 @@ from minicloud.wire.convert import (
     timestamp,
     worker_to_message,
 )
+from minicloud.wire.encoded import EncodedList
 from minicloud.wire.gen.minicloud.common import ResponseStatus, StandardResponse
 from minicloud.wire.gen.minicloud.execution import (
     DeregisterWorkerRequest,
@@ -155,18 +157,23 @@ class WorkerManagementService(WorkerManagementServiceBase):
                     "DRAINING (2) or OFFLINE (3)",
                 )
         try:
-            page = page_of_workers(self._membership.registry, status, message.limit, message.page_token)
+            page = await page_of_workers(self._membership, status, message.limit, message.page_token)
         except InvalidError as error:
             raise GRPCError(GrpcStatus.INVALID_ARGUMENT, str(error)) from None
         unix_ms = self._membership.wall.unix_ms
-        return ListWorkersResponse(
-            workers=[
-                worker_to_message(worker, unix_ms(worker.last_heartbeat_s), unix_ms(worker.registered_at_s))
-                for worker in page.workers
-            ],
-            next_page_token=page.next_token,
-            response=self._succeeded(),
-        )
+        answer = EncodedList()
+        for workers in page.slices(self._membership):
+            answer.add(
+                [
+                    worker_to_message(
+                        worker, unix_ms(worker.last_heartbeat_s), unix_ms(worker.registered_at_s)
+                    )
+                    for worker in workers
+                ]
+            )
+            await trio.lowlevel.checkpoint()
+        answer.end(page.next_token, self._succeeded())
+        return answer
 
     @property
     def _interval_ms(self) -> int:

@@ -6,17 +6,19 @@ A change is answered once it is durable. The fixed paths `stats` and `healthy` w
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
 from http import HTTPStatus
 from urllib.parse import urlencode
 
 import msgspec
+import trio
 from msgspec import UNSET, UnsetType
 from quart import Quart, Response
 from quart_schema import validate_querystring
 from werkzeug.routing import BaseConverter
 
 from minicloud.control.membership import Membership
-from minicloud.control.paging import page_of_workers
+from minicloud.control.paging import Page, page_of_workers
 from minicloud.control.rest.openapi import Answer, json_of, operation
 from minicloud.control.rest.parameters import HealthyQuery, NoQuery, WorkersQuery
 from minicloud.control.rest.schemas import Moment, StatsJson, WorkerJson, stats_json, worker_json
@@ -25,6 +27,10 @@ from minicloud.core.errors import UnknownWorkerError
 from minicloud.core.model import Status
 
 TAG = "workers"
+# Half a megabyte: up to here a list is made before it is sent, and its length said. A longer one is made
+# while it is sent, so that a client which does not read holds no more of it than this.
+_WHOLE_WORKERS = 1_000
+_JSON = "application/json"
 
 _PAGE = json_of(
     list[WorkerJson],
@@ -75,7 +81,7 @@ class WorkerRoutes:
         """
         query = query_args
         status = Status(query.status.value) if query.status is not UNSET else None
-        return self._page("/api/workers", status, query.limit, query.page_token, shows_status=True)
+        return await self._page("/api/workers", status, query.limit, query.page_token, shows_status=True)
 
     @operation("listHealthyWorkers", TAG, {HTTPStatus.OK: _PAGE})
     @validate_querystring(HealthyQuery)
@@ -85,7 +91,7 @@ class WorkerRoutes:
         Those that may be given new work.
         """
         query = query_args
-        return self._page("/api/workers/healthy", Status.HEALTHY, query.limit, query.page_token)
+        return await self._page("/api/workers/healthy", Status.HEALTHY, query.limit, query.page_token)
 
     @operation("getStats", TAG, {HTTPStatus.OK: json_of(StatsJson, "The statistics as of now.")})
     @validate_querystring(NoQuery)
@@ -155,7 +161,7 @@ class WorkerRoutes:
             raise UnknownWorkerError(f"no worker {worker_id[:140]!r} is registered")
         return _json(worker_json(worker, self._moment))
 
-    def _page(
+    async def _page(
         self,
         path: str,
         status: Status | None,
@@ -164,11 +170,12 @@ class WorkerRoutes:
         *,
         shows_status: bool = False,
     ) -> Response:
-        membership = self._membership
         limit = 0 if limit is UNSET else limit
-        page = page_of_workers(membership.registry, status, limit, "" if page_token is UNSET else page_token)
-        moment = self._moment
-        response = _json([worker_json(worker, moment) for worker in page.workers])
+        token = "" if page_token is UNSET else page_token
+        page = await page_of_workers(self._membership, status, limit, token)
+        parts = self._array(page)
+        whole = len(page.worker_ids) <= _WHOLE_WORKERS
+        response = Response(b"".join([part async for part in parts]) if whole else parts, content_type=_JSON)
         if page.next_token:
             query = {"limit": str(limit), "page_token": page.next_token}
             if status is not None and shows_status:
@@ -176,6 +183,17 @@ class WorkerRoutes:
             response.headers["Link"] = f'<{path}?{urlencode(query)}>; rel="next"'
         return response
 
+    async def _array(self, page: Page) -> AsyncIterator[bytes]:
+        """The page as a JSON array, a slice of it at a time."""
+        begin = b"["
+        for workers in page.slices(self._membership):
+            moment = self._moment
+            if workers:
+                yield begin + msgspec.json.encode([worker_json(worker, moment) for worker in workers])[1:-1]
+                begin = b","
+            await trio.lowlevel.checkpoint()
+        yield b"]" if begin == b"," else b"[]"
+
 
 def _json(value: object) -> Response:
-    return Response(msgspec.json.encode(value), content_type="application/json")
+    return Response(msgspec.json.encode(value), content_type=_JSON)

@@ -24,6 +24,7 @@ from minicloud.wire.gen.minicloud.execution import (
     HeartbeatRequest,
     HeartbeatResponse,
     ListWorkersRequest,
+    ListWorkersResponse,
     RegisterWorkerRequest,
     RegisterWorkerResponse,
 )
@@ -300,6 +301,21 @@ async def test_list_workers_pages_hold_everyone_once_while_workers_leave(plane: 
             break
         await plane.service.deregister_worker(DeregisterWorkerRequest(worker_id=seen[-1]))
     assert seen == [f"w{number}" for number in range(10)]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 250])
+async def test_list_workers_bytes_are_those_of_its_fields(plane: Plane, workers: int) -> None:
+    for number in range(workers):
+        await plane.register(f"w{number:03}", f"h:{number + 1}", resources=ResourceInfo(cpu_cores=number))
+    answer = await plane.service.list_workers(ListWorkersRequest())
+    parsed = ListWorkersResponse.FromString(bytes(answer))
+    assert [worker.worker_id for worker in parsed.workers] == [f"w{number:03}" for number in range(workers)]
+    assert (parsed.workers, parsed.next_page_token, parsed.response) == (
+        answer.workers,
+        answer.next_page_token,
+        answer.response,
+    )
+    assert bytes(ListWorkersResponse(parsed.workers, "", parsed.response)) == bytes(answer)
 
 
 @pytest.mark.parametrize(

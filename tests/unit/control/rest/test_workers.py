@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 
+import msgspec
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from minicloud.core.commands import Cordon, Drain, Register, Remove
 from minicloud.core.model import WorkerId
-from tests.unit.control.rest.kit import Rest, json_of, problem_of
+from tests.unit.control.rest.kit import HttpClient, Rest, json_of, problem_of
 
 WORKER_FIELDS = {
     "workerId", "endpoint", "status", "resources", "lastHeartbeatMs", "metadata", "registeredAtMs",
@@ -120,6 +121,30 @@ async def test_page_after_a_worker_that_left_goes_on_where_it_was() -> None:
     rest.membership.execute(Remove("w2"))
     link = response.headers["Link"].split(";")[0].strip("<>")
     assert [worker["workerId"] for worker in await json_of(await rest.client.get(link))] == ["w3"]
+
+
+async def test_long_list_is_made_while_it_is_sent_and_stays_one_array() -> None:
+    rest = Rest()
+    ids = [f"w{number:05}" for number in range(3_000)]
+    rest.register(*ids)
+    async with rest.served() as port, HttpClient.connected(port) as client:
+        await client.send("GET", "/api/workers?limit=2999")
+        answer = await client.receive_head()
+        while data := await client.receive_data():
+            if not answer.body:  # what comes and goes after the first piece breaks nothing
+                rest.membership.execute(Remove(ids[0]))
+                rest.membership.execute(Remove(ids[2_900]))
+                rest.register("w02900-new")
+            answer.body += data
+        listed = [worker["workerId"] for worker in msgspec.json.decode(bytes(answer.body))]
+        assert "content-length" not in answer.headers
+        assert 'rel="next"' in answer.headers["link"]
+        assert listed == [worker_id for worker_id in ids[:2999] if worker_id != ids[2_900]]
+        short = await client.request("GET", "/api/workers?limit=1000")  # the connection goes on
+        assert short.headers["content-length"] == str(len(short.body))
+        assert len(msgspec.json.decode(bytes(short.body))) == 1000
+        head = await client.request("HEAD", "/api/workers")
+        assert (head.status, bytes(head.body)) == (200, b"")
 
 
 @pytest.mark.parametrize(
