@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from sim.net.network import Counts
 
@@ -42,9 +43,17 @@ class Quantiles:
         return cls(rank(0.5), rank(0.95), rank(0.99), ordered[-1], len(ordered))
 
 
+class Verdict(StrEnum):
+    """What a run says of the promises. Inconclusive: none was broken, but what had to happen never did."""
+
+    HELD = "held"
+    BROKEN = "broken"
+    INCONCLUSIVE = "inconclusive"
+
+
 @dataclass(slots=True)
 class Outcome:
-    """One run. `virtual_seconds` passed in it, `wall_seconds` while it was computed."""
+    """One run. `virtual_seconds` passed in it, `wall_seconds` while it was computed; `command` repeats it."""
 
     scenario: str
     seed: int
@@ -65,3 +74,15 @@ class Outcome:
     false_positives: int = 0
     peak_registrations_per_second: int = 0
     messages: Counts = field(default_factory=Counts)
+    command: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.violations:
+            return Verdict.BROKEN
+        return Verdict.INCONCLUSIVE if self.missed_probes else Verdict.HELD
+
+    @property
+    def speed(self) -> float:
+        """How many virtual seconds passed in a real one; 0 where that was not measured."""
+        return self.virtual_seconds / self.wall_seconds if self.wall_seconds else 0.0

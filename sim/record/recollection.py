@@ -16,7 +16,7 @@ _FEWEST, _MOST = 6, 48  # of one node
 _MARKS = 12  # of one node
 
 _DRAWN_NODES = 6
-_DRAWN_EXCHANGES = 40
+_DRAWN_EXCHANGES = 28
 _DRAWN_MARKS = 40
 
 

@@ -1,0 +1,127 @@
+"""Results for programs: one JSON object, and JUnit's XML for CI systems."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from hashlib import blake2b
+from typing import Any
+from xml.etree import ElementTree
+
+import msgspec
+
+from sim.outcome import Outcome, Quantiles, Verdict, Violation
+
+_WORST_FIRST = (Verdict.BROKEN, Verdict.INCONCLUSIVE, Verdict.HELD)
+
+
+def to_json(outcomes: Sequence[Outcome]) -> bytes:
+    """One run as an object. Several as one: `seed` and `command` of the first of the worst, `workers` of the
+    largest, times and counts summed, quantiles and peaks the worst; each run is one of `runs`."""
+    documents = [_document(outcome) for outcome in outcomes]
+    whole = documents[0] if len(documents) == 1 else {**_sums(outcomes), "runs": documents}
+    return msgspec.json.format(msgspec.json.encode(whole), indent=2) + b"\n"
+
+
+def _document(outcome: Outcome) -> dict[str, Any]:
+    document = asdict(outcome)
+    document["verdict"] = outcome.verdict.value
+    return document
+
+
+def _sums(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    worst = min(outcomes, key=lambda outcome: _WORST_FIRST.index(outcome.verdict))
+
+    def total(figure: Callable[[Outcome], float]) -> Any:
+        return sum(map(figure, outcomes))
+
+    def counted(figures: Callable[[Outcome], dict[str, int]]) -> dict[str, int]:
+        sums: Counter[str] = Counter()
+        for outcome in outcomes:
+            sums.update(figures(outcome))
+        return dict(sums)
+
+    hashes = blake2b("".join(outcome.trace_hash for outcome in outcomes).encode(), digest_size=16)
+    return {
+        "verdict": worst.verdict.value,
+        "scenario": ",".join(dict.fromkeys(outcome.scenario for outcome in outcomes)),
+        "seed": worst.seed,
+        "command": worst.command,
+        "workers": max(outcome.workers for outcome in outcomes),
+        "depth": ",".join(dict.fromkeys(outcome.depth for outcome in outcomes)),
+        "virtual_seconds": total(lambda outcome: outcome.virtual_seconds),
+        "wall_seconds": total(lambda outcome: outcome.wall_seconds),
+        "heartbeats": total(lambda outcome: outcome.heartbeats),
+        "registrations": total(lambda outcome: outcome.registrations),
+        "trace_hash": hashes.hexdigest(),
+        "violations": [
+            {"scenario": outcome.scenario, "seed": outcome.seed, **asdict(violation)}
+            for outcome in outcomes
+            for violation in outcome.violations
+        ],
+        "violations_total": total(lambda outcome: outcome.violations_total),
+        "checks": counted(lambda outcome: outcome.checks),
+        "probes": counted(lambda outcome: outcome.probes),
+        "missed_probes": list(dict.fromkeys(name for outcome in outcomes for name in outcome.missed_probes)),
+        "detection_seconds": _worst([outcome.detection_seconds for outcome in outcomes]),
+        "recovery_seconds": _worst([outcome.recovery_seconds for outcome in outcomes]),
+        "false_positives": total(lambda outcome: outcome.false_positives),
+        "peak_registrations_per_second": max(outcome.peak_registrations_per_second for outcome in outcomes),
+        "messages": counted(lambda outcome: asdict(outcome.messages)),
+    }
+
+
+def _worst(quantiles: Sequence[Quantiles]) -> dict[str, float]:
+    """Each the largest of any run's; `count` is summed."""
+    worst = {name: max(getattr(each, name) for each in quantiles) for name in ("p50", "p95", "p99", "max")}
+    return {**worst, "count": sum(each.count for each in quantiles)}
+
+
+def to_junit(outcomes: Sequence[Outcome]) -> bytes:
+    """A test case for each run: a broken promise is a failure, a run that shows nothing an error."""
+    verdicts = [outcome.verdict for outcome in outcomes]
+    suite = ElementTree.Element(
+        "testsuite",
+        name="minicloud-sim",
+        tests=str(len(outcomes)),
+        failures=str(verdicts.count(Verdict.BROKEN)),
+        errors=str(verdicts.count(Verdict.INCONCLUSIVE)),
+        skipped="0",
+        time=f"{sum(outcome.wall_seconds for outcome in outcomes):.3f}",
+    )
+    for outcome in outcomes:
+        case = ElementTree.SubElement(
+            suite,
+            "testcase",
+            classname=f"minicloud-sim.{_plain(outcome.scenario)}",
+            name=f"{_plain(outcome.scenario)} seed={outcome.seed} workers={outcome.workers}",
+            time=f"{outcome.wall_seconds:.3f}",
+        )
+        for violation in outcome.violations:
+            failure = ElementTree.SubElement(
+                case, "failure", type=_plain(violation.promise), message=_plain(violation.text)
+            )
+            failure.text = _plain(_told(violation))
+        if outcome.verdict is Verdict.INCONCLUSIVE:
+            message = f"never happened: {', '.join(outcome.missed_probes)}"
+            ElementTree.SubElement(case, "error", type="inconclusive", message=_plain(message))
+        if outcome.command:
+            ElementTree.SubElement(case, "system-out").text = _plain(outcome.command)
+    root = ElementTree.Element("testsuites")
+    root.append(suite)
+    ElementTree.indent(root)
+    document: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return document + b"\n"
+
+
+def _told(violation: Violation) -> str:
+    return "\n".join([f"{violation.text} (at {violation.at_s:.3f} s, {violation.node})", *violation.context])
+
+
+def _plain(text: str) -> str:
+    """What XML cannot hold is shown as an escape."""
+    return "".join(
+        char if char in "\t\n" or char.isprintable() else char.encode("unicode_escape").decode()
+        for char in text
+    )

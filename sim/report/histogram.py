@@ -1,0 +1,82 @@
+"""How long something took, how often."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sim.outcome import Quantiles
+from sim.report.axes import Scale, round_up, value_axis
+from sim.report.figures import count, of, seconds
+from sim.report.markup import Markup, element, joined, number
+
+_WIDTH, _HEIGHT = 530.0, 210.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 512.0, 44.0, 176.0
+_BINS = 32
+
+
+def histogram(
+    name: str, durations_s: Sequence[float], quantiles: Quantiles, bound: tuple[str, float]
+) -> Markup:
+    """Of `durations_s`, with their quantiles and a line at `bound`, a name and seconds."""
+    if not durations_s:
+        return element("p", f"No {name} was to be measured.", class_="empty")
+    low = min(*durations_s, bound[1])
+    high = max(*durations_s, bound[1])
+    pad = max((high - low) * 0.05, high * 0.002, 0.001)
+    x = Scale(max(0.0, low - pad), high + pad, _LEFT, _RIGHT)
+    width_s = (x.high - x.low) / _BINS
+    bins = [0] * _BINS
+    for duration_s in durations_s:
+        bins[min(_BINS - 1, int((duration_s - x.low) / width_s))] += 1
+    y = Scale(0.0, round_up(max(bins)), _BOTTOM, _TOP)
+    bars = [_bar(x, y, x.low + index * width_s, width_s, times) for index, times in enumerate(bins) if times]
+    ticks = [
+        element("text", seconds(at_s), class_="tick middle", x=x(at_s), y=_BOTTOM + 15)
+        for at_s in (x.low + (x.high - x.low) * share for share in (0.0, 0.25, 0.5, 0.75, 1.0))
+    ]
+    told = f"p50 {seconds(quantiles.p50)}, p95 {seconds(quantiles.p95)}, p99 {seconds(quantiles.p99)}, "
+    told += f"worst {seconds(quantiles.max)}"
+    return element(
+        "svg",
+        element("title", f"{name.capitalize()}: {of(len(durations_s), 'time')}, {told}"),
+        value_axis(x, y, f"{name}, {count(len(durations_s))} of them"),
+        *bars,
+        _line(x, bound[1], bound[0], "bound", 34),
+        _line(x, quantiles.p50, "p50", "quantile", 22),
+        _line(x, quantiles.p99, "p99", "quantile", 34 if abs(x(quantiles.p99) - x(bound[1])) > 60 else 22),
+        *ticks,
+        element("text", told, class_="tick", x=_LEFT, y=_BOTTOM + 32),
+        class_="histogram",
+        viewBox=f"0 0 {number(_WIDTH)} {number(_HEIGHT)}",
+        role="img",
+        aria_label=f"{name}: {told}",
+    )
+
+
+def _bar(x: Scale, y: Scale, from_s: float, width_s: float, times: int) -> Markup:
+    title = element("title", f"{seconds(from_s)} to {seconds(from_s + width_s)}: {of(times, 'time')}")
+    top = min(y(times), _BOTTOM - 1.5)  # what happened once is to be seen beside what happened often
+    left = x(from_s)
+    return element(
+        "rect",
+        title,
+        class_="bar",
+        x=left + 0.5,
+        y=top,
+        width=x(from_s + width_s) - left - 1,
+        height=_BOTTOM - top,
+    )
+
+
+def _line(x: Scale, at_s: float, name: str, class_: str, top: float) -> Markup:
+    near_end = x(at_s) > _RIGHT - 60
+    return joined(
+        element("line", class_=class_, x1=x(at_s), x2=x(at_s), y1=top, y2=_BOTTOM),
+        element(
+            "text",
+            name,
+            class_=f"tick halo{' end' if near_end else ''}",
+            x=x(at_s) + (-4 if near_end else 4),
+            y=top + 8,
+        ),
+    )

@@ -1,0 +1,99 @@
+"""Swim lanes: when which fault was on which nodes, a lane for each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sim.report.axes import Scale
+from sim.report.figures import clock, exactly, nodes, of, seconds
+from sim.report.markup import Markup, element, joined, number
+from sim.scenario.schedule import Fault
+
+_ROW = 20.0
+_GAP = 6.0
+_MOST_ROWS, _MOST_BARS = 4, 60
+_NAMED_NODES = 6
+
+
+def lanes(faults: Sequence[Fault], x: Scale, top: float) -> tuple[Markup, float]:
+    """The lanes from `top` on, and where they end."""
+    kinds: dict[str, list[Fault]] = {}
+    for fault in faults:
+        kinds.setdefault(fault.kind, []).append(fault)
+    parts: list[Markup] = []
+    y = top
+    for kind, those in kinds.items():
+        rows = _rows(those)
+        crowded = len(rows) > _MOST_ROWS or len(those) > _MOST_BARS
+        height = 1.6 * _ROW if crowded else len(rows) * _ROW
+        parts.append(element("rect", class_="lane", x=x.start, y=y, width=x.end - x.start, height=height))
+        parts.append(element("text", kind, class_="lane-name end", x=x.start - 6, y=y + 14))
+        if crowded:
+            parts.append(_crowd(kind, those, x, y, height))
+        else:
+            parts += [_bar(fault, x, y + row * _ROW) for row, bars in enumerate(rows) for fault in bars]
+        y += height + _GAP
+    return joined(*parts), y
+
+
+def _rows(faults: Sequence[Fault]) -> list[list[Fault]]:
+    """Each fault in the first row that is free when it begins."""
+    rows: list[list[Fault]] = []
+    for fault in sorted(faults, key=lambda fault: fault.at_s):
+        free = next((row for row in rows if row[-1].end_s < fault.at_s), None)
+        if free is None:
+            rows.append([fault])
+        else:
+            free.append(fault)
+    return rows
+
+
+def _bar(fault: Fault, x: Scale, y: float) -> Markup:
+    left = x(fault.at_s)
+    title = element("title", _told(fault))
+    if not fault.for_s:
+        points = [(left, y + 3), (left + 6, y + 10), (left, y + 17), (left - 6, y + 10)]
+        shape = " ".join(f"{number(px)},{number(py)}" for px, py in points)
+        return element("polygon", title, class_="moment", points=shape)
+    width = max(2.0, x(min(fault.end_s, x.high)) - left)
+    bar = element("rect", title, class_="fault", x=left, y=y + 2, width=width, height=_ROW - 4, rx=2)
+    text = nodes(fault.nodes)
+    if width < 7 * len(text) + 8:
+        return bar
+    return joined(bar, element("text", text, class_="on-fault", x=left + 5, y=y + 14))
+
+
+def _crowd(kind: str, faults: Sequence[Fault], x: Scale, y: float, height: float) -> Markup:
+    """On how many nodes a kind is at once, where single bars could not be told apart."""
+    changes = sorted(
+        [(fault.at_s, len(fault.nodes)) for fault in faults]
+        + [(max(fault.end_s, fault.at_s + (x.high - x.low) / 1000), -len(fault.nodes)) for fault in faults]
+    )
+    levels: list[tuple[float, int]] = []
+    level = 0
+    for at_s, by in changes:
+        level += by
+        if levels and levels[-1][0] == at_s:
+            levels[-1] = (at_s, level)
+        else:
+            levels.append((at_s, level))
+    most = max(level for _, level in levels)
+    bottom = y + height
+    path = [f"M{number(x.start)} {number(bottom)}"]
+    for at_s, level in levels:
+        path.append(f"H{number(x(min(at_s, x.high)))}V{number(bottom - level / most * (height - 4))}")
+    first_s, last_s = faults[0].at_s, max(fault.end_s for fault in faults)
+    told = f"{kind}: {of(len(faults), 'time')} from {clock(first_s)} to {clock(last_s)}, up to {most} at once"
+    text = f"{of(len(faults), 'time')}, up to {most} at once"
+    return joined(
+        element("path", element("title", told), class_="fault", d="".join(path) + "Z"),
+        element("text", text, class_="tick end halo", x=x.end - 4, y=y + 13),
+    )
+
+
+def _told(fault: Fault) -> str:
+    named = ", ".join(fault.nodes[:_NAMED_NODES])
+    more = f" and {len(fault.nodes) - _NAMED_NODES} more" if len(fault.nodes) > _NAMED_NODES else ""
+    options = "".join(f", {name} {value}" for name, value in fault.options.items())
+    until = f" to {exactly(fault.end_s)} ({seconds(fault.for_s)})" if fault.for_s else ""
+    return f"{fault.kind} on {named}{more}, {exactly(fault.at_s)}{until}{options}"

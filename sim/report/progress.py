@@ -1,0 +1,90 @@
+"""What is told while runs are under way: one line, drawn over and over, or now and then a line of a log.
+
+Knows the real time, which nothing inside a run may.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from time import perf_counter  # the real one: inside a run, asking `time` for it is an error
+from typing import TextIO
+
+from minicloud.cli.text import Paint
+from sim.report.figures import clock, nodes, of, times
+from sim.scenario.schedule import Schedule
+
+_REDRAWN_S = 0.1
+_TENTHS = 10
+_BAR = 20
+
+
+class Progress:
+    """Tells `stream`: a terminal is drawn on ten times a second, anything else gets a line each tenth of the
+    way."""
+
+    def __init__(self, stream: TextIO, real_s: Callable[[], float] = perf_counter) -> None:
+        self._stream = stream
+        self._terminal = Paint(stream).on or stream.isatty()
+        self._real_s = real_s
+        self._began_s = real_s()
+        self._drawn_s = -1.0
+        self._told = 0
+        self._width = 0
+
+    def at(self, schedule: Schedule, now_s: float) -> None:
+        """The only run has come to `now_s`."""
+        end_s = schedule.phases.end_s
+        share = min(1.0, now_s / end_s) if end_s else 1.0
+        if not self._due(share):
+            return
+        elapsed_s = self._real_s() - self._began_s
+        speed = f"  {times(now_s / elapsed_s)}" if elapsed_s > 0.5 else ""
+        self._tell(share, f"{clock(now_s)} of {clock(end_s)}{speed}  {_happening(schedule, now_s)}")
+
+    def over(self, done: int, total: int, broken: int = 0) -> None:
+        """Of several runs so many are over, and a promise broke in so many."""
+        share = done / total
+        if self._due(share):
+            self._tell(share, f"{done} of {of(total, 'run')}{f'  {broken} broken' if broken else ''}")
+
+    def close(self) -> None:
+        """Leave a terminal as if nothing had been there."""
+        if self._width:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+            self._width = 0
+
+    def _due(self, share: float) -> bool:
+        if not self._terminal:
+            return int(share * _TENTHS) > self._told
+        real_s = self._real_s()
+        if self._drawn_s >= 0 and real_s - self._drawn_s < _REDRAWN_S:
+            return False
+        self._drawn_s = real_s
+        return True
+
+    def _tell(self, share: float, text: str) -> None:
+        if not self._terminal:
+            self._told = int(share * _TENTHS)
+            self._stream.write(f"{share:4.0%}  {text.rstrip()}\n")
+            self._stream.flush()
+            return
+        filled = int(share * _BAR)
+        line = f"{'█' * filled}{'░' * (_BAR - filled)} {share:4.0%}  {text.rstrip()}"
+        # One column short of the edge: a line that fills its row wraps, and cannot be drawn over.
+        line = line[: shutil.get_terminal_size().columns - 1]
+        self._width = len(line)
+        self._stream.write(f"\r{line}\x1b[K")
+        self._stream.flush()
+
+
+def _happening(schedule: Schedule, now_s: float) -> str:
+    """The phase, or the faults of this moment."""
+    faults = [fault for fault in schedule.faults if fault.at_s <= now_s < fault.end_s]
+    if faults:
+        first = f"{faults[-1].kind} of {nodes(faults[-1].nodes)}"
+        return first if len(faults) == 1 else f"{first} and {of(len(faults) - 1, 'other fault')}"
+    if now_s < schedule.phases.setup_s:
+        return "setting up"
+    return "quiet" if now_s < schedule.phases.heal_s else "healed"
