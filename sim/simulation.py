@@ -37,17 +37,15 @@ class Watcher(ClusterObserver):
 
 
 class Simulation:
-    """`run` it once. `progress` is called each virtual second or so, with nothing."""
+    """`run` it once. `progress`, if there is one, is called each virtual second."""
 
-    def __init__(
-        self, schedule: Schedule, watchers: Sequence[Watcher], progress: Callable[[], None] | None = None
-    ) -> None:
+    def __init__(self, schedule: Schedule, watchers: Sequence[Watcher]) -> None:
         self.schedule = schedule
         self.timeline = Timeline()
         self.streams = Streams(schedule.seed)
         self.cluster = Cluster(schedule.topology, self.timeline, self.streams, watchers)
+        self.progress: Callable[[], None] | None = None
         self._watchers = watchers
-        self._progress = progress
         self._over = trio.Event()
 
     def run(self) -> None:
@@ -70,7 +68,7 @@ class Simulation:
             self.timeline.at(fault.at_s, self._begin, fault)
         self.timeline.at(phases.heal_s, self._heal)
         self.timeline.at(phases.end_s, self._end)
-        if self._progress is not None:
+        if self.progress is not None:
             self._tell()
         async with trio.open_nursery() as nursery:
             self.cluster.start(nursery)
@@ -104,6 +102,6 @@ class Simulation:
         self._over.set()
 
     def _tell(self) -> None:
-        assert self._progress is not None
-        self._progress()
+        assert self.progress is not None
+        self.progress()
         self.timeline.at(self.timeline.now_s + 1.0, self._tell)

@@ -1,0 +1,10 @@
+"""`python -m sim` is `minicloud-sim`."""
+
+from __future__ import annotations
+
+import sys
+
+from sim.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())
