@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from minicloud.control.rest.app import create_rest_app
 from minicloud.control.rest.readiness import Readiness
 from minicloud.wire.gen.minicloud.common import WorkerStatus
-from minicloud.wire.gen.minicloud.execution import ListWorkersRequest
+from minicloud.wire.gen.minicloud.execution import ListWorkersRequest, ListWorkersResponse
 from sim.cluster.cluster import CONTROL_PLANE
 from sim.cluster.control_plane import ControlPlaneRun
 from sim.oracle.calls import Calls
@@ -104,9 +104,11 @@ async def _grpc_view(service: Any) -> _View:
     view: _View = {}
     token = ""
     while True:
-        answer = await service.list_workers(ListWorkersRequest(limit=_PAGE, page_token=token))
+        encoded = bytes(await service.list_workers(ListWorkersRequest(limit=_PAGE, page_token=token)))
+        answer = ListWorkersResponse.FromString(encoded)
         for worker in answer.workers:
             status = WorkerStatus(worker.status).name or ""
+            assert worker.resources is not None
             view[worker.worker_id] = (status, worker.incarnation, worker.resources.memory_used_mb)
         token = answer.next_page_token
         if not token:
