@@ -15,7 +15,7 @@ _KEPT = 60_000  # calls of all nodes together
 _FEWEST, _MOST = 6, 48  # of one node
 _MARKS = 12  # of one node
 
-_DRAWN_NODES = 6
+_DRAWN_NODES = 5
 _DRAWN_EXCHANGES = 28
 _DRAWN_MARKS = 40
 

@@ -77,5 +77,5 @@ def value_axis(x: Scale, y: Scale, label: str) -> Markup:
         parts.append(element("line", class_="grid", x1=left, x2=right, y1=y(value), y2=y(value)))
         shown = f"{value:,.0f}" if value == int(value) else f"{value:g}"
         parts.append(element("text", shown, class_="tick end", x=left - 6, y=y(value) + 4))
-    parts.append(element("text", label, class_="label", x=left, y=y(y.high) - 8))
+    parts.append(element("text", label, class_="label halo", x=left, y=y(y.high) - 8))
     return joined(*parts)

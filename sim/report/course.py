@@ -27,7 +27,7 @@ def course(record: Record) -> Markup:
     phases = record.schedule.phases
     x = Scale(0.0, phases.end_s, _LEFT, _RIGHT)
     swim, top = lanes(record.schedule.faults, x, 28.0)
-    counts_top = top + 26
+    counts_top = top + 38
     counts, counts_bottom = _counts(record, x, counts_top)
     heartbeats, bottom = _rate(record, x, counts_bottom + 52, "heartbeats", lambda sample: sample.heartbeats)
     registrations, bottom = _rate(
@@ -40,6 +40,7 @@ def course(record: Record) -> Markup:
         _phases(record, x, bottom),
         swim,
         _violation(record, x, bottom),
+        _outages(record, x, counts_top, bottom),
         counts,
         heartbeats,
         registrations,
@@ -73,12 +74,22 @@ def _phases(record: Record, x: Scale, bottom: float) -> Markup:
             parts.append(element("rect", class_="chaos", x=x(begin_s), y=0, width=width, height=bottom))
         if x(end_s) - x(begin_s) > 40:
             parts.append(element("text", name, class_="phase", x=x(begin_s) + 4, y=14))
+    return joined(*parts)
+
+
+def _outages(record: Record, x: Scale, top: float, bottom: float) -> Markup:
+    parts: list[Markup] = []
     for begin_s, end_s in record.outages:
         width = max(1.5, x(end_s) - x(begin_s))
         title = element("title", f"no control plane from {exactly(begin_s)} to {exactly(end_s)}")
         parts.append(
-            element("rect", title, class_="outage", x=x(begin_s), y=20, width=width, height=bottom - 20)
+            element("rect", title, class_="outage", x=x(begin_s), y=top, width=width, height=bottom - top)
         )
+        if width > 110:
+            middle = x(begin_s) + width / 2
+            parts.append(
+                element("text", "no control plane", class_="tick middle", x=middle, y=top + _COUNTS / 2)
+            )
     return joined(*parts)
 
 

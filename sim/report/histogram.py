@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from sim.outcome import Quantiles
@@ -9,8 +10,8 @@ from sim.report.axes import Scale, round_up, value_axis
 from sim.report.figures import count, of, seconds
 from sim.report.markup import Markup, element, joined, number
 
-_WIDTH, _HEIGHT = 530.0, 210.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 512.0, 44.0, 176.0
+_WIDTH, _HEIGHT = 530.0, 236.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 512.0, 64.0, 196.0
 _BINS = 32
 
 
@@ -30,20 +31,23 @@ def histogram(
         bins[min(_BINS - 1, int((duration_s - x.low) / width_s))] += 1
     y = Scale(0.0, round_up(max(bins)), _BOTTOM, _TOP)
     bars = [_bar(x, y, x.low + index * width_s, width_s, times) for index, times in enumerate(bins) if times]
+    step_s = round_up((x.high - x.low) / 6)
+    first = math.ceil(x.low / step_s)
     ticks = [
-        element("text", seconds(at_s), class_="tick middle", x=x(at_s), y=_BOTTOM + 15)
-        for at_s in (x.low + (x.high - x.low) * share for share in (0.0, 0.25, 0.5, 0.75, 1.0))
+        element("text", f"{index * step_s:g} s", class_="tick middle", x=x(index * step_s), y=_BOTTOM + 15)
+        for index in range(first, math.floor(x.high / step_s) + 1)
     ]
     told = f"p50 {seconds(quantiles.p50)}, p95 {seconds(quantiles.p95)}, p99 {seconds(quantiles.p99)}, "
     told += f"worst {seconds(quantiles.max)}"
     return element(
         "svg",
         element("title", f"{name.capitalize()}: {of(len(durations_s), 'time')}, {told}"),
-        value_axis(x, y, f"{name}, {count(len(durations_s))} of them"),
+        element("text", f"{name}, {count(len(durations_s))} of them", class_="label", x=_LEFT, y=16),
+        value_axis(x, y, ""),
         *bars,
-        _line(x, bound[1], bound[0], "bound", 34),
-        _line(x, quantiles.p50, "p50", "quantile", 22),
-        _line(x, quantiles.p99, "p99", "quantile", 34 if abs(x(quantiles.p99) - x(bound[1])) > 60 else 22),
+        _line(x, quantiles.p50, "p50", "quantile", 24),
+        _line(x, quantiles.p99, "p99", "quantile", 36),
+        _line(x, bound[1], bound[0], "bound", 48),
         *ticks,
         element("text", told, class_="tick", x=_LEFT, y=_BOTTOM + 32),
         class_="histogram",

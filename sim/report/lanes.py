@@ -65,26 +65,27 @@ def _bar(fault: Fault, x: Scale, y: float) -> Markup:
 
 def _crowd(kind: str, faults: Sequence[Fault], x: Scale, y: float, height: float) -> Markup:
     """On how many nodes a kind is at once, where single bars could not be told apart."""
+    least_s = (x.high - x.low) / (x.end - x.start)  # what is over at once is a column wide
     changes = sorted(
         [(fault.at_s, len(fault.nodes)) for fault in faults]
-        + [(max(fault.end_s, fault.at_s + (x.high - x.low) / 1000), -len(fault.nodes)) for fault in faults]
+        + [(max(fault.end_s, fault.at_s + least_s), -len(fault.nodes)) for fault in faults]
     )
-    levels: list[tuple[float, int]] = []
-    level = 0
+    columns: dict[int, int] = {}  # the most in each column in which something changes
+    level = most = 0
     for at_s, by in changes:
+        column = int(x(min(at_s, x.high)))
+        columns[column] = max(columns.get(column, level), level + by)
         level += by
-        if levels and levels[-1][0] == at_s:
-            levels[-1] = (at_s, level)
-        else:
-            levels.append((at_s, level))
-    most = max(level for _, level in levels)
+        columns[column + 1] = level
+        most = max(most, level)
     bottom = y + height
     path = [f"M{number(x.start)} {number(bottom)}"]
-    for at_s, level in levels:
-        path.append(f"H{number(x(min(at_s, x.high)))}V{number(bottom - level / most * (height - 4))}")
+    path += [
+        f"H{column}V{number(bottom - columns[column] / most * (height - 4))}" for column in sorted(columns)
+    ]
     first_s, last_s = faults[0].at_s, max(fault.end_s for fault in faults)
-    told = f"{kind}: {of(len(faults), 'time')} from {clock(first_s)} to {clock(last_s)}, up to {most} at once"
     text = f"{of(len(faults), 'time')}, up to {most} at once"
+    told = f"{kind}, {clock(first_s)} to {clock(last_s)}: {text}"
     return joined(
         element("path", element("title", told), class_="fault", d="".join(path) + "Z"),
         element("text", text, class_="tick end halo", x=x.end - 4, y=y + 13),

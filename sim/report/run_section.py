@@ -31,6 +31,9 @@ def run_section(outcome: Outcome, record: Record, anchor: str) -> Markup:
         _violations(outcome),
         element("h3", "What happened"),
         course(record),
+        element("h3", "Messages around the first violation"),
+        _legend() if record.moment is not None else None,
+        spacetime(record),
         element("h3", "Detection and recovery"),
         element(
             "div",
@@ -47,9 +50,6 @@ def run_section(outcome: Outcome, record: Record, anchor: str) -> Markup:
         _promises(outcome),
         element("h3", "Probes: what has to happen for a run to show anything"),
         _probes(outcome, record),
-        element("h3", "Messages around the first violation"),
-        _legend() if record.moment is not None else None,
-        spacetime(record),
         class_="run",
         id=anchor,
     )
@@ -109,25 +109,32 @@ def _violations(outcome: Outcome) -> Markup | None:
         return None
     total = max(outcome.violations_total, len(outcome.violations))
     left = total - len(outcome.violations[:_VIOLATIONS])
+    first, *others = outcome.violations[:_VIOLATIONS]
+    more = element("p", f"and {count(left)} more", class_="dim") if left else None
     return joined(
         element("h3", of(total, "violation")),
-        *map(_violation, outcome.violations[:_VIOLATIONS]),
-        element("p", f"and {of(left, 'more')}"[:-1] if left > 1 else "and 1 more", class_="dim")
-        if left
-        else None,
+        element("div", _violated(first), element("p", first.text), _context(first), class_="violation"),
+        *(
+            element(
+                "details",
+                element("summary", _violated(violation)),
+                element("p", violation.text),
+                _context(violation),
+                class_="violation",
+            )
+            for violation in others
+        ),
+        more,
     )
 
 
-def _violation(violation: Violation) -> Markup:
-    context = element("pre", "\n".join(violation.context)) if violation.context else None
-    return element(
-        "div",
-        element("b", violation.promise, class_="broken"),
-        f" at {exactly(violation.at_s)}, {violation.node}",
-        element("p", violation.text),
-        context,
-        class_="violation",
-    )
+def _violated(violation: Violation) -> Markup:
+    what = element("b", violation.promise, class_="broken")
+    return joined(what, f" at {exactly(violation.at_s)}, {violation.node}")
+
+
+def _context(violation: Violation) -> Markup | None:
+    return element("pre", "\n".join(violation.context)) if violation.context else None
 
 
 def _promises(outcome: Outcome) -> Markup:

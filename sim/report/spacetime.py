@@ -18,7 +18,7 @@ from sim.report.figures import exactly, seconds
 from sim.report.markup import Markup, element, joined, number
 
 _WIDTH = 1100.0
-_SERVER, _FIRST, _LAST = 360.0, 660.0, 860.0
+_SERVER, _FIRST, _LAST = 360.0, 660.0, 1020.0  # columns: the control plane's, and those of workers
 _TOP = 56.0
 _ROW, _LONGEST_GAP = 13.0, 44.0
 _LINE = 13.0  # between texts of one moment
@@ -35,9 +35,7 @@ def spacetime(record: Record) -> Markup:
     clients = list(dict.fromkeys(exchange.client for exchange in moment.exchanges))
     columns = {name: _SERVER - 90 * index for index, name in enumerate(servers)}
     for index, name in enumerate(clients):
-        columns[name] = (
-            _FIRST if len(clients) == 1 else _FIRST - 60 + (_LAST - _FIRST + 200) / len(clients) * index
-        )
+        columns[name] = _FIRST + (_LAST - _FIRST) / max(1, len(clients) - 1) * index
     marks = [mark for mark in moment.marks if mark.node in columns]
     rows = _Rows(moment.exchanges, marks, moment.violation.at_s)
     bottom = rows.bottom + 24
@@ -47,7 +45,7 @@ def spacetime(record: Record) -> Markup:
         element("title", "Messages around the first violation"),
         *(_lifeline(record, name, at, rows, bottom) for name, at in columns.items()),
         rows.labels(),
-        element("line", class_="violated", x1=0, x2=_WIDTH, y1=violated_y, y2=violated_y),
+        element("line", class_="violated", x1=84, x2=_WIDTH, y1=violated_y, y2=violated_y),
         element(
             "text",
             f"violated: {moment.violation.promise}",
