@@ -32,7 +32,7 @@ class NodeClock:
         self._anchor_true_s = timeline.now_s
         self._anchor_s = offset_s
         self._reached_s = offset_s  # shown before, or woken for: never less again
-        self._sleepers: dict[Parked, None] = {}
+        self._sleepers: dict[Parked, Process] = {}
 
     def monotonic_s(self) -> float:
         """What the monotonic clock shows now."""
@@ -57,8 +57,8 @@ class NodeClock:
         self._anchor_s = self.monotonic_s()
         self._anchor_true_s = self._timeline.now_s
         self.rate = rate
-        for sleeper in list(self._sleepers):
-            sleeper.wake()
+        for sleeper, process in list(self._sleepers.items()):
+            process.carry_out(sleeper.wake, ())  # not before it goes on, if it is paused
 
     def step_wall(self, by_s: float) -> None:
         """Set the wall clock forward, or back."""
@@ -73,7 +73,7 @@ class NodeClock:
         while True:
             if deadline_s < math.inf:
                 process.at(self.true_s(deadline_s), self._wake, parked, deadline_s)
-            self._sleepers[parked] = None
+            self._sleepers[parked] = process
             try:
                 await parked.wait()
             finally:

@@ -86,7 +86,9 @@ class Calls:
             self._ledger.note(worker_id, "heartbeat of nobody registered, sequence", message.sequence)
             return
         member = model.members[worker_id]
-        member.recent.append((now_s, _HEARTBEATS[verdict], message.incarnation, message.sequence))
+        member.recent.append(
+            (self._ledger.timeline.now_s, _HEARTBEATS[verdict], message.incarnation, message.sequence)
+        )
         if verdict is Verdict.ACCEPTED:
             model.accept(member, message, now_s)
             if not member.healthy:

@@ -35,7 +35,7 @@ class Ledger:
         self.violations = violations
         self.total = 0
         self.checks: dict[Promise, int] = dict.fromkeys(PROMISES, 0)
-        self._timeline = timeline
+        self.timeline = timeline
         self._on_violation = on_violation
         self._events = _EVENTS if nodes <= _MANY else _EVENTS_OF_MANY
         self._recent: dict[str, deque[Event]] = {}
@@ -49,7 +49,7 @@ class Ledger:
 
     def note(self, node: str, what: str, first: object = "", second: object = "") -> None:
         """Remember that `what` happened to `node` now."""
-        self.recent(node).append((self._timeline.now_s, what, first, second))
+        self.recent(node).append((self.timeline.now_s, what, first, second))
 
     def require(self, promise: Promise, holds: bool, node: str, text: str) -> bool:
         """Count a check of `promise`; where it does not hold, `text` says what was seen and what was due."""
@@ -66,5 +66,5 @@ class Ledger:
                 " ".join((f"{at_s:.6f}", what, *(str(figure) for figure in figures if figure != "")))
                 for at_s, what, *figures in self._recent.get(node, ())
             )
-            self.violations.append(Violation(str(promise), self._timeline.now_s, node, text, context))
+            self.violations.append(Violation(str(promise), self.timeline.now_s, node, text, context))
         self._on_violation()

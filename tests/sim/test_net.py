@@ -190,7 +190,8 @@ def test_link_of_one_node_draws_the_same_whatever_happens_on_another() -> None:
         async def main() -> None:
             if trouble:
                 other.to_server.loss = 0.5
-            for number in range(5):
+            rig.link.to_server.loss = 0.5
+            for number in range(20):
                 other.send(other.to_server, lambda: None)
                 rig.send(str(number))
             await trio.sleep(5)
