@@ -20,8 +20,8 @@ _BAR = 20
 
 
 class Progress:
-    """Tells `stream`: a terminal is drawn on ten times a second, anything else gets a line each tenth of the
-    way."""
+    """Tells `stream` of runs one after the other, or of several at once: a terminal is drawn on ten times a
+    second, anything else gets a line each tenth of the way."""
 
     def __init__(self, stream: TextIO, real_s: Callable[[], float] = perf_counter) -> None:
         self._stream = stream
@@ -30,17 +30,22 @@ class Progress:
         self._began_s = real_s()
         self._drawn_s = -1.0
         self._told = 0
+        self._schedule: Schedule | None = None
         self._width = 0
 
     def at(self, schedule: Schedule, now_s: float) -> None:
-        """The only run has come to `now_s`."""
+        """The run under way has come to `now_s`."""
+        if schedule is not self._schedule:
+            self._schedule, self._began_s, self._told = schedule, self._real_s(), 0
         end_s = schedule.phases.end_s
         share = min(1.0, now_s / end_s) if end_s else 1.0
         if not self._due(share):
             return
         elapsed_s = self._real_s() - self._began_s
         speed = f"  {times(now_s / elapsed_s)}" if elapsed_s > 0.5 else ""
-        self._tell(share, f"{clock(now_s)} of {clock(end_s)}{speed}  {_happening(schedule, now_s)}")
+        self._tell(
+            share, f"{schedule.name}  {clock(now_s)} of {clock(end_s)}{speed}  {_happening(schedule, now_s)}"
+        )
 
     def over(self, done: int, total: int, broken: int = 0) -> None:
         """Of several runs so many are over, and a promise broke in so many."""

@@ -242,9 +242,20 @@ def test_progress_into_a_file_is_a_line_each_tenth_of_the_way() -> None:
     progress.close()
     lines = stream.getvalue().splitlines()
     assert len(lines) == 10
-    assert lines[-1].startswith("100%  27:00 of 27:00")
+    assert lines[-1].startswith("100%  partition  27:00 of 27:00")
     assert any("partition of 3 workers" in line for line in lines)
     assert "\r" not in stream.getvalue()
+
+
+def test_progress_of_one_run_after_another_begins_anew() -> None:
+    stream = io.StringIO()
+    progress = Progress(stream, lambda: 0.0)
+    for name in ("steady", "partition"):
+        schedule = expand(load(name), 1, 9)
+        for second in range(int(schedule.phases.end_s) + 1):
+            progress.at(schedule, float(second))
+    shown = [line.split()[1] for line in stream.getvalue().splitlines()]
+    assert shown == ["steady"] * 10 + ["partition"] * 10
 
 
 def test_progress_on_a_terminal_is_one_line_that_is_wiped_at_the_end() -> None:
