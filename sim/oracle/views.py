@@ -22,7 +22,7 @@ from sim.oracle.model import Verdict
 from sim.oracle.promises import VIEWS_AGREE
 
 _STATUSES = ("HEALTHY", "UNHEALTHY", "DRAINING")
-_PAGE = 1000  # workers asked for at a time
+_PAGE = 500  # workers asked for at a time; Quart's test client hangs on answers of more than ten chunks
 _TRIES = 3  # what is told may change between two questions
 
 # id: status, incarnation and megabytes in use.
@@ -41,9 +41,9 @@ async def compare_views(run: ControlPlaneRun, ledger: Ledger, calls: Calls, entr
         before = plane.feed.last_event_id
         taken = sum(calls.heartbeats.values())
         grpc = await _grpc_view(plane.service)
-        rest = await _rest_view(client)
+        rest = await _rest_view(client, "/api/workers")
         stats = await _json(client, "/api/workers/stats")
-        offered = await _json(client, "/api/workers/healthy")
+        offered = await _rest_view(client, "/api/workers/healthy")
         metrics = _samples(plane.metrics.exposition()[0].decode())
         if (before, taken) == (plane.feed.last_event_id, sum(calls.heartbeats.values())):
             break
@@ -67,12 +67,11 @@ async def compare_views(run: ControlPlaneRun, ledger: Ledger, calls: Calls, entr
         f"REST lists {shown}, its statistics say {by_stats} of {stats['totalWorkers']}, metrics {by_metrics}",
     )
     healthy = sorted(key for key, view in rest.items() if view[0] == "HEALTHY")
-    named = [worker["workerId"] for worker in offered]
     ledger.require(
         VIEWS_AGREE,
-        named == healthy,
+        list(offered) == healthy,
         CONTROL_PLANE,
-        f"/api/workers/healthy has {len(named)} workers, /api/workers shows {len(healthy)} as HEALTHY",
+        f"/api/workers/healthy has {len(offered)} workers, /api/workers shows {len(healthy)} as HEALTHY",
     )
     _compare_counters(metrics, ledger, calls, entries)
 
@@ -115,9 +114,9 @@ async def _grpc_view(service: Any) -> _View:
             return view
 
 
-async def _rest_view(client: Any) -> _View:
+async def _rest_view(client: Any, path: str) -> _View:
     view: _View = {}
-    path = f"/api/workers?limit={_PAGE}"
+    path = f"{path}?limit={_PAGE}"
     while path:
         response = await client.get(path)
         for worker in json.loads(await response.get_data()):
