@@ -1,15 +1,12 @@
-"""The order of a change, sweep before read, and what a restart or a wall clock that is set does."""
+"""The order of a change: what is kept, who is told, and what either sees."""
 
 from __future__ import annotations
-
-import math
 
 import pytest
 import trio
 
 from minicloud.control.membership import Membership
 from minicloud.core.commands import (
-    Command,
     Cordon,
     Deregister,
     Drain,
@@ -19,96 +16,12 @@ from minicloud.core.commands import (
     Uncordon,
 )
 from minicloud.core.errors import FencedError, UnknownWorkerError
-from minicloud.core.model import Admin, Health, Resources, Status, Worker, WorkerId
+from minicloud.core.model import Admin, Health, Resources, Status, WorkerId
 from minicloud.core.registry import Registry
 from minicloud.request_id import RequestScope
 from minicloud.store.memory import MemoryStore
-from minicloud.store.port import Change, Entry, Snapshot
-
-START_S = 1000.0
-WALL_S = 1_700_000_000.0
-TIMEOUT_S = 120.0
-RETENTION_S = 24 * 3600.0
-
-
-class FakeClock:
-    """Two hands, set by the test."""
-
-    def __init__(self, now_s: float = START_S, wall_s: float = WALL_S) -> None:
-        self.now_s = now_s
-        self.set_wall_s(wall_s)
-
-    def set_wall_s(self, wall_s: float) -> None:
-        self.offset_s = wall_s - self.now_s
-
-    def monotonic_s(self) -> float:
-        return self.now_s
-
-    def wall_s(self) -> float:
-        return self.now_s + self.offset_s
-
-    async def sleep_until(self, deadline_s: float) -> None:
-        raise AssertionError("membership does not sleep")
-
-
-class Recorder(MemoryStore):
-    """A store, and a subscriber, that note in one list what reaches them and what they see then."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.log: list[tuple[str, int, Status | None]] = []
-        self.changes: list[Change] = []
-        self.entries: list[Entry] = []
-        self.registry = Registry()
-
-    def append(self, change: Change) -> None:
-        super().append(change)
-        self.changes.append(change)
-        self._note("append", change.entry)
-
-    def subscriber(self, entry: Entry) -> None:
-        self.entries.append(entry)
-        self._note("tell", entry)
-
-    def _note(self, what: str, entry: Entry) -> None:
-        worker = self.registry.get(entry.worker_id)
-        self.log.append((what, entry.event_id, worker.status if worker else None))
-
-
-class House:
-    """A membership, its clock and its recorder."""
-
-    def __init__(self, clock: FakeClock | None = None, snapshot: Snapshot | None = None) -> None:
-        self.clock = clock or FakeClock()
-        self.store = Recorder()
-        self.sweeps: list[tuple[float, float]] = []
-        floor = snapshot.incarnation_floor if snapshot else 0
-        self.store.registry = Registry(TIMEOUT_S, RETENTION_S, floor)
-        self.membership = Membership(
-            self.store.registry,
-            self.store,
-            self.clock,
-            swept=lambda duration_s, lateness_s: self.sweeps.append((duration_s, lateness_s)),
-        )
-        self.membership.subscribe(self.store.subscriber)
-        if snapshot is not None:
-            self.membership.restore(snapshot)
-
-    def register(self, wanted: str = "w", instance: str = "A", endpoint: str = "10.0.0.7:9091") -> str:
-        self.membership.execute(Register(endpoint, WorkerId("generated"), wanted, instance))
-        return self.last.worker_id
-
-    def do(self, command: Command) -> None:
-        self.membership.execute(command)
-
-    @property
-    def last(self) -> Entry:
-        return self.store.entries[-1]
-
-    def worker(self, worker_id: str = "w") -> Worker:
-        worker = self.membership.registry.get(worker_id)
-        assert worker is not None
-        return worker
+from minicloud.store.port import Entry
+from tests.unit.control.house import RETENTION_S, TIMEOUT_S, WALL_S, FakeClock, House
 
 
 @pytest.fixture
@@ -289,176 +202,3 @@ def test_change_of_a_departure_keeps_nothing_but_the_floor(house: House) -> None
     assert change.worker is None
     assert change.incarnation_floor == 2
     assert [each.incarnation_floor for each in house.store.changes] == [0, 0, 2]
-
-
-# Sweep before read
-
-
-def test_read_at_exactly_the_deadline_shows_the_worker_unhealthy(house: House) -> None:
-    house.register()
-    house.clock.now_s = math.nextafter(START_S + TIMEOUT_S, 0.0)
-    assert house.worker().status is Status.HEALTHY
-    assert house.sweeps == []
-    house.clock.now_s = START_S + TIMEOUT_S
-    assert house.worker().status is Status.UNHEALTHY
-    assert len(house.sweeps) == 1
-
-
-def test_stats_at_exactly_the_deadline_count_the_worker_unhealthy(house: House) -> None:
-    house.register()
-    house.clock.now_s += TIMEOUT_S
-    assert (house.membership.stats().healthy, house.membership.stats().unhealthy) == (0, 1)
-
-
-def test_command_at_exactly_the_deadline_finds_the_lease_expired(house: House) -> None:
-    house.register()
-    house.clock.now_s += TIMEOUT_S
-    house.do(Heartbeat("w"))
-    assert [entry.kind for entry in house.store.entries] == ["registered", "unhealthy", "recovered"]
-    house.clock.now_s += TIMEOUT_S
-    assert house.register(instance="B") == "w"
-    assert house.last.detail == "takeover"
-
-
-def test_next_deadline_sweeps_nothing_itself(house: House) -> None:
-    assert house.membership.next_deadline_s() == math.inf
-    house.register()
-    house.clock.now_s += TIMEOUT_S + 1.0
-    assert house.membership.next_deadline_s() == START_S + TIMEOUT_S
-    assert house.sweeps == []
-
-
-def test_sweep_tells_how_late_it_began(house: House) -> None:
-    house.register()
-    house.clock.now_s += TIMEOUT_S + 0.25
-    house.worker()
-    assert house.sweeps == [(0.0, 0.25)]
-
-
-def test_read_after_a_gap_longer_than_the_retention_shows_nobody_past_a_deadline(house: House) -> None:
-    house.register()
-    house.clock.now_s += TIMEOUT_S + RETENTION_S
-    assert house.membership.registry.get("w") is None
-    assert [entry.kind for entry in house.store.entries] == ["registered", "unhealthy", "departed"]
-    house.clock.now_s += TIMEOUT_S + RETENTION_S
-    house.register()
-    assert house.last.detail == "new"
-
-
-# The wall clock
-
-
-@pytest.mark.parametrize("step_s", [-10 * 365 * 86400.0, -3600.0, 3600.0, 10 * 365 * 86400.0])
-def test_wall_clock_that_is_set_changes_no_lease(house: House, step_s: float) -> None:
-    house.register()
-    house.clock.now_s += 60.0
-    house.clock.set_wall_s(WALL_S + 60.0 + step_s)
-    assert house.membership.next_deadline_s() == START_S + TIMEOUT_S
-    assert house.worker().status is Status.HEALTHY
-    house.do(Heartbeat("w"))
-    house.clock.now_s += TIMEOUT_S - 0.001
-    assert house.worker().status is Status.HEALTHY
-    house.clock.now_s = START_S + 60.0 + TIMEOUT_S
-    assert house.worker().status is Status.UNHEALTHY
-    assert house.last.at_ms == round((WALL_S + 60.0 + step_s + TIMEOUT_S) * 1000)
-
-
-# Restarts
-
-
-def restarted(house: House, away_s: float = 10.0, wall_step_s: float = 0.0) -> House:
-    """The same store under a new process, whose monotonic clock starts elsewhere."""
-    wall_s = house.clock.wall_s() + away_s + wall_step_s
-    return House(FakeClock(now_s=5.0, wall_s=wall_s), house.store.load())
-
-
-def test_restore_keeps_every_status_and_reason_and_tells_nobody(house: House) -> None:
-    house.register("silent")
-    house.clock.now_s += TIMEOUT_S
-    house.register("well", instance="B")
-    house.register("drained", instance="C")
-    house.do(Drain("drained"))
-    before = house.membership.registry
-    after = restarted(house)
-    assert [
-        (worker.worker_id, worker.status, worker.status_reason, worker.incarnation)
-        for worker in after.membership.registry.workers()
-    ] == [
-        (worker.worker_id, worker.status, worker.status_reason, worker.incarnation)
-        for worker in before.workers()
-    ]
-    assert after.store.entries == []
-    assert after.store.changes == []
-
-
-@pytest.mark.parametrize("away_s", [0.0, 119.0, 10 * 86400.0])
-def test_restore_gives_a_full_timeout_of_grace_however_long_it_was_away(house: House, away_s: float) -> None:
-    house.register()
-    after = restarted(house, away_s)
-    assert after.membership.next_deadline_s() == 5.0 + TIMEOUT_S
-    after.clock.now_s = math.nextafter(5.0 + TIMEOUT_S, 0.0)
-    assert after.worker().status is Status.HEALTHY
-    after.clock.now_s = 5.0 + TIMEOUT_S
-    assert after.worker().status is Status.UNHEALTHY
-
-
-def test_restore_shows_times_as_they_were(house: House) -> None:
-    house.register()
-    house.clock.now_s += 30.0
-    house.do(Cordon("w"))
-    after = restarted(house, away_s=10.0)
-    worker, unix_ms = after.worker(), after.membership.wall.unix_ms
-    assert unix_ms(worker.registered_at_s) == round(WALL_S * 1000)
-    assert unix_ms(worker.admin_since_s) == round((WALL_S + 30.0) * 1000)
-    assert after.membership.stats().oldest_heartbeat_age_s == pytest.approx(40.0)
-
-
-def test_restore_goes_on_counting_events_and_incarnations(house: House) -> None:
-    house.register()
-    house.register()
-    house.do(Remove("w"))
-    after = restarted(house)
-    after.register()
-    assert (after.last.event_id, after.last.incarnation) == (4, 3)
-
-
-def test_restore_lets_a_worker_go_on_in_its_incarnation_with_any_sequence(house: House) -> None:
-    house.register()
-    house.do(Heartbeat("w", None, 1, 500))
-    after = restarted(house)
-    assert len(after.membership.execute(Heartbeat("w", None, 1, 501))) == 1
-    after = restarted(house)
-    assert len(after.membership.execute(Heartbeat("w", None, 1, 1))) == 1
-
-
-def test_restore_forgets_the_silent_by_when_they_fell_silent(house: House) -> None:
-    house.register("z-first")
-    house.clock.now_s += 60.0
-    house.register("a-second", instance="B")
-    house.clock.now_s += TIMEOUT_S
-    assert house.membership.stats().unhealthy == 2
-    after = restarted(house, away_s=RETENTION_S - 30.0)
-    assert [worker.worker_id for worker in after.membership.registry.workers()] == ["a-second"]
-    after.clock.now_s += 30.0
-    assert len(after.membership.registry) == 0
-    assert [entry.detail for entry in after.store.entries] == ["forgotten", "forgotten"]
-
-
-def test_restore_after_the_wall_clock_was_set_back_shows_nothing_in_the_future(house: House) -> None:
-    house.register("well")
-    house.register("silent", instance="B")
-    house.do(Cordon("well"))
-    house.clock.now_s += 60.0
-    house.do(Heartbeat("well"))
-    house.clock.now_s += 60.0
-    assert house.membership.stats().unhealthy == 1
-    after = restarted(house, wall_step_s=-86400.0)
-    for worker in after.membership.registry.workers():
-        assert worker.last_heartbeat_s <= 5.0
-        assert worker.registered_at_s <= 5.0
-        assert worker.status_since_s <= 5.0
-    assert after.membership.stats().oldest_heartbeat_age_s == 0.0
-    assert after.membership.next_deadline_s() == 5.0 + TIMEOUT_S
-    after.clock.now_s += 7.0
-    after.do(Heartbeat("silent"))
-    assert after.last.reason == "heartbeat after 7 s of silence"

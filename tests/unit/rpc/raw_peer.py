@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import trio
 from hpack import Decoder, Encoder
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
+from minicloud.rpc.config import ServerLimits, Timeouts
 from minicloud.rpc.connection import PREFACE
 from minicloud.rpc.server import Server
 from tests.unit.rpc.support import UNARY
@@ -144,3 +147,23 @@ async def raw_peer(server: Server) -> AsyncIterator[RawPeer]:
         await wait_all_tasks_blocked()
         yield RawPeer(near)
         nursery.cancel_scope.cancel()
+
+
+def limits_with(**timeouts: float) -> ServerLimits:
+    """No timeouts but these."""
+    off: dict[str, Any] = dict.fromkeys(("keepalive_s", "max_idle_s", "max_age_s"), math.inf)
+    return ServerLimits(timeouts=Timeouts(**{**off, **timeouts}))
+
+
+def dropped(logs: list[Any]) -> list[str]:
+    """Why connections were dropped, from the log."""
+    return [line["reason"] for line in logs if line["event"] == "rpc_connection_dropped"]
+
+
+async def serves(server: Server) -> bool:
+    """Whether others are still served."""
+    async with raw_peer(server) as peer:
+        await peer.start()
+        await peer.request(1)
+        await peer.expect_headers(1)
+        return (await peer.expect_headers(1))["grpc-status"] == "0"

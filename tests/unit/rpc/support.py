@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TypeVar
 
+import pytest
 import trio
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
@@ -144,3 +145,10 @@ async def call(
         answered = await stream.recv_message()
     assert answered is not None
     return answered.next_heartbeat_ms
+
+
+async def status_of(channel: Channel, *, timeout: float | None = None, size: int = 1) -> GRPCError:
+    """The error a unary call fails with."""
+    with pytest.raises(GRPCError) as caught:
+        await call(channel, request(size), timeout=timeout)
+    return caught.value

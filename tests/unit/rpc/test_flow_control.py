@@ -8,7 +8,6 @@ from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
 from trio.testing import wait_all_tasks_blocked
 
-from minicloud.rpc.channel import Channel
 from minicloud.rpc.config import ChannelConfig, ServerLimits
 from minicloud.wire.gen.minicloud.execution import HeartbeatRequest, HeartbeatResponse
 from tests.unit.rpc.raw_peer import DATA, raw_peer
@@ -25,12 +24,6 @@ from tests.unit.rpc.support import (
     reply,
     request,
 )
-
-
-async def status_of(channel: Channel, *, timeout: float | None = None, size: int = 1) -> GRPCError:
-    with pytest.raises(GRPCError) as caught:
-        await call(channel, request(size), timeout=timeout)
-    return caught.value
 
 
 async def test_message_of_50_mb_passes_when_the_limits_permit() -> None:

@@ -7,11 +7,9 @@ from collections.abc import Mapping
 import pytest
 import trio
 from grpclib.const import Cardinality, Status
-from grpclib.exceptions import GRPCError
 from trio.testing import wait_all_tasks_blocked
 
 from minicloud.request_id import current_request_id
-from minicloud.rpc.channel import Channel
 from minicloud.wire.gen.minicloud.execution import HeartbeatRequest, HeartbeatResponse
 from tests.unit.rpc.raw_peer import CANCEL, RST_STREAM, frame_bytes, raw_peer
 from tests.unit.rpc.support import (
@@ -29,13 +27,8 @@ from tests.unit.rpc.support import (
     reply,
     request,
     sleep_for_ever,
+    status_of,
 )
-
-
-async def status_of(channel: Channel, *, timeout: float | None = None, size: int = 1) -> GRPCError:
-    with pytest.raises(GRPCError) as caught:
-        await call(channel, request(size), timeout=timeout)
-    return caught.value
 
 
 async def test_unary_call_is_answered() -> None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import suppress
-from typing import Any
 
 import pytest
 import trio
 from structlog.testing import capture_logs
 from trio.testing import lockstep_stream_pair, wait_all_tasks_blocked
 
-from minicloud.rpc.config import Http2Limits, ServerLimits, Timeouts
+from minicloud.rpc.config import Http2Limits, ServerLimits
 from minicloud.rpc.connection import MAX_STREAM_ID, PREFACE
-from minicloud.rpc.server import Server
 from minicloud.rpc.transport import HIGH_WATER_BYTES, MAX_OUTPUT_BYTES
 from minicloud.wire.gen.minicloud.execution import HeartbeatResponse
 from tests.unit.rpc.raw_peer import (
@@ -31,30 +28,13 @@ from tests.unit.rpc.raw_peer import (
     SETTINGS,
     WINDOW_UPDATE,
     RawPeer,
+    dropped,
     frame_bytes,
+    limits_with,
     raw_peer,
+    serves,
 )
 from tests.unit.rpc.support import SERVER_STREAM, UNARY, Stream, answer, make_server, sleep_for_ever
-
-
-def limits_with(**timeouts: float) -> ServerLimits:
-    """No timeouts but these."""
-    off: dict[str, Any] = dict.fromkeys(("keepalive_s", "max_idle_s", "max_age_s"), math.inf)
-    return ServerLimits(timeouts=Timeouts(**{**off, **timeouts}))
-
-
-def dropped(logs: list[Any]) -> list[str]:
-    return [line["reason"] for line in logs if line["event"] == "rpc_connection_dropped"]
-
-
-async def serves(server: Server) -> bool:
-    """Whether others are still served."""
-    async with raw_peer(server) as peer:
-        await peer.start()
-        await peer.request(1)
-        await peer.expect_headers(1)
-        return (await peer.expect_headers(1))["grpc-status"] == "0"
-
 
 # Peers that do not speak HTTP/2, or not soon
 

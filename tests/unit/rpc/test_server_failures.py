@@ -12,7 +12,6 @@ from grpclib.exceptions import GRPCError, ProtocolError
 from structlog.testing import capture_logs
 
 from minicloud.request_id import show_request_id
-from minicloud.rpc.channel import Channel
 from minicloud.rpc.config import ServerLimits
 from minicloud.rpc.server import UNKNOWN_METHOD
 from minicloud.wire.gen.minicloud.execution import HeartbeatRequest, HeartbeatResponse
@@ -28,13 +27,8 @@ from tests.unit.rpc.support import (
     make_server,
     reply,
     request,
+    status_of,
 )
-
-
-async def status_of(channel: Channel, *, timeout: float | None = None, size: int = 1) -> GRPCError:
-    with pytest.raises(GRPCError) as caught:
-        await call(channel, request(size), timeout=timeout)
-    return caught.value
 
 
 async def test_grpc_error_of_a_handler_is_the_status() -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import pytest
 import trio
 from grpclib.const import Cardinality, Status
@@ -12,11 +9,19 @@ from grpclib.exceptions import GRPCError
 from structlog.testing import capture_logs
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
-from minicloud.rpc.config import ServerLimits, Timeouts
 from minicloud.rpc.connection import MAX_STREAM_ID
-from minicloud.rpc.server import Server
 from minicloud.wire.gen.minicloud.execution import HeartbeatRequest, HeartbeatResponse
-from tests.unit.rpc.raw_peer import ACK, GOAWAY, HEADERS, PING, REFUSED_STREAM, RST_STREAM, RawPeer, raw_peer
+from tests.unit.rpc.raw_peer import (
+    ACK,
+    GOAWAY,
+    HEADERS,
+    PING,
+    REFUSED_STREAM,
+    RST_STREAM,
+    RawPeer,
+    raw_peer,
+    serves,
+)
 from tests.unit.rpc.support import (
     SERVER_STREAM,
     UNARY,
@@ -30,25 +35,6 @@ from tests.unit.rpc.support import (
     request,
     sleep_for_ever,
 )
-
-
-def limits_with(**timeouts: float) -> ServerLimits:
-    """No timeouts but these."""
-    off: dict[str, Any] = dict.fromkeys(("keepalive_s", "max_idle_s", "max_age_s"), math.inf)
-    return ServerLimits(timeouts=Timeouts(**{**off, **timeouts}))
-
-
-def dropped(logs: list[Any]) -> list[str]:
-    return [line["reason"] for line in logs if line["event"] == "rpc_connection_dropped"]
-
-
-async def serves(server: Server) -> bool:
-    """Whether others are still served."""
-    async with raw_peer(server) as peer:
-        await peer.start()
-        await peer.request(1)
-        await peer.expect_headers(1)
-        return (await peer.expect_headers(1))["grpc-status"] == "0"
 
 
 async def test_stop_lets_calls_finish_and_loses_none_that_was_on_its_way(autojump_clock: object) -> None:
