@@ -23,7 +23,7 @@ class Calls:
 
     def __init__(self, model: Model, step: Step, ledger: Ledger, durability: Durability) -> None:
         self.heartbeats = dict.fromkeys(Verdict, 0)
-        self.totals = dict.fromkeys(Verdict, 0)
+        self._before = dict.fromkeys(Verdict, 0)
         self._model = model
         self._step = step
         self._ledger = ledger
@@ -34,7 +34,12 @@ class Calls:
     def restart(self) -> None:
         """A control plane has started: nothing is under way."""
         self._waiting.clear()
+        self._before = self.totals
         self.heartbeats = dict.fromkeys(Verdict, 0)
+
+    @property
+    def totals(self) -> dict[Verdict, int]:
+        return {verdict: self._before[verdict] + count for verdict, count in self.heartbeats.items()}
 
     def took(self, message: Any, now_s: float) -> None:
         """The service is about to handle `message`."""
@@ -81,7 +86,6 @@ class Calls:
         worker_id = message.worker_id
         verdict = step.verdict = model.judge(worker_id, message.incarnation, message.sequence)
         self.heartbeats[verdict] += 1
-        self.totals[verdict] += 1
         if verdict is Verdict.UNKNOWN:
             self._ledger.note(worker_id, "heartbeat of nobody registered, sequence", message.sequence)
             return

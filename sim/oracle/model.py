@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Sequence
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import Any
 
 from minicloud.core.model import Admin, Health, Status
@@ -16,8 +16,8 @@ from minicloud.store.port import StoredWorker
 from sim.oracle.ledger import Event, Ledger
 
 
-class Verdict(Enum):
-    """What has to become of a message addressed to a member."""
+class Verdict(IntEnum):
+    """What has to become of a message addressed to a member. (Other enums hash in Python, which shows.)"""
 
     ACCEPTED = auto()
     STALE = auto()  # overtaken by a later one of the same worker

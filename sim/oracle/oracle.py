@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from minicloud.store.port import Entry
+from minicloud.wire.gen.minicloud.execution import RegisterWorkerRequest
 from sim.cluster.cluster import CONTROL_PLANE
 from sim.cluster.control_plane import ControlPlaneRun
 from sim.cluster.worker import WorkerRun
@@ -127,7 +128,7 @@ class Oracle(Watcher):
         if self._step.unsettled:
             self._step.settle()
         self._calls.took(message, run.node.clock.monotonic_s())
-        if route.endswith("/RegisterWorker"):
+        if type(message) is RegisterWorkerRequest:
             self._convergence.asked_to_register(message)
 
     def answered(self, run: ControlPlaneRun, route: str, message: Any, answer: Any) -> None:
@@ -265,9 +266,11 @@ class Oracle(Watcher):
             self._step.settle()
         membership = run.plane.membership
         now_s = run.node.clock.monotonic_s()
-        # What is due at this very instant may be about to be swept; what was before it, was not.
-        for worker_id in self._model.due(now_s - STEP_S):
-            self._step.overdue(worker_id, now_s)
+        # What is due at this very instant may be about to be swept, as may all that fell due while it stood
+        # still, if it goes on at this instant.
+        if now_s - self._entries.awake_since_s > STEP_S:
+            for worker_id in self._model.due(now_s - STEP_S):
+                self._step.overdue(worker_id, now_s)
         if membership.next_deadline_s() > now_s:
             self._comparison.compare(membership)
             self._convergence.sample(run)

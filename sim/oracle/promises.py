@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Promise:
-    """One of them. `str` of it is what violations, checks and mutants name it by."""
+    """One of them; each exists once. `str` of it is what violations and checks name it by."""
 
     number: int
     name: str

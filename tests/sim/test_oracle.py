@@ -1,0 +1,143 @@
+"""What the oracle measures and says, and that watching changes nothing. That it sees is `test_mutants`'."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from minicloud.control.plane import Timers
+from sim.cluster.cluster import CONTROL_PLANE, Topology
+from sim.engine.timeline import Timeline
+from sim.mutants import applied
+from sim.oracle.ledger import MOST_KEPT, Ledger
+from sim.oracle.oracle import Oracle
+from sim.oracle.promises import CRASHED_DETECTED, NO_EARLY_VERDICT, PROMISES
+from sim.outcome import Outcome, Violation
+from sim.probes import PROBES
+from sim.record.recorder import Recorder
+from sim.scenario.scenario import builtin_names, load
+from sim.scenario.schedule import Fault, Phases, Schedule
+from sim.simulation import Simulation
+
+_TOPOLOGY = Topology(workers=6, ramp_s=1.0, timers=Timers(5.0, 15.0, 600.0))
+
+
+def _schedule(*faults: Fault, chaos_s: float = 50.0, topology: Topology = _TOPOLOGY) -> Schedule:
+    return Schedule("test", 1, topology, Phases(10.0, chaos_s, 70.0), faults)
+
+
+def _outcome(schedule: Schedule, oracle: Oracle | None = None) -> Outcome:
+    oracle = oracle or Oracle()
+    Simulation(schedule, [oracle]).run()
+    outcome = Outcome(schedule.name, schedule.seed, schedule.topology.workers)
+    oracle.fill(outcome)
+    return outcome
+
+
+# What it measures
+
+
+def test_oracle_of_a_crash_measures_detection_and_recovery() -> None:
+    outcome = _outcome(_schedule(Fault("crash", 12.0, ("worker-1",), 30.0)))
+    detection, recovery = outcome.detection_seconds, outcome.recovery_seconds
+    assert (detection.count, recovery.count) == (1, 1)
+    assert 15.0 - 5.25 <= detection.max <= 15.1  # its last heartbeat was sent up to an interval before
+    assert 0.0 < recovery.max < 1.0
+    assert outcome.false_positives == 0
+    assert outcome.probes["expired"] == outcome.probes["restarted-worker"] == 1
+    assert "recovered" not in outcome.probes  # it was registered again
+
+
+def test_oracle_of_a_paused_control_plane_counts_verdicts_on_workers_that_were_well() -> None:
+    outcome = _outcome(_schedule(Fault("pause", 20.0, (CONTROL_PLANE,), 20.0)))
+    assert outcome.violations == []
+    assert outcome.false_positives == 6
+    assert outcome.probes["control-plane-paused"] == outcome.probes["sweep-while-paused"] == 1
+
+
+def test_oracle_of_a_worker_that_never_comes_back_checks_that_it_is_unhealthy() -> None:
+    outcome = _outcome(_schedule(Fault("crash", 12.0, ("worker-1",), 0.0, {"restart": "never"})))
+    assert outcome.violations == []
+    assert outcome.checks[str(CRASHED_DETECTED)] > 0
+
+
+def test_oracle_of_a_quiet_run_has_checked_every_promise_but_that_on_the_dead() -> None:
+    outcome = _outcome(_schedule())
+    assert {name for name, count in outcome.checks.items() if not count} == {str(CRASHED_DETECTED)}
+    assert list(outcome.checks) == [str(promise) for promise in PROMISES]
+
+
+def test_oracle_knows_that_a_lost_registry_gives_incarnations_twice() -> None:
+    # worker-2 is cut off while its id goes, anew, to another: both are its first incarnation.
+    outcome = _outcome(
+        _schedule(
+            Fault("partition", 12.0, ("worker-2",), 45.0),
+            Fault("wipe", 15.0, (CONTROL_PLANE,), 2.0),
+            Fault("duplicate-id", 25.0, ("worker-5",), 0.0, {"of": "worker-2"}),
+        )
+    )
+    assert outcome.violations == []
+
+
+# What it says
+
+
+def test_oracle_names_probes_that_were_missed() -> None:
+    schedule = replace(_schedule(), probes=("registered", "forgotten"))
+    assert _outcome(schedule).missed_probes == ("forgotten",)
+
+
+@pytest.mark.parametrize("name", builtin_names())
+def test_builtin_scenario_asks_for_probes_that_there_are(name: str) -> None:
+    assert set(load(name).probes) <= set(PROBES)
+
+
+def test_oracle_until_failure_ends_the_run_with_the_first_violation() -> None:
+    schedule = _schedule(Fault("crash", 12.0, ("worker-1",), 30.0))
+    oracle = Oracle(until_failure=True)
+    simulation = Simulation(schedule, [oracle])
+    with applied("early-expiry"):
+        simulation.run()
+    assert [violation.promise for violation in oracle.violations] == [str(NO_EARLY_VERDICT)]
+    assert simulation.timeline.now_s == oracle.violations[0].at_s
+
+
+def test_violation_tells_what_happened_to_its_node_before_in_order() -> None:
+    schedule = _schedule(Fault("crash", 12.0, ("worker-1",), 30.0))
+    oracle = Oracle()
+    with applied("early-expiry"):
+        _outcome(schedule, oracle)
+    context = oracle.violations[0].context
+    times_s = [float(line.partition(" ")[0]) for line in context]
+    assert times_s == sorted(times_s)
+    assert any(line.startswith("12.000000 ") for line in context)
+    assert context[-1].partition(" ")[2] == "unhealthy 1"
+
+
+def test_ledger_keeps_the_first_violations_and_counts_the_rest() -> None:
+    found: list[Violation] = []
+    told: list[None] = []
+    ledger = Ledger(Timeline(), 1, found, lambda: told.append(None))
+    for number in range(MOST_KEPT + 5):
+        assert not ledger.require(NO_EARLY_VERDICT, False, "w", f"{number}")
+    assert ledger.require(NO_EARLY_VERDICT, True, "w", "")
+    assert (len(found), ledger.total, len(told)) == (MOST_KEPT, MOST_KEPT + 5, MOST_KEPT + 5)
+    assert ledger.checks[NO_EARLY_VERDICT] == MOST_KEPT + 6
+
+
+def test_run_that_is_watched_is_the_same_run() -> None:
+    schedule = _schedule(
+        Fault("crash", 12.0, ("worker-1",), 30.0),
+        Fault("pause", 20.0, (CONTROL_PLANE,), 20.0),
+        Fault("duplication", 30.0, tuple(_TOPOLOGY.worker_names), 20.0, {"probability": 0.5}),
+        Fault("crash", 50.0, (CONTROL_PLANE,), 3.0),
+    )
+    traces = []
+    for watchers in ([], [Oracle()]):
+        recorder = Recorder(schedule)
+        Simulation(schedule, [*watchers, recorder]).run()
+        outcome = Outcome("test", 1, 6)
+        recorder.fill(outcome)
+        traces.append(outcome.trace_hash)
+    assert traces[0] == traces[1]
