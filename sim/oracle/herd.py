@@ -2,8 +2,9 @@
 
 While a worker's calls fail it tries again after U(0, min(30, 0.5 * 2^failures)) seconds: some six times in
 the first ten seconds, then once in ten to fifteen. `20 + 1 / 5 s` is far above that for any draw of luck, and
-far below a retry without backoff. Many that failed at the same moment spread over thirty seconds; in no
-second may more than half of them come back.
+far below a retry without backoff. Many that failed at the same moment spread over the delays they have come
+to, which after an outage of seconds are seconds: half of them may come back in one, and luck adds to that,
+with a standard deviation of sqrt(n) / 2, of which four are allowed.
 """
 
 from __future__ import annotations
@@ -64,13 +65,14 @@ class Herd:
         if int(now_s) != self._second:
             self._second, self._in_second = int(now_s), 0
         self._in_second += 1
-        bound = max(_FEWEST, len(self._truth.machines) // 2)
+        workers = len(self._truth.machines)
+        bound = max(_FEWEST, round(workers / 2 + 2 * workers**0.5))
         self._ledger.checks[HERD_BOUNDED] += 1
         if self._in_second == bound + 1:
             self._ledger.violate(
                 HERD_BOUNDED,
                 CONTROL_PLANE,
-                f"more than {bound} of {len(self._truth.machines)} workers register in one second",
+                f"more than {bound} of {workers} workers register in one second",
             )
 
     def sample(self) -> None:

@@ -17,8 +17,8 @@ SMALL = ["--scenario", "steady", "--workers", "3", "--jobs", "1"]
 # What `--json` promises to have.
 KEYS = {
     "seed", "scenario", "workers", "virtual_seconds", "wall_seconds", "heartbeats", "trace_hash",
-    "violations", "probes", "detection_seconds", "recovery_seconds", "false_positives", "peak_registrations_per_second",
-    "messages",
+    "violations", "probes", "detection_seconds", "recovery_seconds", "false_positives",
+    "peak_registrations_per_second", "messages",
 }  # fmt: skip
 
 
