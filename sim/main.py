@@ -66,11 +66,11 @@ def _main(options: argparse.Namespace) -> int:
         return HELD
     if options.mutate and options.mutate not in MUTANTS:
         raise CannotRunError(f"no mutant {options.mutate!r}: --list shows them")
-    schedules = _schedules(options)
     if options.target:
         from sim.real.main import main_real
 
-        return main_real(options, schedules[0] if options.scenario or options.replay else None)
+        return main_real(options, _schedules(options)[0] if options.scenario or options.replay else None)
+    schedules = _schedules(options)
     if options.trace and len(schedules) > 1:
         raise CannotRunError("--trace is for a single run: name one --scenario and one --seed")
     if options.check_determinism:

@@ -21,6 +21,17 @@ from sim.scenario.schedule import Phases, Schedule
 
 _DEFAULT_WORKERS = 50
 _DEFAULT_S = 60.0
+# What is there only where time and network are ours.
+_VIRTUAL_ONLY = (
+    "seeds",
+    "mutate",
+    "until_failure",
+    "check_determinism",
+    "shrink",
+    "report",
+    "junit",
+    "trace",
+)
 
 
 def main_real(options: argparse.Namespace, schedule: Schedule | None) -> int:
@@ -37,6 +48,7 @@ def main_real(options: argparse.Namespace, schedule: Schedule | None) -> int:
 
 
 def _run(options: argparse.Namespace, schedule: Schedule | None) -> int:
+    _check(options)
     ramp_s = _seconds("--ramp", options.ramp)
     if schedule is None:
         duration_s = _seconds("--duration", options.duration) if options.duration else _DEFAULT_S
@@ -57,6 +69,17 @@ def _run(options: argparse.Namespace, schedule: Schedule | None) -> int:
     if outcome.interrupted and not outcome.violations_total:
         return INTERRUPTED
     return HELD if outcome.held else BROKEN
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raises `RealModeError` for options that mean nothing here, so that none is passed over."""
+    for name in _VIRTUAL_ONLY:
+        if getattr(options, name):
+            raise RealModeError(f"--{name.replace('_', '-')} is not for --target: leave it out")
+    if len(options.scenario or ()) > 1:
+        raise RealModeError("--target takes one --scenario at a time")
+    if options.fault and not options.scenario:
+        raise RealModeError("--fault with --target wants the --scenario to add it to, such as steady")
 
 
 def steady(workers: int, seed: int, ramp_s: float, duration_s: float) -> Schedule:
