@@ -43,8 +43,6 @@ from minicloud.wire.gen.minicloud.execution import (
     WorkerManagementServiceBase,
 )
 
-log = structlog.get_logger()
-
 # What the worker is to do about its admin state; absent: carry on, and take back what was told before.
 _ACTIONS = {Admin.CORDONED: "cordon", Admin.DRAINING: "drain"}
 
@@ -68,6 +66,8 @@ class WorkerManagementService(WorkerManagementServiceBase):
         self._membership = membership
         self._counter = counter
         self._random = random
+        # Bound now, not at each line: a debug line that is not wanted then costs next to nothing.
+        self._log = structlog.get_logger().bind()
 
     async def register_worker(self, message: RegisterWorkerRequest) -> RegisterWorkerResponse:
         membership = self._membership
@@ -82,7 +82,7 @@ class WorkerManagementService(WorkerManagementServiceBase):
             )
         except InvalidError as error:
             self._counter.registration("refused")
-            log.warning("registration_refused", error=str(error), endpoint=message.endpoint[:128])
+            self._log.warning("registration_refused", error=str(error), endpoint=message.endpoint[:128])
             return RegisterWorkerResponse(registered=False, response=self._refused(error))
         (event,) = membership.execute(command)
         assert isinstance(event, WorkerRegistered)
@@ -110,7 +110,7 @@ class WorkerManagementService(WorkerManagementServiceBase):
             )
         except (UnknownWorkerError, FencedError) as error:
             self._counter.heartbeat("unknown" if isinstance(error, UnknownWorkerError) else "fenced")
-            log.debug("heartbeat_unanswered", error=str(error))
+            self._log.debug("heartbeat_unanswered", error=str(error))
             return HeartbeatResponse(
                 acknowledged=False,
                 instructions={"action": "register"},
@@ -119,11 +119,13 @@ class WorkerManagementService(WorkerManagementServiceBase):
             )
         except InvalidError as error:
             self._counter.heartbeat("invalid")
-            log.warning("heartbeat_refused", error=str(error), worker_id=worker_id[:128])
+            self._log.warning("heartbeat_refused", error=str(error), worker_id=worker_id[:128])
             return HeartbeatResponse(
                 acknowledged=False, response=self._refused(error), next_heartbeat_ms=self._interval_ms
             )
-        self._counter.heartbeat("accepted" if events else "stale")
+        result = "accepted" if events else "stale"
+        self._counter.heartbeat(result)
+        self._log.debug("heartbeat", worker_id=worker_id, sequence=message.sequence, result=result)
         if len(events) > 1:  # it was UNHEALTHY, and that it no longer is has to be kept
             await membership.durable()
         worker = membership.registry.get(worker_id)
@@ -141,7 +143,7 @@ class WorkerManagementService(WorkerManagementServiceBase):
         try:
             self._membership.execute(Deregister(message.worker_id, message.reason, message.incarnation))
         except (UnknownWorkerError, FencedError) as error:
-            log.debug("deregistration_refused", error=str(error))
+            self._log.debug("deregistration_refused", error=str(error))
             return DeregisterWorkerResponse(deregistered=False, response=self._refused(error))
         await self._membership.durable()
         return DeregisterWorkerResponse(deregistered=True, response=self._succeeded())

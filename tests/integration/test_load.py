@@ -7,6 +7,7 @@ import resource
 from collections.abc import Iterator
 from contextlib import suppress
 
+import psutil
 import pytest
 import trio
 from hpack import Encoder
@@ -104,6 +105,13 @@ async def test_two_thousand_connections_cost_little_and_nobody_else(
     await trio.to_thread.run_sync(watched.check)
     for stream in streams:
         await trio.aclose_forcefully(stream)
+
+
+def test_control_plane_allows_itself_as_many_open_files_as_it_may_have(launch: Launcher) -> None:
+    few = ("sh", "-c", 'ulimit -S -n 256 && exec "$0" "$@"')
+    control_plane = launch.control_plane(before=few)
+    soft, hard = psutil.Process(control_plane.pid).rlimit(psutil.RLIMIT_NOFILE)
+    assert soft == hard > 256
 
 
 def reset_flood() -> bytes:

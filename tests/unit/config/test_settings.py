@@ -322,6 +322,11 @@ def test_settings_table_has_a_line_for_every_setting() -> None:
         assert all(f"`{key}`" in text for key in setting.keys)
 
 
+def test_readme_holds_the_settings_table_as_it_is() -> None:
+    readme = Path(__file__).parents[3] / "README.md"
+    assert markdown() in readme.read_text(), "paste what `python -m minicloud.config` prints"
+
+
 def test_config_import_leaves_yaml_and_the_servers_alone() -> None:
     code = "import sys, minicloud.config; print({'yaml', 'trio', 'quart', 'structlog'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)

@@ -9,6 +9,7 @@ from random import Random
 import pytest
 import trio
 from grpclib import GRPCError
+from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from minicloud.clock import SystemClock
@@ -182,6 +183,17 @@ async def test_heartbeat_of_known_worker_is_acknowledged_and_kept_nowhere(
     assert worker.resources.active_queries == 2
     assert len(plane.store.changes) == 1
     assert plane.counts.heartbeats == {"accepted": 1}
+
+
+async def test_heartbeats_are_logged_at_debug_with_their_result(plane: Plane) -> None:
+    await plane.register()
+    with capture_logs() as logs:
+        await plane.beat(sequence=7)
+        await plane.beat(sequence=7)
+    assert [(line["log_level"], line["worker_id"], line["sequence"], line["result"]) for line in logs] == [
+        ("debug", "w", 7, "accepted"),
+        ("debug", "w", 7, "stale"),
+    ]
 
 
 async def test_heartbeat_of_unknown_worker_is_told_to_register(plane: Plane) -> None:
