@@ -114,7 +114,10 @@ class ControlPlaneRun:
 
     def _service_time_s(self) -> float:
         node = self.node
-        return sum(delay.draw_s(self._random) for delay in (node.service_time, *node.slowness))
+        took_s = node.service_time.draw_s(self._random)
+        for extra in node.slowness:
+            took_s += extra.draw_s(self._random)
+        return took_s
 
     # What is seen of it
 

@@ -6,6 +6,7 @@ shuffled by a generator we seed, the order depends on the seed alone.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Awaitable, Callable
 from random import Random
 from typing import TypeVar
@@ -19,6 +20,7 @@ from sim.engine.timeline import Timeline
 T = TypeVar("T")
 
 _FLAG = "_ALLOW_DETERMINISTIC_SCHEDULING"
+_GARBAGE = 200_000  # objects more than there were, before the collector looks: some 50 MB
 
 
 class UnsupportedTrioError(Exception):
@@ -41,8 +43,13 @@ def run_virtually(main: Callable[[], Awaitable[T]], timeline: Timeline, seed: in
         with Purity(timeline):
             return await main()
 
+    # Thousands of workers are millions of objects that stay; looking through them for garbage, of which there
+    # is little, took a fifth of a run.
+    thresholds = gc.get_threshold()
+    gc.set_threshold(_GARBAGE, *thresholds[1:])
     try:
         return trio.run(pure, clock=timeline)
     finally:
+        gc.set_threshold(*thresholds)
         setattr(_run, _FLAG, flag)
         _run._r.setstate(state)

@@ -38,7 +38,7 @@ class Timeline(trio.abc.Clock):
     def at(self, when_s: float, call: Call, *args: Any) -> None:
         """Have `call(*args)` carried out at `when_s`, or as the next thing where that has passed."""
         self._sequence += 1
-        heappush(self._planned, (max(when_s, self.now_s), self._sequence, call, args))
+        heappush(self._planned, (when_s if when_s > self.now_s else self.now_s, self._sequence, call, args))
 
     @property
     def planned(self) -> int:
