@@ -8,7 +8,7 @@ SOURCES := minicloud sim tests proto
 GENERATED := minicloud/wire/gen
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench proto lock format clean
+.PHONY: help run test check sim bench proto lock format clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort
@@ -27,6 +27,10 @@ check: $(VENV)/.dev ## Format, lint, types, layers, generated code up to date
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
 		$(BIN)/python proto/generate.py "$$tmp" && diff -r --exclude=__pycache__ "$$tmp" $(GENERATED) \
 		|| { echo "generated code is out of date: run 'make proto' and commit the result" >&2; exit 1; }
+
+sim: $(VENV)/.run ## The simulator: the standing set, and 200 seeds of swarm at 50 workers
+	@$(BIN)/minicloud-sim
+	@$(BIN)/minicloud-sim --scenario swarm --seeds 1..200 --workers 50
 
 bench: $(VENV)/.dev ## Every figure DESIGN.md quotes, measured here and now
 	@$(BIN)/python -m tests.bench
