@@ -6,7 +6,10 @@ import math
 import resource
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
+from io import StringIO
 from random import Random
+from typing import Any
 
 import pytest
 import trio
@@ -28,6 +31,7 @@ from sim.real.fleet import Fleet, Moment
 from sim.real.histogram import Histogram
 from sim.real.ledger import Ledger
 from sim.real.outcome import RealOutcome
+from sim.real.report import Progress
 from sim.real.target import RealModeError, allow_open_files, find_target
 from sim.scenario.schedule import Fault, Phases, Schedule
 
@@ -174,6 +178,14 @@ async def test_delay_longer_than_a_call_fails_calls_that_it_explains(autojump_cl
     outcome = await world.run(schedule(fault))
     assert outcome.held
     assert outcome.errors["heartbeat"].keys() == {"DEADLINE_EXCEEDED"}
+    assert outcome.latency_seconds["heartbeat"].max < 1.0
+
+
+async def test_delay_is_no_part_of_what_calls_took(autojump_clock: MockClock) -> None:
+    world = World()
+    fault = Fault("delay", 50.0, ("worker-3",), 200.0, {"low_s": 2.0, "high_s": 2.0})
+    outcome = await world.run(schedule(fault))
+    assert outcome.errors == {}
     assert outcome.latency_seconds["heartbeat"].max < 1.0
 
 
@@ -362,6 +374,42 @@ def test_figures_keep_errors_that_faults_explain_apart() -> None:
     figures.fill(outcome)
     assert outcome.errors == {"heartbeat": {"UNAVAILABLE": 2}}
     assert outcome.unexpected_errors == {"heartbeat": {"UNAVAILABLE": 1}}
+
+
+@pytest.mark.parametrize(
+    ("change", "held"),
+    [
+        ({}, True),
+        ({"errors": {"heartbeat": {"UNAVAILABLE": 1}}}, True),
+        ({"unexpected_errors": {"heartbeat": {"UNAVAILABLE": 1}}}, False),
+        ({"violations_total": 1}, False),
+        ({"left_registered": 1}, False),
+        ({"registered": 9}, False),
+        ({"registered": 9, "interrupted": True}, True),
+    ],
+)
+def test_outcome_held_where_everybody_was_registered_and_nothing_unexplained_happened(
+    change: dict[str, Any], held: bool
+) -> None:
+    outcome = replace(RealOutcome("test", 1, 10, "cp:9090", expected=10, registered=10), **change)
+    assert outcome.held is held
+
+
+class Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("stream", "lines"), [(StringIO(), 3), (Terminal(), 1)])
+def test_progress_is_one_line_on_a_terminal_and_one_each_ten_seconds_elsewhere(
+    stream: StringIO, lines: int
+) -> None:
+    progress = Progress(stream)
+    for second in range(25):
+        progress(Moment(float(second), 60.0, True, False, 50, 49, 12.0, 3, 0, 0.002, 0.05, ("crash",)))
+    shown = stream.getvalue()
+    assert len(shown.splitlines() if lines > 1 else shown.rpartition("\r")[2].splitlines()) == lines
+    assert "49 of 50 registered  12 heartbeats/s  p50 2.0 ms  p99 50 ms  3 errors  [crash]" in shown
 
 
 class Somebody:
