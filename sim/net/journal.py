@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Protocol
 
-
-@dataclass(slots=True, eq=False)
-class Exchange:
-    """A call between two nodes.
-
-    `steps` are those it has come to, a name and a time in turn: `arrived` at the server, `answered` by it,
-    `returned` to the client. What was lost lacks one, what was doubled has it twice.
-    """
-
-    client: str
-    server: str
-    route: str
-    sent_s: float
-    steps: list[str | float] = field(default_factory=list)
-    status: str = ""  # of the answer
+# The steps a call may come to, in order. What was lost lacks one, what was doubled has it twice.
+ARRIVED, ANSWERED, RETURNED = "arrived", "answered", "returned"
 
 
 class Journal(Protocol):
     """Called in the step in which it happens; must neither wait nor raise."""
 
-    def sent(self, client: str, server: str, route: str) -> Exchange:
-        """A request leaves its client."""
+    def sent(self, client: str, server: str, route: str) -> int:
+        """A request leaves its client. Answers with a number for the call."""
         ...
 
-    def step(self, exchange: Exchange, name: str) -> None:
-        """It has come to the step of that name."""
+    def step(self, call: int, name: str, client: str, status: str) -> None:
+        """A call has come to the step of that name; `status` is that of the answer, if there is one yet."""
         ...

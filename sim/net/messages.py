@@ -21,7 +21,7 @@ from sim.engine.clocks import NodeClock
 from sim.engine.process import Process
 from sim.engine.timeline import Parked
 from sim.engine.wait import Wait
-from sim.net.journal import Exchange
+from sim.net.journal import ANSWERED, ARRIVED, RETURNED
 from sim.net.network import Link
 
 _MOST_QUEUED = 10_000  # as the gRPC server's `max_calls`
@@ -180,8 +180,8 @@ class _ClientCall:
 
     __slots__ = (
         "_channel",
-        "_exchange",
         "_metadata",
+        "_number",
         "_outcome",
         "_parked",
         "_reply_type",
@@ -204,7 +204,7 @@ class _ClientCall:
         self._metadata = metadata
         self._parked = Parked()
         self._outcome: tuple[Status, str, bytes] | None = None
-        self._exchange: Exchange | None = None  # where a journal is kept
+        self._number = 0  # in the journal, where one is kept
 
     @property
     def client(self) -> str:
@@ -228,7 +228,7 @@ class _ClientCall:
             channel.process.at(expires_s, self._end, Status.DEADLINE_EXCEEDED, "deadline exceeded", b"")
         link = channel.link
         if link.network.journal is not None:
-            self._exchange = link.network.journal.sent(link.client, link.server, self._route)
+            self._number = link.network.journal.sent(link.client, link.server, self._route)
         link.send(link.to_server, self._arrive, message.SerializeToString())
 
     async def recv_message(self) -> Any:
@@ -242,13 +242,12 @@ class _ClientCall:
 
     def reply(self, status: Status, message: str, data: bytes) -> None:
         """The server's end of the call says how it ended."""
-        if self._exchange is not None:
-            self._exchange.status = status.name
-            self._came_to("answered")
+        if self._number:
+            self._came_to(ANSWERED, status)
         self._channel.link.send(self._channel.link.to_client, self._replied, status, message, data)
 
     def _arrive(self, data: bytes) -> None:
-        self._came_to("arrived")
+        self._came_to(ARRIVED)
         server = self._channel.find()
         if server is None:
             self.reply(Status.UNAVAILABLE, "connection refused", b"")
@@ -256,13 +255,14 @@ class _ClientCall:
         server.accept(self, self._route, data, self._metadata)
 
     def _replied(self, status: Status, message: str, data: bytes) -> None:
-        self._came_to("returned")
+        self._came_to(RETURNED, status)
         self._channel.process.carry_out(self._end, (status, message, data))
 
-    def _came_to(self, step: str) -> None:
+    def _came_to(self, step: str, status: Status | None = None) -> None:
         journal = self._channel.link.network.journal
-        if journal is not None and self._exchange is not None:
-            journal.step(self._exchange, step)
+        if journal is not None and self._number:
+            shown = "OK" if status is Status.OK else status.name if status is not None else ""
+            journal.step(self._number, step, self.client, shown)
 
     def _end(self, status: Status, message: str, data: bytes) -> None:
         if self._outcome is not None:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections import deque
 
-from sim.net.journal import Exchange
 from sim.outcome import Violation
+from sim.record.last_calls import LastCalls
 from sim.record.record import Mark, Moment
 
 _KEPT = 60_000  # calls of all nodes together
-_FEWEST, _MOST = 6, 48  # of one node
+_FEWEST, _MOST = 4, 48  # of one node
 _MARKS = 12  # of one node
 
 _DRAWN_NODES = 5
@@ -25,18 +25,18 @@ class Recollection:
 
     def __init__(self, workers: int) -> None:
         self.moment: Moment | None = None
-        self._per_node = max(_FEWEST, min(_MOST, _KEPT // max(1, workers)))
-        self._exchanges: dict[str, deque[Exchange]] = {}
+        self._calls = LastCalls(max(_FEWEST, min(_MOST, _KEPT // max(1, workers))))
         self._marks: dict[str, deque[Mark]] = {}
         self._machines: dict[str, deque[str]] = {}  # that went by an id, the last ones
 
-    def call(self, exchange: Exchange) -> None:
-        """A call has been sent."""
+    def sent(self, client: str, server: str, route: str, now_s: float) -> int:
+        """A call is sent; answers with a number for it, -1 where it is not kept."""
+        return self._calls.add(client, server, route, now_s) if self.moment is None else -1
+
+    def step(self, call: int, name: str, status: str, now_s: float) -> None:
+        """A call has come to a step."""
         if self.moment is None:
-            kept = self._exchanges.get(exchange.client)
-            if kept is None:
-                kept = self._exchanges[exchange.client] = deque(maxlen=self._per_node)
-            kept.append(exchange)
+            self._calls.step(call, name, status, now_s)
 
     def mark(self, node: str, at_s: float, text: str, place: str = "") -> None:
         """Something else has happened that concerns `node`, at `place`, by default at itself."""
@@ -57,7 +57,7 @@ class Recollection:
         """Keep what is to be drawn of `violation`, the first one, and forget all else."""
         nodes = self._concerned(violation)
         exchanges = sorted(
-            (exchange for node in nodes for exchange in self._exchanges.get(node, ())),
+            (exchange for node in nodes for exchange in self._calls.of(node)),
             key=lambda exchange: exchange.sent_s,
         )
         before = [exchange for exchange in exchanges if exchange.sent_s <= violation.at_s]
@@ -69,17 +69,18 @@ class Recollection:
             {mark for node in nodes for mark in self._marks.get(node, ()) if mark.at_s >= from_s},
         )
         self.moment = Moment(violation, tuple(drawn), tuple(marks[-_DRAWN_MARKS:]))
-        self._exchanges.clear()
+        self._calls = LastCalls(0)
         self._marks.clear()
 
     def _concerned(self, violation: Violation) -> list[str]:
         """The violation's node under all its names; where it sent nothing, those that sent last before."""
-        named = [node for node in self.machines(violation.node) if node in self._exchanges]
+        named = [node for node in self.machines(violation.node) if node in self._calls]
         if named:
             return list(dict.fromkeys([*named, violation.node]))
         spoke: list[tuple[float, str]] = []
-        for node, kept in self._exchanges.items():
-            last_s = max((one.sent_s for one in kept if one.sent_s <= violation.at_s), default=-1.0)
+        for node in self._calls.clients():
+            sent = [exchange.sent_s for exchange in self._calls.of(node)]
+            last_s = max((at_s for at_s in sent if at_s <= violation.at_s), default=-1.0)
             spoke.append((-last_s, node))
         spoke.sort()
         return [violation.node, *(node for _, node in spoke[:_DRAWN_NODES])]

@@ -10,7 +10,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from sim.net.journal import Exchange
+from sim.record.last_calls import Exchange
 from sim.record.lines import short
 from sim.record.record import Mark, Record
 from sim.report.axes import Scale
@@ -68,7 +68,7 @@ class _Rows:
     def __init__(self, exchanges: Sequence[Exchange], marks: Sequence[Mark], violated_s: float) -> None:
         moments = {violated_s, *(mark.at_s for mark in marks), *(exchange.sent_s for exchange in exchanges)}
         for exchange in exchanges:
-            moments.update(at_s for _, at_s in _steps(exchange))
+            moments.update(at_s for _, at_s in exchange.steps)
         crowd: dict[tuple[float, str], int] = {}
         for mark in marks:
             crowd[mark.at_s, mark.node] = crowd.get((mark.at_s, mark.node), 0) + 1
@@ -112,11 +112,6 @@ class _Rows:
         return joined(*parts)
 
 
-def _steps(exchange: Exchange) -> list[tuple[str, float]]:
-    names, moments = exchange.steps[::2], exchange.steps[1::2]
-    return [(str(name), float(at_s)) for name, at_s in zip(names, moments, strict=True)]
-
-
 def _lifeline(record: Record, name: str, at: float, rows: _Rows, bottom: float) -> Markup:
     parts = [
         element("text", name, class_="node middle", x=at, y=22),
@@ -137,7 +132,7 @@ def _lifeline(record: Record, name: str, at: float, rows: _Rows, bottom: float) 
 def _exchange(exchange: Exchange, columns: dict[str, float], rows: _Rows) -> Markup:
     client, server = columns[exchange.client], columns[exchange.server]
     name = short(exchange.route)
-    steps = _steps(exchange)
+    steps = exchange.steps
     arrived = [at_s for step, at_s in steps if step == "arrived"]
     answered = [at_s for step, at_s in steps if step == "answered"]
     returned = [at_s for step, at_s in steps if step == "returned"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from minicloud.store.port import Entry
 from sim.cluster.control_plane import ControlPlaneRun
 from sim.outcome import Outcome, Violation
+from sim.record.last_calls import Exchange, LastCalls
 from sim.record.record import Record
 from sim.record.recorder import Recorder
 from sim.record.trace import Trace
@@ -142,11 +143,47 @@ def test_moment_of_a_violation_has_the_calls_of_its_node_and_the_lost_ones_among
     assert moment.violation is accuser.violations[0]
     assert {exchange.client for exchange in moment.exchanges} == {moment.violation.node}
     assert any(not exchange.steps for exchange in moment.exchanges)
-    assert any("returned" in exchange.steps for exchange in moment.exchanges)
+    whole = next(exchange for exchange in moment.exchanges if exchange.steps)
+    assert [name for name, _ in whole.steps] == ["arrived", "answered", "returned"]
+    assert whole.sent_s < whole.steps[0][1] <= whole.steps[1][1] < whole.steps[2][1] < whole.sent_s + 0.1
+    assert whole.status == "OK"
     assert f"{moment.violation.node} unhealthy" in {mark.text for mark in moment.marks}
     assert "partition begins" in {mark.text for mark in moment.marks}
+
+
+def test_hash_of_a_run_with_a_violation_is_that_of_the_run_without() -> None:
+    with_one, _ = recorded(schedule_of("partition"), [Accuser()])
+    without, _ = recorded(schedule_of("partition"))
+    assert with_one.trace_hash == without.trace_hash
 
 
 def test_moment_of_a_run_without_violation_is_none() -> None:
     _, record = recorded(schedule_of("steady"))
     assert record.moment is None
+
+
+def test_last_calls_of_a_client_are_its_newest_and_what_became_of_them() -> None:
+    calls = LastCalls(2)
+    first = calls.add("a", "server", "/x/One", 1.0)
+    second = calls.add("a", "server", "/x/Two", 2.0)
+    calls.add("b", "server", "/x/One", 2.5)
+    third = calls.add("a", "server", "/x/One", 3.0)
+    calls.step(first, "arrived", "", 3.1)  # its place has been taken
+    calls.step(second, "arrived", "", 3.2)
+    calls.step(third, "arrived", "", 3.3)
+    calls.step(second, "answered", "UNAVAILABLE", 3.4)
+    calls.step(second, "arrived", "", 3.5)
+    assert calls.of("a") == [
+        Exchange(
+            "a",
+            "server",
+            "/x/Two",
+            2.0,
+            (("arrived", 3.2), ("answered", 3.4), ("arrived", 3.5)),
+            "UNAVAILABLE",
+        ),
+        Exchange("a", "server", "/x/One", 3.0, (("arrived", 3.3),)),
+    ]
+    assert calls.of("b") == [Exchange("b", "server", "/x/One", 2.5)]
+    assert calls.of("c") == []
+    assert calls.clients() == ["a", "b"]
