@@ -139,7 +139,7 @@ def line(entry: Mapping[str, Any], paint: Paint) -> str:
         (
             paint(utc(entry.get("atMs", 0)), "dim"),
             f"{entry.get('eventId', ''):>6}",
-            f"{kind:<20}",
+            f"{kind:<21}",
             paint(f"{clean(entry.get('workerId', '')):<16}", "bold"),
             paint(f"{change:<22}", STATUS_STYLES.get(new, "")),
             clean(entry.get("reason", "")),

@@ -80,9 +80,9 @@ def test_events_are_lines_with_time_id_kind_worker_change_and_reason(
     server.on("GET /api/events?limit=100", Answer([first, event(2)]))
     assert events([]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "2023-11-14 22:13:21Z       1  registered (new)      w-1               "
+        "2023-11-14 22:13:21Z       1  registered (new)       w-1               "
         "OFFLINE -> HEALTHY      registered",
-        "2023-11-14 22:13:22Z       2  unhealthy             w-1               "
+        "2023-11-14 22:13:22Z       2  unhealthy              w-1               "
         "HEALTHY -> UNHEALTHY    no heartbeat for 120 s",
     ]
 
