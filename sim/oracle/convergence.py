@@ -15,13 +15,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import trio
-
 from minicloud.core.model import Admin, Health, Worker
 from minicloud.worker.agent_config import AgentConfig
 from minicloud.worker.agent_state import AgentState, Phase
 from minicloud.worker.ticks import JITTER
-from sim.cluster.cluster import CONTROL_PLANE
 from sim.cluster.control_plane import ControlPlaneRun
 from sim.net.network import OVERTAKEN_S
 from sim.oracle.durability import Durability
@@ -33,16 +30,16 @@ from sim.oracle.promises import (
     HERD_BOUNDED,
     IDS_UNIQUE,
     LIVE_RECOVERED,
-    NOTHING_STUCK,
     VIEW_IS_TRUTH,
+    Promise,
 )
-from sim.oracle.truth import Machine, Truth
+from sim.oracle.remains import Remains
+from sim.oracle.truth import Machine, Running, Truth
 from sim.simulation import Simulation
 
 _SERVICE_S = 0.1  # what a call may take of a server that is not behind
 _DRIFT = 1.001  # clocks are wrong by less, once every fault has ended
 _LINGERING = ("reordering", "duplication", "delay")  # faults that leave messages on their way
-_SETTLED_WITHIN_S = 10.0
 _PHASES = {Admin.ACTIVE: Phase.ACTIVE, Admin.CORDONED: Phase.CORDONED, Admin.DRAINING: Phase.DRAINING}
 
 
@@ -63,16 +60,15 @@ class Convergence:
             (1 + JITTER) * interval_s + agent.call_timeout_s + agent.backoff.max_s + 4 * delay_s + lingers_s
         )
         self.silence_s = _DRIFT * topology.timers.heartbeat_timeout_s + delay_s + lingers_s
-        self._cluster = simulation.cluster
         self._timeline = simulation.timeline
         self._ledger = ledger
         self._truth = truth
         self._durability = durability
         self._herd = Herd(simulation, ledger, truth)
+        self._remains = Remains(simulation, ledger)
         self._healed = False
         self._calm_since_s = 0.0
-        self._told: dict[str, None] = {}
-        self._size: tuple[int, int] | None = None
+        self._told: dict[tuple[Promise, str], None] = {}
 
     # What the oracle tells
 
@@ -84,7 +80,7 @@ class Convergence:
     def disturbed(self) -> None:
         """The control plane has started or gone on: what has to be so has to be so later."""
         self._calm_since_s = self._timeline.now_s
-        self._size = None
+        self._remains.disturbed()
         self._herd.disturbed(self._healed)
 
     def asked_to_register(self, message: Any) -> None:
@@ -110,8 +106,9 @@ class Convergence:
 
     def sample(self, run: ControlPlaneRun | None) -> None:
         """Look at everybody. Nothing may be due in the registry."""
-        self._herd.sample()
-        self._check_ids()
+        running = self._truth.running()
+        self._herd.sample(running)
+        self._check_ids(running)
         if run is None or not run.process.alive or run.process.paused:
             self._calm_since_s = self._timeline.now_s
             return
@@ -121,54 +118,16 @@ class Convergence:
             self._calm_since_s = self._timeline.now_s
             return
         if self._calm_s >= self.bound_s:
-            self._check_live(run)
-            self._herd.calm(self.bound_s)
-            if self._size is None:
-                self._size = self._sizes()
+            self._check_live(run, running)
+            self._herd.calm(self.bound_s, running)
+            self._remains.calm()
         if self._calm_s >= self.silence_s:
             self._check_dead(run)
 
     async def check(self, run: ControlPlaneRun | None) -> None:
         """The run is over."""
-        alive = run is not None and run.process.alive
-        self._require(
-            NOTHING_STUCK, alive, CONTROL_PLANE, "the control plane does not run, and nobody starts it"
-        )
-        if run is None or not alive:
-            return
-        self._require(
-            NOTHING_STUCK, not run.server.failures, CONTROL_PLANE, f"calls failed: {run.server.failures[:3]}"
-        )
-        self._herd.check(self._calm_s - self.bound_s)
-        if self._calm_s < self.bound_s:
-            return
-        size, before = self._sizes(), self._size
-        if before is not None:
-            machines = len(self._truth.machines)
-            self._require(
-                NOTHING_STUCK,
-                size[0] <= before[0] + 2 * machines + 50 and size[1] <= before[1] + machines + 50,
-                CONTROL_PLANE,
-                f"{before[0]} events and {before[1]} tasks have become {size[0]} and {size[1]} in calm",
-            )
-        with trio.move_on_after(_SETTLED_WITHIN_S) as settling:
-            await run.plane.store.flushed()
-            while run.server.open_calls:  # noqa: ASYNC110 (it tells nobody)
-                await trio.sleep(0.001)
-        self._require(
-            NOTHING_STUCK,
-            not settling.cancelled_caught,
-            CONTROL_PLANE,
-            f"after {_SETTLED_WITHIN_S:g} s the store has not written all, or {run.server.open_calls} calls "
-            "have not been answered",
-        )
-        stuck = [
-            link.client
-            for link in self._cluster.network.links_to(CONTROL_PLANE)
-            for direction in (link.to_server, link.to_client)
-            if direction.cut or direction.held or direction.waiting
-        ]
-        self._require(NOTHING_STUCK, not stuck, CONTROL_PLANE, f"links are still stopped: {stuck[:5]}")
+        self._herd.check()
+        await self._remains.check(run)
 
     # What has to be so
 
@@ -184,30 +143,33 @@ class Convergence:
             and self._truth.reachable_for_s(machine) >= self.bound_s
         )
 
-    def _check_ids(self) -> None:
+    def _check_ids(self, running: list[Running]) -> None:
         """Nobody takes himself for another's incarnation of an id. (Two may think that they have the same
         id until the older one hears that it is fenced.)"""
+        if self._durability.forgetful:
+            return
         holders: dict[tuple[str, int], str] = {}
-        for name, machine in self._truth.machines.items():
-            state = machine.run.agent.state if machine.run is not None else None
-            if state is not None and state.registered and not self._durability.forgetful:
+        self._ledger.checks[IDS_UNIQUE] += len(running)
+        for machine, _, state in running:
+            if state.registered:
+                name = machine.node.name
                 holder = holders.setdefault((state.worker_id, state.incarnation), name)
-                self._require(
-                    IDS_UNIQUE,
-                    holder == name,
-                    state.worker_id,
-                    f"{holder} and {name} both are {state.worker_id} in incarnation {state.incarnation}",
-                )
+                if holder != name:
+                    self._tell(
+                        IDS_UNIQUE,
+                        state.worker_id,
+                        f"{holder} and {name} both are {state.worker_id} in incarnation {state.incarnation}",
+                    )
 
-    def _check_live(self, run: ControlPlaneRun) -> None:
+    def _check_live(self, run: ControlPlaneRun, running: list[Running]) -> None:
         registry = run.plane.membership.registry
-        for name, machine in self._truth.machines.items():
-            program = machine.run
-            if program is None or not self._has_recovered(machine):
+        for machine, _, state in running:
+            if not self._has_recovered(machine):
                 continue
-            state = program.agent.state
+            name = machine.node.name
             if state.phase is Phase.STOPPING or state.phase is Phase.LEFT:
                 continue
+            self._ledger.checks[LIVE_RECOVERED] += 1
             worker = registry.get(state.worker_id)
             if worker is not None and self._is_mistaken(machine, worker, state):
                 continue
@@ -218,12 +180,10 @@ class Convergence:
             elif worker.incarnation != state.incarnation:
                 shown = f"is a member in incarnation {worker.incarnation}, and thinks {state.incarnation}"
             else:
-                self._ledger.checks[LIVE_RECOVERED] += 1
                 self._check_truth(machine, worker, state)
                 continue
-            self._require(
+            self._tell(
                 LIVE_RECOVERED,
-                False,
                 state.worker_id or name,
                 f"{name} ({state.worker_id or 'without an id'}) {shown}; it has been running and connected "
                 f"for {self._truth.reachable_for_s(machine):.1f} s, {self._calm_s:.1f} s of them in calm",
@@ -242,12 +202,13 @@ class Convergence:
         node = machine.node
         shown = (worker.endpoint, worker.zone, worker.resources.cpu_cores, _PHASES[worker.admin])
         true = (node.endpoint, node.zone, 8, state.phase)
-        self._require(
-            VIEW_IS_TRUTH,
-            shown == true,
-            worker.worker_id,
-            f"{worker.worker_id} is shown with endpoint, zone, cores and phase {shown}, the truth is {true}",
-        )
+        self._ledger.checks[VIEW_IS_TRUTH] += 1
+        if shown != true:
+            self._tell(
+                VIEW_IS_TRUTH,
+                worker.worker_id,
+                f"{worker.worker_id} is shown with endpoint, zone, cores and phase {shown}; true is {true}",
+            )
 
     def _check_dead(self, run: ControlPlaneRun) -> None:
         """Whoever is shown as HEALTHY is."""
@@ -274,12 +235,13 @@ class Convergence:
                     f"{worker.worker_id} is HEALTHY, and nobody has gone by that id for {silent_s:.1f} s",
                 )
 
-    def _sizes(self) -> tuple[int, int]:
-        return self._timeline.planned, trio.lowlevel.current_statistics().tasks_living
-
-    def _require(self, promise: Any, holds: bool, node: str, text: str) -> None:
-        """As the ledger's, but a violation is told of once for each node."""
-        if holds or f"{promise} {node}" not in self._told:
-            self._ledger.require(promise, holds, node, text)
+    def _require(self, promise: Promise, holds: bool, node: str, text: str) -> None:
+        self._ledger.checks[promise] += 1
         if not holds:
-            self._told[f"{promise} {node}"] = None
+            self._tell(promise, node, text)
+
+    def _tell(self, promise: Promise, node: str, text: str) -> None:
+        """A violation, told of once for each node."""
+        if (promise, node) not in self._told:
+            self._told[promise, node] = None
+            self._ledger.violate(promise, node, text)

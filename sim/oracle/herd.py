@@ -13,7 +13,7 @@ from sim.cluster.cluster import CONTROL_PLANE
 from sim.cluster.worker import WorkerRun
 from sim.oracle.ledger import Ledger
 from sim.oracle.promises import HERD_BOUNDED
-from sim.oracle.truth import Truth
+from sim.oracle.truth import Running, Truth
 from sim.simulation import Simulation
 
 _ATTEMPTS, _ATTEMPTS_PER_S = 20, 0.2  # of one worker in one outage
@@ -75,11 +75,10 @@ class Herd:
                 f"more than {bound} of {workers} workers register in one second",
             )
 
-    def sample(self) -> None:
+    def sample(self, running: list[Running]) -> None:
         """Look at those whose calls fail."""
-        for machine in self._truth.machines.values():
-            run = machine.run
-            outage = run.agent.state.outage if run is not None else None
+        for machine, _, state in running:
+            outage = state.outage
             if outage is not None:
                 lasts_s = machine.node.clock.monotonic_s() - outage.since_s
                 self._require(
@@ -88,22 +87,21 @@ class Herd:
                     f"{machine.node.name} has tried {outage.failures} times in an outage of {lasts_s:.1f} s",
                 )
 
-    def calm(self, bound_s: float) -> None:
+    def calm(self, bound_s: float, running: list[Running]) -> None:
         """Everybody is back: count heartbeats from now on, and look at what it took."""
         if self._began:
             return
         self._calm_at_s = self._timeline.now_s
-        for name, machine in self._truth.machines.items():
-            run = machine.run
-            if run is not None and self._truth.reachable_for_s(machine) >= bound_s:
-                state = run.agent.state
+        for machine, run, state in running:
+            name = machine.node.name
+            if self._truth.reachable_for_s(machine) >= bound_s:
                 self._began[name] = (run, state.acknowledged + state.failed)
                 asked = self._registrations.get(name, 0)
                 self._require(
                     asked <= _REGISTRATIONS, name, f"{name} asked to register {asked} times to come back"
                 )
 
-    def check(self, calm_s: float) -> None:
+    def check(self) -> None:
         """The run is over."""
         lasted_s = self._timeline.now_s - self._calm_at_s
         for name, (run, before) in self._began.items():

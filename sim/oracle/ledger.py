@@ -1,7 +1,8 @@
 """Where the oracle writes down what it has checked, what did not hold, and what happened before that.
 
-Always holds: `MOST_KEPT` violations are kept with their context, the rest are counted; of each node the last
-few events are remembered, as tuples, and made into text only for a violation.
+Always holds: `MOST_KEPT` violations at most are kept with their context, `MOST_OF_ONE` of each promise, so
+that one that breaks all the time hides no other; the rest are counted. Of each node the last few events are
+remembered, as tuples, and made into text only for a violation.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from sim.oracle.promises import PROMISES, Promise
 from sim.outcome import Violation
 
 MOST_KEPT = 100
+MOST_OF_ONE = 20
 _EVENTS = 20  # remembered of each node
 _EVENTS_OF_MANY = 4  # where there are more than `_MANY` nodes
 _MANY = 20_000
@@ -36,6 +38,7 @@ class Ledger:
         self.total = 0
         self.checks: dict[Promise, int] = dict.fromkeys(PROMISES, 0)
         self.timeline = timeline
+        self._of_one: dict[Promise, int] = dict.fromkeys(PROMISES, 0)
         self._on_violation = on_violation
         self._events = _EVENTS if nodes <= _MANY else _EVENTS_OF_MANY
         self._recent: dict[str, deque[Event]] = {}
@@ -61,7 +64,8 @@ class Ledger:
     def violate(self, promise: Promise, node: str, text: str) -> None:
         """`promise` did not hold."""
         self.total += 1
-        if len(self.violations) < MOST_KEPT:
+        self._of_one[promise] += 1
+        if len(self.violations) < MOST_KEPT and self._of_one[promise] <= MOST_OF_ONE:
             context = tuple(
                 " ".join((f"{at_s:.6f}", what, *(str(figure) for figure in figures if figure != "")))
                 for at_s, what, *figures in self._recent.get(node, ())

@@ -139,6 +139,9 @@ class Oracle(Watcher):
         if run is not self._run:
             self._meet(run)
         self._entries.changed(entry, run.node.clock.monotonic_s())
+        member = self._model.members.get(entry.worker_id)
+        if entry.kind == "unhealthy" and member is not None:
+            self._convergence.declared_unhealthy(member)
         self.probes.changed(entry)
         if self._few:
             self._look_soon()

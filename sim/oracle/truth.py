@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from minicloud.worker.agent_state import AgentState
 from sim.cluster.cluster import Cluster
 from sim.cluster.worker import WorkerNode, WorkerRun
 from sim.net.network import Link
@@ -36,6 +37,10 @@ class Machine:
         return run if run is not None and run.process.alive else None
 
 
+# A machine, the program on it, and how that sees itself.
+Running = tuple[Machine, WorkerRun, AgentState]
+
+
 class Truth:
     """All machines of a cluster, and how soon the control plane knew."""
 
@@ -56,6 +61,14 @@ class Truth:
         """Its program has."""
         self.machines[name].started_s = self._timeline.now_s
         self.look((name,))
+
+    def running(self) -> list[Running]:
+        """Those on which a program runs, and how it is. Takes some microseconds each: ask once a look."""
+        return [
+            (machine, run, run.agent.state)
+            for machine in self.machines.values()
+            if (run := machine.run) is not None
+        ]
 
     def look(self, names: Iterable[str]) -> None:
         """Something has happened to these nodes."""

@@ -10,9 +10,9 @@ from minicloud.control.plane import Timers
 from sim.cluster.cluster import CONTROL_PLANE, Topology
 from sim.engine.timeline import Timeline
 from sim.mutants import applied
-from sim.oracle.ledger import MOST_KEPT, Ledger
+from sim.oracle.ledger import MOST_KEPT, MOST_OF_ONE, Ledger
 from sim.oracle.oracle import Oracle
-from sim.oracle.promises import CRASHED_DETECTED, NO_EARLY_VERDICT, PROMISES
+from sim.oracle.promises import CRASHED_DETECTED, HERD_BOUNDED, NO_EARLY_VERDICT, PROMISES
 from sim.outcome import Outcome, Violation
 from sim.probes import PROBES
 from sim.record.recorder import Recorder
@@ -103,6 +103,15 @@ def test_oracle_until_failure_ends_the_run_with_the_first_violation() -> None:
     assert simulation.timeline.now_s == oracle.violations[0].at_s
 
 
+def test_oracle_in_calm_takes_a_verdict_on_a_connected_worker_for_a_broken_promise() -> None:
+    topology = replace(_TOPOLOGY, timers=Timers(5.0, 9.0, 600.0))
+    with applied("early-expiry"):  # 4.5 s: between two heartbeats
+        outcome = _outcome(_schedule(topology=topology))
+    herd = [violation for violation in outcome.violations if violation.promise == str(HERD_BOUNDED)]
+    assert herd
+    assert herd[0].at_s >= 60.0 + 5.25 + 10.0 + 30.0  # not before it had the time to come back
+
+
 def test_violation_tells_what_happened_to_its_node_before_in_order() -> None:
     schedule = _schedule(Fault("crash", 12.0, ("worker-1",), 30.0))
     oracle = Oracle()
@@ -119,11 +128,14 @@ def test_ledger_keeps_the_first_violations_and_counts_the_rest() -> None:
     found: list[Violation] = []
     told: list[None] = []
     ledger = Ledger(Timeline(), 1, found, lambda: told.append(None))
-    for number in range(MOST_KEPT + 5):
-        assert not ledger.require(NO_EARLY_VERDICT, False, "w", f"{number}")
+    for promise in PROMISES:
+        for number in range(MOST_OF_ONE + 5):
+            assert not ledger.require(promise, False, "w", f"{number}")
     assert ledger.require(NO_EARLY_VERDICT, True, "w", "")
-    assert (len(found), ledger.total, len(told)) == (MOST_KEPT, MOST_KEPT + 5, MOST_KEPT + 5)
-    assert ledger.checks[NO_EARLY_VERDICT] == MOST_KEPT + 6
+    assert len(found) == MOST_KEPT
+    assert ledger.total == len(told) == len(PROMISES) * (MOST_OF_ONE + 5)
+    assert ledger.checks[NO_EARLY_VERDICT] == MOST_OF_ONE + 6
+    assert [violation.text for violation in found[:MOST_OF_ONE]] == [str(n) for n in range(MOST_OF_ONE)]
 
 
 def test_run_that_is_watched_is_the_same_run() -> None:
