@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sim.report.axes import Scale
-from sim.report.figures import clock, exactly, nodes, of, seconds
+from sim.report.figures import clock, count, exactly, nodes, of, seconds
 from sim.report.markup import Markup, element, joined, number
 from sim.scenario.schedule import Fault
 
@@ -84,7 +84,7 @@ def _crowd(kind: str, faults: Sequence[Fault], x: Scale, y: float, height: float
         f"H{column}V{number(bottom - columns[column] / most * (height - 4))}" for column in sorted(columns)
     ]
     first_s, last_s = faults[0].at_s, max(fault.end_s for fault in faults)
-    text = f"{of(len(faults), 'time')}, up to {most} at once"
+    text = f"{of(len(faults), 'time')}, up to {count(most)} at once"
     told = f"{kind}, {clock(first_s)} to {clock(last_s)}: {text}"
     return joined(
         element("path", element("title", told), class_="fault", d="".join(path) + "Z"),
