@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from heapq import merge
+from operator import itemgetter
 
+from sim.cluster.cluster import CONTROL_PLANE
 from sim.engine.timeline import Timeline
 from sim.oracle.promises import PROMISES, Promise
 from sim.outcome import Violation
@@ -68,7 +71,13 @@ class Ledger:
         if len(self.violations) < MOST_KEPT and self._of_one[promise] <= MOST_OF_ONE:
             context = tuple(
                 " ".join((f"{at_s:.6f}", what, *(str(figure) for figure in figures if figure != "")))
-                for at_s, what, *figures in self._recent.get(node, ())
+                for at_s, what, *figures in self._before(node)
             )
             self.violations.append(Violation(str(promise), self.timeline.now_s, node, text, context))
         self._on_violation()
+
+    def _before(self, node: str) -> list[Event]:
+        """What happened to `node`, and to the control plane: a worker's story makes no sense without."""
+        nodes = (node,) if node == CONTROL_PLANE else (CONTROL_PLANE, node)
+        streams = [self._recent[name] for name in nodes if name in self._recent]
+        return list(merge(*streams, key=itemgetter(0)))[-_EVENTS:]

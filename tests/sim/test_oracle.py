@@ -103,6 +103,15 @@ def test_oracle_until_failure_ends_the_run_with_the_first_violation() -> None:
     assert simulation.timeline.now_s == oracle.violations[0].at_s
 
 
+def test_violation_of_a_worker_tells_what_happened_to_the_control_plane_too() -> None:
+    oracle = Oracle()
+    with applied("restart-without-grace"):
+        _outcome(_schedule(Fault("crash", 30.0, (CONTROL_PLANE,), 3.0)), oracle)
+    context = oracle.violations[0].context
+    assert "30.000000 begins crash" in context
+    assert "33.000000 starts, its disk knows workers: 6" in context
+
+
 def test_oracle_in_calm_takes_a_verdict_on_a_connected_worker_for_a_broken_promise() -> None:
     topology = replace(_TOPOLOGY, timers=Timers(5.0, 9.0, 600.0))
     with applied("early-expiry"):  # 4.5 s: between two heartbeats
