@@ -12,7 +12,6 @@ from pathlib import Path
 
 from minicloud.cli.dev import child_environment
 from minicloud.cli.text import Paint
-from minicloud.config.durations import parse_duration_s
 from minicloud.core.errors import MiniCloudError
 from sim.cli import (
     BROKEN,
@@ -36,7 +35,7 @@ from sim.run import How, Run, run_many, run_one
 from sim.scenario import swarm
 from sim.scenario.expand import expand
 from sim.scenario.flags import fault_from_flag
-from sim.scenario.scenario import Scenario, ScenarioError, load
+from sim.scenario.scenario import Scenario, load, seconds
 from sim.scenario.schedule import Schedule
 from sim.shrink import Shrinker
 
@@ -111,7 +110,7 @@ def _replayed(options: argparse.Namespace) -> Schedule:
 
 
 def _schedule(name: str, seed: int, options: argparse.Namespace) -> Schedule:
-    duration_s = _seconds(options.duration) if options.duration else None
+    duration_s = seconds(options.duration, "--duration") if options.duration else None
     if name == swarm.NAME:
         if options.fault:
             raise CannotRunError("swarm draws its faults itself: --fault is for the other scenarios")
@@ -121,13 +120,6 @@ def _schedule(name: str, seed: int, options: argparse.Namespace) -> Schedule:
         scenario.faults += tuple(fault_from_flag(text, scenario) for text in options.fault)
         schedule = expand(scenario, seed, options.workers, duration_s)
     return replace(schedule, topology=replace(schedule.topology, depth=options.depth))
-
-
-def _seconds(text: str) -> float:
-    try:
-        return parse_duration_s(text)
-    except ValueError as error:
-        raise ScenarioError(f"--duration {text!r} {error}") from None
 
 
 def _run(schedules: list[Schedule], options: argparse.Namespace) -> list[Run]:
@@ -196,7 +188,7 @@ def schedule_file(folder: Path, schedule: Schedule, what: str = "schedule") -> P
 def _check_determinism(schedules: list[Schedule]) -> int:
     code = HELD
     for schedule in schedules:
-        difference = compare_processes(schedule, _own_command(), child_environment(os.environ))
+        difference = compare_processes(schedule, [sys.executable, "-m", "sim"], child_environment(os.environ))
         name = f"{schedule.name}, seed {schedule.seed}"
         if difference is None:
             print(f"{name}: two processes, one trace")
@@ -212,11 +204,6 @@ def _told(name: str, difference: Difference) -> list[str]:
     lines += [f"  1 {line}" for line in difference.first] or ["  1 (ends here)"]
     lines += [f"  2 {line}" for line in difference.second] or ["  2 (ends here)"]
     return lines
-
-
-def _own_command() -> list[str]:
-    """What runs the simulator again: the executable itself where it is one, else this Python."""
-    return [sys.executable, "sim"] if getattr(sys, "frozen", False) else [sys.executable, "-m", "sim"]
 
 
 def _shrink(schedule: Schedule, outcome: Outcome, options: argparse.Namespace) -> None:

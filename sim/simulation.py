@@ -57,8 +57,7 @@ class Simulation:
 
     def stop(self) -> None:
         """Let the run be over now; the watchers still `check`."""
-        # Whoever calls may be in an event, which cannot say that a task has become runnable.
-        self.timeline.at(self.timeline.now_s, self._end)
+        self._over.set()
 
     async def _main(self) -> None:
         for watcher in self._watchers:
@@ -67,7 +66,7 @@ class Simulation:
         for fault in self.schedule.faults:
             self.timeline.at(fault.at_s, self._begin, fault)
         self.timeline.at(phases.heal_s, self._heal)
-        self.timeline.at(phases.end_s, self._end)
+        self.timeline.at(phases.end_s, self.stop)
         if self.progress is not None:
             self._tell()
         async with trio.open_nursery() as nursery:
@@ -97,9 +96,6 @@ class Simulation:
     def _heal(self) -> None:
         for watcher in self._watchers:
             watcher.healed()
-
-    def _end(self) -> None:
-        self._over.set()
 
     def _tell(self) -> None:
         assert self.progress is not None

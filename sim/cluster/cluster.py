@@ -14,7 +14,7 @@ from sim.cluster.worker import WorkerNode
 from sim.engine.clocks import NodeClock
 from sim.engine.randomness import Streams
 from sim.engine.timeline import Timeline
-from sim.net.depths import DEPTHS, DepthName
+from sim.net.depths import DepthName
 from sim.net.network import LAN, Delay, Network
 
 CONTROL_PLANE = "control-plane"
@@ -68,16 +68,15 @@ class Cluster:
         self.timeline = timeline
         self.streams = streams
         self.network = Network(timeline, streams, topology.delay)
-        depth = DEPTHS[topology.depth]
         self.control_plane = ControlPlaneNode(
             CONTROL_PLANE,
             self.network,
-            depth,
+            topology.depth,
             streams,
             self._clock(CONTROL_PLANE),
-            topology.timers,
-            topology.service_time,
             [*observers, _Supervisor(self)],
+            timers=topology.timers,
+            service_time=topology.service_time,
         )
         self.workers: dict[str, WorkerNode] = {}
         for number, name in enumerate(topology.worker_names):
@@ -86,11 +85,11 @@ class Cluster:
             self.workers[name] = WorkerNode(
                 name,
                 self.network,
-                depth,
+                topology.depth,
                 streams,
                 self._clock(name),
-                [self.control_plane],
                 observers,
+                control_planes=[self.control_plane],
                 wanted_id=f"worker-{wanted}",
                 zone=topology.zone_of(number),
             )
@@ -108,20 +107,7 @@ class Cluster:
         self.control_plane.start(nursery)
         for worker in self.workers.values():
             at_s = self.streams.stream(worker.name, "ramp").random() * self.topology.ramp_s
-            self.timeline.at(at_s, self.start_worker, worker)
-
-    def start_worker(self, worker: WorkerNode) -> None:
-        """Start a worker's program, unless one runs on its machine."""
-        if worker.run is not None and worker.run.process.alive:
-            return
-        worker.start(self.nursery)
-
-    def start_control_plane(self) -> None:
-        """Start the control plane's program, unless it runs."""
-        run = self.control_plane.run
-        if run is not None and run.process.alive:
-            return
-        self.control_plane.start(self.nursery)
+            self.timeline.at(at_s, worker.start, nursery)
 
     def workers_named(self, names: Iterable[str]) -> list[WorkerNode]:
         """Those of `names` that are workers."""
@@ -146,4 +132,4 @@ class _Supervisor(ClusterObserver):
         if run.process.failure is not None:
             timeline = self._cluster.timeline
             after_s = _RESTARTED_AFTER.draw_s(self._random)
-            timeline.at(timeline.now_s + after_s, self._cluster.start_control_plane)
+            timeline.at(timeline.now_s + after_s, run.node.start, self._cluster.nursery)

@@ -11,17 +11,18 @@ from minicloud.control.metrics import Metrics
 from minicloud.control.plane import ControlPlane, Timers
 from minicloud.store.port import Entry
 from sim.cluster.disk import Disk, DiskStore
+from sim.cluster.node import Node
 from sim.cluster.observer import ClusterObserver
 from sim.engine.clocks import NodeClock, ProcessClock
 from sim.engine.process import Process
 from sim.engine.randomness import Streams
-from sim.net.depths import Depth, SimServer
+from sim.net.depths import DepthName, SimServer, make_server
 from sim.net.network import Delay, Network
 from sim.net.tap import Tapped
 
 
-class ControlPlaneNode:
-    """The machine: its clock, disk and address stay while programs come and go.
+class ControlPlaneNode(Node["ControlPlaneRun"]):
+    """The machine of a control plane.
 
     `service_time` is what one call takes of its CPU; a real one was measured at some 0.2 ms.
     """
@@ -30,43 +31,32 @@ class ControlPlaneNode:
         self,
         name: str,
         network: Network,
-        depth: Depth,
+        depth: DepthName,
         streams: Streams,
         clock: NodeClock,
+        observers: Sequence[ClusterObserver],
+        *,
         timers: Timers,
         service_time: Delay,
-        observers: Sequence[ClusterObserver],
     ) -> None:
-        self.name = name
-        self.network = network
-        self.depth = depth
-        self.timeline = network.timeline
-        self.streams = streams
-        self.clock = clock
+        super().__init__(name, network, depth, streams, clock, observers)
         self.timers = timers
         self.service_time = service_time
-        self.observers = observers
         self.slowness: list[Delay] = []  # what each call takes on top
         self.disk = Disk(streams.stream(name, "disk"))
-        self.starts = 0
-        self.run: ControlPlaneRun | None = None  # the present one, or the last
-
-    def start(self, nursery: trio.Nursery) -> None:
-        """Start the program; its predecessor has ended."""
-        assert self.run is None or not self.run.process.alive, f"{self.name} runs already"
-        self.starts += 1
-        self.run = ControlPlaneRun(self)
-        nursery.start_soon(self.run.main)
 
     def kill(self) -> None:
         """Lose power: connections break, what the disk had not synced may be lost."""
-        if self.run is not None and self.run.process.alive:
-            self.run.process.kill()
+        if self.alive:
+            super().kill()
             self.disk.crash()
 
     def wipe(self) -> None:
         """Have an empty disk."""
         self.disk.wipe()
+
+    def _new_run(self) -> ControlPlaneRun:
+        return ControlPlaneRun(self)
 
     def server(self) -> SimServer | None:
         """Who answers at this address now."""
@@ -80,7 +70,6 @@ class ControlPlaneRun:
         self.node = node
         self.started_s = node.timeline.now_s
         self.process = Process(node.timeline, node.name)
-        self.process.at_end.append(lambda: self.server.reset())
         self._random = node.streams.stream(node.name, "service time", str(node.starts))
         self.plane = ControlPlane(
             node.timers,
@@ -90,7 +79,8 @@ class ControlPlaneRun:
             node.streams.stream(node.name, "program", str(node.starts)),
         )
         self.plane.membership.subscribe(self._on_entry)
-        self.server = node.depth.server(
+        self.server = make_server(
+            node.depth,
             self.process,
             [Tapped(self.plane.service, self)],
             self._service_time_s,

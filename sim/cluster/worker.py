@@ -22,65 +22,49 @@ from minicloud.worker.control_plane import (
 from minicloud.worker.control_plane_client import ControlPlaneClient
 from minicloud.worker.queries import QueryTracker
 from sim.cluster.control_plane import ControlPlaneNode
+from sim.cluster.node import Node
 from sim.cluster.observer import ClusterObserver
 from sim.engine.clocks import NodeClock, ProcessClock
 from sim.engine.process import Process
 from sim.engine.randomness import Streams
-from sim.net.depths import Depth, SimChannel
+from sim.net.depths import DepthName, SimChannel, make_channel
 from sim.net.network import Network
 
 
-class WorkerNode:
-    """The machine: clock, disk (which keeps `instance_id`) and address stay while programs come and go."""
+class WorkerNode(Node["WorkerRun"]):
+    """The machine of a worker; its disk keeps the `instance_id`."""
 
     def __init__(
         self,
         name: str,
         network: Network,
-        depth: Depth,
+        depth: DepthName,
         streams: Streams,
         clock: NodeClock,
-        control_planes: Sequence[ControlPlaneNode],
         observers: Sequence[ClusterObserver],
         *,
+        control_planes: Sequence[ControlPlaneNode],
         wanted_id: str,
         zone: str,
     ) -> None:
-        self.name = name
-        self.network = network
-        self.depth = depth
-        self.timeline = network.timeline
-        self.streams = streams
-        self.clock = clock
+        super().__init__(name, network, depth, streams, clock, observers)
         self.control_planes = control_planes
-        self.observers = observers
         self.wanted_id = wanted_id
         self.zone = zone
         self.endpoint = f"{name}:9091"
         self.wipes = 0
-        self.starts = 0
-        self.run: WorkerRun | None = None  # the present one, or the last
 
     @property
     def instance_id(self) -> str:
         """What its disk keeps; another one once that was wiped."""
         return f"{self.name}-{self.wipes}"
 
-    def start(self, nursery: trio.Nursery) -> None:
-        """Start the program; its predecessor has ended."""
-        assert self.run is None or not self.run.process.alive, f"{self.name} runs already"
-        self.starts += 1
-        self.run = WorkerRun(self)
-        nursery.start_soon(self.run.main)
-
-    def kill(self) -> None:
-        """Lose power."""
-        if self.run is not None:
-            self.run.process.kill()
-
     def wipe(self) -> None:
         """Have an empty disk, and with it another identity."""
         self.wipes += 1
+
+    def _new_run(self) -> WorkerRun:
+        return WorkerRun(self)
 
 
 class WorkerRun:
@@ -94,7 +78,8 @@ class WorkerRun:
         self._reports = 0
         clock = ProcessClock(node.clock, process)
         self._channels = [
-            node.depth.channel(
+            make_channel(
+                node.depth,
                 process,
                 node.clock,
                 node.network.link(node.name, control_plane.name),

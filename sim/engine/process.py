@@ -24,7 +24,8 @@ class Process:
         self._stops = 0  # pauses that have not been resumed
         self.failure: Exception | None = None  # what ended it, where it was not killed
         self.timeline = timeline
-        self.at_end: list[Callable[[], None]] = []  # what its machine does when it is gone
+        # What its machine does when it is gone, in order; take out what is no longer to be done.
+        self.at_end: dict[Callable[[], None], None] = {}
         self._scope = trio.CancelScope()
         self._backlog: list[tuple[Call, tuple[Any, ...]]] = []
 
@@ -74,7 +75,7 @@ class Process:
 
     def _end(self) -> None:
         self.alive = False
-        at_end, self.at_end = self.at_end, []
+        at_end, self.at_end = self.at_end, {}
         for call in at_end:
             call()
 

@@ -14,7 +14,6 @@ from heapq import heappop, heappush
 from typing import Any
 
 import trio
-from outcome import Value
 from trio._core._run import GLOBAL_RUN_CONTEXT
 
 Call = Callable[..., object]
@@ -81,17 +80,16 @@ class Parked:
     def __init__(self) -> None:
         self._task: trio.lowlevel.Task | None = None
 
-    async def wait(self) -> Any:
-        """Return what `wake` was given. Cancelled, it is as if it had never waited."""
+    async def wait(self) -> None:
+        """Return once woken. Cancelled, it is as if it had never waited."""
         self._task = trio.lowlevel.current_task()
-        return await trio.lowlevel.wait_task_rescheduled(self._abort)
+        await trio.lowlevel.wait_task_rescheduled(self._abort)
 
-    def wake(self, value: Any = None) -> None:
+    def wake(self) -> None:
         """Make the task that waits, if one does, runnable."""
         task, self._task = self._task, None
-        if task is None:
-            return
-        trio.lowlevel.reschedule(task, Value(value))
+        if task is not None:
+            trio.lowlevel.reschedule(task)
 
     def _abort(self, _: Any) -> trio.lowlevel.Abort:
         self._task = None

@@ -41,7 +41,7 @@ def stale_disk(cluster: Cluster, fault: Fault) -> Undo:
     def end() -> None:
         node.kill()
         node.disk.restore(backup)
-        cluster.start_control_plane()
+        node.start(cluster.nursery)
 
     return end
 
@@ -58,10 +58,7 @@ def duplicate_id(cluster: Cluster, fault: Fault) -> Undo:
 
 def _start(cluster: Cluster, fault: Fault) -> None:
     for node in _nodes(cluster, fault):
-        if isinstance(node, WorkerNode):
-            cluster.start_worker(node)
-        else:
-            cluster.start_control_plane()
+        node.start(cluster.nursery)
 
 
 def pause(cluster: Cluster, fault: Fault) -> Undo:

@@ -36,7 +36,7 @@ def drain(cluster: Cluster, fault: Fault) -> Undo:
     def end() -> None:
         _command(cluster, fault, Uncordon)
         for worker in cluster.workers_named(fault.nodes):
-            cluster.start_worker(worker)
+            worker.start(cluster.nursery)
 
     return end
 

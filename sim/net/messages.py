@@ -23,6 +23,7 @@ from sim.engine.timeline import Parked
 from sim.engine.wait import Wait
 from sim.net.journal import ANSWERED, ARRIVED, RETURNED
 from sim.net.network import Link
+from sim.net.processor import Processor
 
 _MOST_QUEUED = 10_000  # as the gRPC server's `max_calls`
 
@@ -38,14 +39,13 @@ class MessageServer:
     ) -> None:
         self.failures: list[tuple[str, Exception]] = []
         self.process = process
-        self._timeline = process.timeline
         self._handlers: dict[str, Handler] = {}
         for service in services:
             self._handlers.update(service.__mapping__())
-        self._service_time_s = service_time_s
-        self._busy_until_s = 0.0
+        self._processor = Processor(process.timeline, service_time_s)
         self._serving = False
         self._open: dict[_ServerCall, None] = {}  # taken in and not yet answered
+        process.at_end[self.reset] = None
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled."""
@@ -65,11 +65,9 @@ class MessageServer:
         if len(self._open) >= _MOST_QUEUED:
             call.reply(Status.UNAVAILABLE, "the server has too many calls", b"")
             return
-        taken = _ServerCall(self, call, route, data, metadata)
+        taken = _ServerCall(call, route, data, metadata)
         self._open[taken] = None
-        now_s = self._timeline.now_s
-        self._busy_until_s = max(self._busy_until_s, now_s) + self._service_time_s()
-        self.process.at(self._busy_until_s, self._begin, taken)
+        self.process.at(self._processor.take(), self._begin, taken)
 
     def reset(self, clients: Container[str] | None = None) -> None:
         """Break the connections of these clients, by default of all: they learn of it, if they can."""
@@ -122,9 +120,7 @@ class _ServerCall:
 
     __slots__ = ("_data", "answer", "call", "metadata", "request_type", "route")
 
-    def __init__(
-        self, server: MessageServer, call: _ClientCall, route: str, data: bytes, metadata: Mapping[str, str]
-    ) -> None:
+    def __init__(self, call: _ClientCall, route: str, data: bytes, metadata: Mapping[str, str]) -> None:
         self.call = call
         self.route = route
         self.metadata = metadata

@@ -139,6 +139,7 @@ class SimStream(trio.abc.Stream):
         if not self._closed:
             self._closed = True
             self._inward.end = None
+            self.process.at_end.pop(self.reset, None)
             if self.process.alive:
                 self._outward.put(_Sign.END)
             self._wake()
@@ -205,6 +206,6 @@ class Connections:
         theirs = SimStream(server.process, back, there)
         link.reset = theirs.reset
         for stream in (ours, theirs):
-            stream.process.at_end.append(stream.reset)
+            stream.process.at_end[stream.reset] = None
         timeline.at(timeline.now_s, server.process.carry_out, server.accepted, (theirs,))
         return ours

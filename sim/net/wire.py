@@ -19,6 +19,7 @@ from minicloud.rpc.server import Server
 from minicloud.worker.control_plane_client import TO_CONTROL_PLANE
 from sim.engine.process import Process
 from sim.net.network import Link
+from sim.net.processor import Processor
 from sim.net.streams import Connections, Listening, SimStream
 
 
@@ -39,8 +40,10 @@ class WireServer:
         self.process = process
         self.failures: list[tuple[str, Exception]] = []
         self._links = links
-        processor = _Processor(process, service_time_s)
-        self._server = Server([_Served(each, processor, self.failures) for each in services], random=random)
+        processor = Processor(process.timeline, service_time_s)
+        self._server = Server(
+            [_Served(each, process, processor, self.failures) for each in services], random=random
+        )
         self._nursery: trio.Nursery | None = None
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -89,26 +92,18 @@ class WireChannel:
         return self._channel.request(*args, **kwargs)
 
 
-class _Processor:
-    """One processor: calls take their turn."""
-
-    def __init__(self, process: Process, service_time_s: Callable[[], float]) -> None:
-        self._process = process
-        self._service_time_s = service_time_s
-        self._busy_until_s = 0.0
-
-    async def work(self) -> None:
-        """Return once one call more has been worked on."""
-        now_s = self._process.timeline.now_s
-        self._busy_until_s = max(self._busy_until_s, now_s) + self._service_time_s()
-        await self._process.sleep_until(self._busy_until_s)
-
-
 class _Served:
     """A service whose calls take time, and whose failures are kept."""
 
-    def __init__(self, service: Any, processor: _Processor, failures: list[tuple[str, Exception]]) -> None:
+    def __init__(
+        self,
+        service: Any,
+        process: Process,
+        processor: Processor,
+        failures: list[tuple[str, Exception]],
+    ) -> None:
         self._service = service
+        self._process = process
         self._processor = processor
         self._failures = failures
 
@@ -120,7 +115,7 @@ class _Served:
 
     def _served(self, route: str, handle: Callable[[Any], Any]) -> Callable[[Any], Any]:
         async def served(stream: Any) -> None:
-            await self._processor.work()
+            await self._process.sleep_until(self._processor.take())
             try:
                 await handle(stream)
             except GRPCError:

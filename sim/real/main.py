@@ -9,7 +9,6 @@ from pathlib import Path
 import trio
 
 from minicloud import log
-from minicloud.config.durations import parse_duration_s
 from minicloud.core.errors import MiniCloudError
 from sim.cli import BROKEN, COULD_NOT_RUN, HELD, INTERRUPTED
 from sim.cluster.cluster import Topology
@@ -17,6 +16,7 @@ from sim.real.faults import check_supported
 from sim.real.report import Progress, summary, to_json
 from sim.real.run import run_real
 from sim.real.target import RealModeError, allow_open_files, find_target
+from sim.scenario.scenario import seconds
 from sim.scenario.schedule import Phases, Schedule
 
 _DEFAULT_WORKERS = 50
@@ -49,9 +49,9 @@ def main_real(options: argparse.Namespace, schedule: Schedule | None) -> int:
 
 def _run(options: argparse.Namespace, schedule: Schedule | None) -> int:
     _check(options)
-    ramp_s = _seconds("--ramp", options.ramp)
+    ramp_s = seconds(options.ramp, "--ramp")
     if schedule is None:
-        duration_s = _seconds("--duration", options.duration) if options.duration else _DEFAULT_S
+        duration_s = seconds(options.duration, "--duration") if options.duration else _DEFAULT_S
         schedule = steady(options.workers or _DEFAULT_WORKERS, options.seed, ramp_s, duration_s)
     check_supported(schedule)
     target = find_target(options.target, allow_remote=options.allow_remote)
@@ -85,10 +85,3 @@ def _check(options: argparse.Namespace) -> None:
 def steady(workers: int, seed: int, ramp_s: float, duration_s: float) -> Schedule:
     """Nothing goes wrong for `duration_s` after the ramp."""
     return Schedule("steady", seed, Topology(workers=workers), Phases(ramp_s, duration_s, 0.0), ())
-
-
-def _seconds(flag: str, text: str) -> float:
-    try:
-        return parse_duration_s(text)
-    except ValueError as error:
-        raise RealModeError(f"{flag} {text!r} {error}") from None

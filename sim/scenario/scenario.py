@@ -79,12 +79,13 @@ class Scenario(msgspec.Struct, forbid_unknown_fields=True):
     probes: tuple[str, ...] = ()
 
 
-def seconds(text: str) -> float:
-    """A duration such as 0.2ms, 1.5s, 2m or 24h, in seconds. Raises `ScenarioError`."""
+def seconds(text: str, flag: str = "") -> float:
+    """A duration such as 0.2ms, 1.5s, 2m or 24h, in seconds. Raises `ScenarioError`, which names the `flag`
+    it came from, if it came from one."""
     try:
         return parse_duration_s(text)
     except ValueError as error:
-        raise ScenarioError(f"{text!r} {error}") from None
+        raise ScenarioError(f"{flag} {text!r} {error}".lstrip()) from None
 
 
 def option(name: str, value: object) -> tuple[str, float | str]:

@@ -183,7 +183,7 @@ def test_process_that_is_killed_runs_nothing_any_more_not_even_what_its_finally_
             process.at(timeline.now_s, seen.append, "a last word")
 
     async def main() -> None:
-        process.at_end.append(lambda: seen.append("ended"))
+        process.at_end[lambda: seen.append("ended")] = None
         timeline.at(1.0, process.kill)
         await process.run(program)
         await trio.sleep(5)
