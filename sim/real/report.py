@@ -12,6 +12,7 @@ from minicloud.cli.text import clean
 from sim.outcome import Quantiles
 from sim.real.fleet import Moment
 from sim.real.outcome import Load, RealOutcome
+from sim.report.figures import clock
 
 _LINES_EVERY_S = 10.0  # where there is no terminal
 _SHOWN_VIOLATIONS = 5
@@ -42,7 +43,7 @@ class Progress:
 def _line(moment: Moment) -> str:
     what = "leaving" if moment.leaving else ", ".join(moment.faults)
     return (
-        f"{_clock(moment.elapsed_s)}/{_clock(moment.end_s)}  "
+        f"{clock(moment.elapsed_s)}/{clock(moment.end_s)}  "
         f"{moment.registered:,} of {moment.workers:,} registered  "
         f"{moment.heartbeats_per_second:,.0f} heartbeats/s  "
         f"p50 {_ms(moment.p50_s)}  p99 {_ms(moment.p99_s)}  {moment.errors:,} errors"
@@ -123,7 +124,3 @@ def _load(load: Load) -> str:
 def _ms(seconds: float) -> str:
     milliseconds = seconds * 1000
     return f"{milliseconds:.1f} ms" if milliseconds < 10 else f"{milliseconds:,.0f} ms"
-
-
-def _clock(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"

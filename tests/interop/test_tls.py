@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from typing import Any
 
 import grpc
@@ -14,6 +13,7 @@ from minicloud.rpc.config import MIB, ChannelConfig, ServerLimits
 from tests.interop import ours, theirs
 from tests.interop.ours import UNARY, Stream, our_channel, our_server
 from tests.interop.theirs import ANY_SIZE, Context, grpcio_channel, grpcio_server, in_thread
+from tests.tls import client_context, server_context
 
 LARGE = bytes(range(250)) * 200_000  # 50 MB
 LARGE_LIMIT = 64 * MIB
@@ -22,22 +22,6 @@ AUTHORITY = trustme.CA()
 STRANGER = trustme.CA()
 SERVER_CERT = AUTHORITY.issue_cert("127.0.0.1")
 CLIENT_CERT = AUTHORITY.issue_cert("worker-1")
-
-
-def our_server_context(*, wants_client_cert: bool = False) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    SERVER_CERT.configure_cert(context)
-    context.set_alpn_protocols(["h2"])
-    if wants_client_cert:
-        AUTHORITY.configure_trust(context)
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
-
-
-def our_client_context(trusted: trustme.CA = AUTHORITY) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    trusted.configure_trust(context)
-    return context
 
 
 def grpcio_server_credentials(*, wants_client_cert: bool = False) -> Any:
@@ -63,7 +47,7 @@ def pem_pair(certificate: trustme.LeafCert) -> tuple[bytes, bytes]:
 
 async def test_grpcio_client_calls_our_server_over_tls() -> None:
     limits = ServerLimits(max_message_bytes=LARGE_LIMIT)
-    async with our_server(limits=limits, ssl_context=our_server_context()) as up:
+    async with our_server(limits=limits, ssl_context=server_context(SERVER_CERT)) as up:
         with grpcio_channel(up.port, ANY_SIZE, grpcio_client_credentials()) as channel:
             await in_thread(theirs.call_each_cardinality, channel)
             assert await theirs.call(channel, LARGE) == LARGE
@@ -73,7 +57,7 @@ async def test_our_client_calls_grpcio_server_over_tls() -> None:
     config = ChannelConfig(max_message_bytes=LARGE_LIMIT)
     async with (
         grpcio_server(options=ANY_SIZE, credentials=grpcio_server_credentials()) as up,
-        our_channel(up.port, config=config, ssl_context=our_client_context()) as channel,
+        our_channel(up.port, config=config, ssl_context=client_context(AUTHORITY)) as channel,
     ):
         await ours.call_each_cardinality(channel)
         assert await ours.call(channel, LARGE) == LARGE
@@ -81,7 +65,7 @@ async def test_our_client_calls_grpcio_server_over_tls() -> None:
 
 async def test_grpcio_client_that_does_not_trust_our_authority_is_unavailable_with_the_reason() -> None:
     with capture_logs() as logs:
-        async with our_server(ssl_context=our_server_context()) as up:
+        async with our_server(ssl_context=server_context(SERVER_CERT)) as up:
             with grpcio_channel(up.port, credentials=grpcio_client_credentials(STRANGER)) as channel:
                 error = await theirs.failed(channel)
             with grpcio_channel(up.port, credentials=grpcio_client_credentials()) as channel:
@@ -96,7 +80,7 @@ async def test_grpcio_client_that_does_not_trust_our_authority_is_unavailable_wi
 async def test_our_client_that_does_not_trust_grpcios_authority_is_unavailable_with_the_reason() -> None:
     async with (
         grpcio_server(credentials=grpcio_server_credentials()) as up,
-        our_channel(up.port, ssl_context=our_client_context(STRANGER)) as channel,
+        our_channel(up.port, ssl_context=client_context(STRANGER)) as channel,
     ):
         error = await ours.failed(channel)
     assert error.status is Status.UNAVAILABLE
@@ -111,7 +95,7 @@ async def test_our_server_that_wants_a_certificate_takes_grpcio_with_one_and_ref
         certificates.append(stream.peer.cert())
         await ours.echo(stream)
 
-    context = our_server_context(wants_client_cert=True)
+    context = server_context(SERVER_CERT, clients=AUTHORITY)
     async with our_server({UNARY: handler}, ssl_context=context) as up:
         with grpcio_channel(up.port, credentials=grpcio_client_credentials()) as channel:
             assert (await theirs.failed(channel)).code() is grpc.StatusCode.UNAVAILABLE
@@ -130,7 +114,7 @@ async def test_grpcio_server_that_wants_a_certificate_takes_us_with_one_and_refu
         return request
 
     credentials = grpcio_server_credentials(wants_client_cert=True)
-    context = our_client_context()
+    context = client_context(AUTHORITY)
     async with grpcio_server({UNARY: handler}, credentials=credentials) as up:
         async with our_channel(up.port, ssl_context=context) as channel:
             refused = await ours.failed(channel)
@@ -143,10 +127,13 @@ async def test_grpcio_server_that_wants_a_certificate_takes_us_with_one_and_refu
 
 
 async def test_plain_text_and_tls_do_not_mix_and_others_are_served() -> None:
-    async with our_server(ssl_context=our_server_context()) as up:
+    async with our_server(ssl_context=server_context(SERVER_CERT)) as up:
         with grpcio_channel(up.port) as plain:
             assert (await theirs.failed(plain)).code() is grpc.StatusCode.UNAVAILABLE
         with grpcio_channel(up.port, credentials=grpcio_client_credentials()) as channel:
             assert await theirs.call(channel) == b"x"
-    async with grpcio_server() as stock, our_channel(stock.port, ssl_context=our_client_context()) as channel:
+    async with (
+        grpcio_server() as stock,
+        our_channel(stock.port, ssl_context=client_context(AUTHORITY)) as channel,
+    ):
         assert (await ours.failed(channel)).status is Status.UNAVAILABLE

@@ -19,27 +19,12 @@ from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 from minicloud.rpc.channel import open_channel
 from minicloud.rpc.config import ServerLimits, Timeouts
 from minicloud.rpc.server import Server
+from tests.tls import client_context, server_context
 from tests.unit.rpc.support import UNARY, HandlerFunc, Stream, answer, call, make_server, request
 
 CA = trustme.CA()
 STRANGER = trustme.CA()
-
-
-def server_context(*, alpn: bool = True, client_ca: bool = False) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    CA.issue_cert("127.0.0.1").configure_cert(context)
-    if alpn:
-        context.set_alpn_protocols(["h2"])
-    if client_ca:
-        CA.configure_trust(context)
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
-
-
-def client_context(ca: trustme.CA = CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    ca.configure_trust(context)
-    return context
+CERT = CA.issue_cert("127.0.0.1")
 
 
 @dataclass
@@ -75,10 +60,10 @@ async def test_call_passes_over_tls_and_the_handler_sees_the_clients_certificate
         seen.append((stream.peer.addr(), stream.peer.cert()))
         await answer(stream)
 
-    context = client_context()
+    context = client_context(CA)
     CA.issue_cert("worker-1").configure_cert(context)
     async with (
-        served(server_context(client_ca=True), handler) as up,
+        served(server_context(CERT, clients=CA), handler) as up,
         open_channel([("127.0.0.1", up.port)], random=Random(1), ssl_context=context) as channel,
     ):
         assert await call(channel, request(200_000)) == 200_000
@@ -90,22 +75,22 @@ async def test_call_passes_over_tls_and_the_handler_sees_the_clients_certificate
 
 
 async def test_server_with_a_certificate_we_do_not_trust_is_unavailable() -> None:
-    async with served(server_context()) as up:
+    async with served(server_context(CERT)) as up:
         error = await failing(up.port, client_context(STRANGER))
     assert error.status is Status.UNAVAILABLE
     assert "certificate verify failed" in (error.message or "")
 
 
 async def test_server_without_h2_by_alpn_is_unavailable() -> None:
-    async with served(server_context(alpn=False)) as up:
-        error = await failing(up.port, client_context())
+    async with served(server_context(CERT, alpn=False)) as up:
+        error = await failing(up.port, client_context(CA))
     assert error.status is Status.UNAVAILABLE
 
 
 async def test_client_without_h2_by_alpn_is_dropped_with_one_line() -> None:
     with capture_logs() as logs:
-        async with served(server_context()) as up:
-            stream = await trio.open_ssl_over_tcp_stream("127.0.0.1", up.port, ssl_context=client_context())
+        async with served(server_context(CERT)) as up:
+            stream = await trio.open_ssl_over_tcp_stream("127.0.0.1", up.port, ssl_context=client_context(CA))
             await stream.do_handshake()
             with pytest.raises(trio.BrokenResourceError):
                 await stream.receive_some()
@@ -116,10 +101,10 @@ async def test_client_without_h2_by_alpn_is_dropped_with_one_line() -> None:
 
 async def test_client_in_plain_text_is_dropped_and_others_are_served() -> None:
     with capture_logs() as logs:
-        async with served(server_context()) as up:
+        async with served(server_context(CERT)) as up:
             assert (await failing(up.port, None)).status is Status.UNAVAILABLE
             async with open_channel(
-                [("127.0.0.1", up.port)], random=Random(1), ssl_context=client_context()
+                [("127.0.0.1", up.port)], random=Random(1), ssl_context=client_context(CA)
             ) as channel:
                 assert await call(channel) == 1
     reasons = [line["reason"] for line in logs if line["event"] == "rpc_connection_dropped"]
@@ -133,7 +118,7 @@ async def test_handshake_that_never_ends_is_dropped(autojump_clock: object) -> N
         async with trio.open_nursery() as nursery:
             started_s = trio.current_time()
             nursery.start_soon(
-                server.serve_connection, trio.SSLStream(far, server_context(), server_side=True)
+                server.serve_connection, trio.SSLStream(far, server_context(CERT), server_side=True)
             )
             await near.send_all(b"\x16")
             assert await near.receive_some() == b""
