@@ -84,7 +84,7 @@ class WorkerRun:
                 node.clock,
                 node.network.link(node.name, control_plane.name),
                 control_plane.server,
-                node.streams.stream(node.name, "channel", str(node.starts)),
+                lambda: node.streams.stream(node.name, "channel", str(node.starts)),
             )
             for control_plane in node.control_planes
         ]

@@ -7,6 +7,8 @@ instant at which its node's clock shows the time it waits for.
 from __future__ import annotations
 
 import math
+from collections.abc import Coroutine
+from typing import Any
 
 import trio
 
@@ -98,5 +100,5 @@ class ProcessClock:
         self._node = node
         self._process = process
 
-    async def sleep_until(self, deadline_s: float) -> None:
-        await self._node.sleep_until(self._process, deadline_s)
+    def sleep_until(self, deadline_s: float) -> Coroutine[Any, Any, None]:
+        return self._node.sleep_until(self._process, deadline_s)

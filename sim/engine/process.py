@@ -12,7 +12,7 @@ from typing import Any
 
 import trio
 
-from sim.engine.timeline import Call, Parked, Timeline
+from sim.engine.timeline import Call, Parked, Timeline, Timeout
 
 
 class Process:
@@ -63,6 +63,10 @@ class Process:
     def at(self, when_s: float, call: Call, *args: Any) -> None:
         """Have `call(*args)` happen in this process at the true time `when_s`."""
         self.timeline.at(when_s, self.carry_out, call, args)
+
+    def timeout(self, when_s: float, call: Call, *args: Any) -> Timeout:
+        """As `at`, for what is nearly always dropped (`Timeline.drop`) before its time."""
+        return self.timeline.timeout(when_s, self.carry_out, call, args)
 
     def carry_out(self, call: Call, args: tuple[Any, ...]) -> None:
         """Do it now, or when the process goes on."""

@@ -17,6 +17,9 @@ import trio
 from trio._core._run import GLOBAL_RUN_CONTEXT
 
 Call = Callable[..., object]
+Timeout = tuple[int, int]  # the second it is in, and its number
+
+_Event = tuple[float, int, Call, tuple[Any, ...]]
 
 # What Trio is told to sleep when nothing at all is planned any more; it asks again after that.
 _NOTHING_PLANNED_S = 0.001
@@ -31,22 +34,51 @@ class Timeline(trio.abc.Clock):
     def __init__(self) -> None:
         self.now_s = 0.0
         self.events = 0  # carried out
-        self._planned: list[tuple[float, int, Call, tuple[Any, ...]]] = []
+        self._planned: list[_Event] = []
         self._sequence = 0
+        self._timeouts: dict[int, dict[int, _Event]] = {}  # by the second they are in, by sequence
 
     def at(self, when_s: float, call: Call, *args: Any) -> None:
         """Have `call(*args)` carried out at `when_s`, or as the next thing where that has passed."""
         self._sequence += 1
         heappush(self._planned, (when_s if when_s > self.now_s else self.now_s, self._sequence, call, args))
 
+    def timeout(self, when_s: float, call: Call, *args: Any) -> Timeout:
+        """As `at`, for what is nearly always dropped before its time: that costs no place in the queue."""
+        second = int(when_s)
+        self._sequence += 2
+        sequence = self._sequence
+        event = (when_s, sequence, call, args)
+        if second <= self.now_s:
+            heappush(self._planned, event)
+        elif second in self._timeouts:
+            self._timeouts[second][sequence] = event
+        else:
+            self._timeouts[second] = {sequence: event}
+            # With a number below all of theirs, so that they keep their order among the rest.
+            heappush(self._planned, (float(second), sequence - 1, self._begin_second, (second,)))
+        return second, sequence
+
+    def drop(self, timeout: Timeout) -> None:
+        """Let `timeout` not happen. One whose second has begun may happen all the same."""
+        second, sequence = timeout
+        timeouts = self._timeouts.get(second)
+        if timeouts is not None:
+            timeouts.pop(sequence, None)
+
+    def _begin_second(self, second: int) -> None:
+        for event in self._timeouts.pop(second).values():
+            heappush(self._planned, event)
+
     @property
     def planned(self) -> int:
         """How many events lie ahead."""
-        return len(self._planned)
+        return len(self._planned) + sum(len(timeouts) for timeouts in self._timeouts.values())
 
     def clear(self) -> None:
         """Let nothing that is planned happen any more: the run is over."""
         self._planned.clear()
+        self._timeouts.clear()
 
     def start_clock(self) -> None: ...
 

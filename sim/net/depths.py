@@ -33,9 +33,14 @@ def make_server(
 
 
 def make_channel(
-    depth: DepthName, process: Process, clock: NodeClock, link: Link, find: Callable[[], Any], random: Random
+    depth: DepthName,
+    process: Process,
+    clock: NodeClock,
+    link: Link,
+    find: Callable[[], Any],
+    random: Callable[[], Random],
 ) -> SimChannel:
-    """A channel from `process` to whatever server `find` answers with."""
+    """A channel from `process` to whatever server `find` answers with; `random` makes its generator."""
     if depth == "wire":
-        return WireChannel(process, link, find, random)
+        return WireChannel(process, link, find, random())
     return MessageChannel(process, clock, link, find)

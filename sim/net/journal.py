@@ -1,20 +1,34 @@
-"""What is told of calls on their way between nodes, to whoever keeps a journal of them."""
+"""Calls on their way between nodes, as whoever keeps a journal of them sees them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Protocol
 
 # The steps a call may come to, in order. What was lost lacks one, what was doubled has it twice.
 ARRIVED, ANSWERED, RETURNED = "arrived", "answered", "returned"
 
 
+@dataclass(slots=True)
+class Exchange:
+    """A call between two nodes: the steps it has come to so far, with their times, and the status of its
+    answer, once there is one."""
+
+    client: str
+    server: str
+    route: str
+    sent_s: float
+    steps: list[tuple[str, float]] = field(default_factory=list)
+    status: str = ""
+
+
 class Journal(Protocol):
     """Called in the step in which it happens; must neither wait nor raise."""
 
-    def sent(self, client: str, server: str, route: str) -> int:
-        """A request leaves its client. Answers with a number for the call."""
+    def sent(self, exchange: Exchange) -> None:
+        """A request leaves its client. What becomes of it is written into `exchange`."""
         ...
 
-    def step(self, call: int, name: str, client: str, status: str) -> None:
-        """A call has come to the step of that name; `status` is that of the answer, if there is one yet."""
+    def returned(self, exchange: Exchange) -> None:
+        """An answer has come back to the client, the first one or a doubled one."""
         ...

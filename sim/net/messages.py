@@ -19,9 +19,9 @@ from grpclib.exceptions import GRPCError
 from minicloud.request_id import HEADER, bind_request_id
 from sim.engine.clocks import NodeClock
 from sim.engine.process import Process
-from sim.engine.timeline import Parked
+from sim.engine.timeline import Parked, Timeout
 from sim.engine.wait import Wait
-from sim.net.journal import ANSWERED, ARRIVED, RETURNED
+from sim.net.journal import ANSWERED, ARRIVED, RETURNED, Exchange
 from sim.net.network import Link
 from sim.net.processor import Processor
 
@@ -176,12 +176,13 @@ class _ClientCall:
 
     __slots__ = (
         "_channel",
+        "_exchange",
         "_metadata",
-        "_number",
         "_outcome",
         "_parked",
         "_reply_type",
         "_route",
+        "_timeout",
         "_timeout_s",
     )
 
@@ -200,7 +201,8 @@ class _ClientCall:
         self._metadata = metadata
         self._parked = Parked()
         self._outcome: tuple[Status, str, bytes] | None = None
-        self._number = 0  # in the journal, where one is kept
+        self._timeout: Timeout | None = None
+        self._exchange: Exchange | None = None  # where a journal is kept
 
     @property
     def client(self) -> str:
@@ -218,13 +220,17 @@ class _ClientCall:
         channel = self._channel
         if not channel.process.alive:
             return
-        clock = channel.clock
         if self._timeout_s is not None:
+            clock = channel.clock
             expires_s = clock.true_s(clock.monotonic_s() + self._timeout_s)
-            channel.process.at(expires_s, self._end, Status.DEADLINE_EXCEEDED, "deadline exceeded", b"")
+            self._timeout = channel.process.timeout(
+                expires_s, self._end, Status.DEADLINE_EXCEEDED, "deadline exceeded", b""
+            )
         link = channel.link
-        if link.network.journal is not None:
-            self._number = link.network.journal.sent(link.client, link.server, self._route)
+        network = link.network
+        if network.journal is not None:
+            self._exchange = Exchange(link.client, link.server, self._route, network.timeline.now_s)
+            network.journal.sent(self._exchange)
         link.send(link.to_server, self._arrive, message.SerializeToString())
 
     async def recv_message(self) -> Any:
@@ -238,12 +244,15 @@ class _ClientCall:
 
     def reply(self, status: Status, message: str, data: bytes) -> None:
         """The server's end of the call says how it ended."""
-        if self._number:
-            self._came_to(ANSWERED, status)
-        self._channel.link.send(self._channel.link.to_client, self._replied, status, message, data)
+        link = self._channel.link
+        if self._exchange is not None:
+            self._exchange.steps.append((ANSWERED, link.network.timeline.now_s))
+            self._exchange.status = status.name
+        link.send(link.to_client, self._replied, status, message, data)
 
     def _arrive(self, data: bytes) -> None:
-        self._came_to(ARRIVED)
+        if self._exchange is not None:
+            self._exchange.steps.append((ARRIVED, self._channel.link.network.timeline.now_s))
         server = self._channel.find()
         if server is None:
             self.reply(Status.UNAVAILABLE, "connection refused", b"")
@@ -251,17 +260,19 @@ class _ClientCall:
         server.accept(self, self._route, data, self._metadata)
 
     def _replied(self, status: Status, message: str, data: bytes) -> None:
-        self._came_to(RETURNED, status)
+        exchange = self._exchange
+        if exchange is not None:
+            network = self._channel.link.network
+            exchange.steps.append((RETURNED, network.timeline.now_s))
+            exchange.status = status.name
+            if network.journal is not None:
+                network.journal.returned(exchange)
         self._channel.process.carry_out(self._end, (status, message, data))
-
-    def _came_to(self, step: str, status: Status | None = None) -> None:
-        journal = self._channel.link.network.journal
-        if journal is not None and self._number:
-            shown = "OK" if status is Status.OK else status.name if status is not None else ""
-            journal.step(self._number, step, self.client, shown)
 
     def _end(self, status: Status, message: str, data: bytes) -> None:
         if self._outcome is not None:
             return
         self._outcome = (status, message, data)
+        if self._timeout is not None:
+            self._channel.process.timeline.drop(self._timeout)
         self._parked.wake()

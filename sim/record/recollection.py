@@ -6,13 +6,15 @@ Always holds: its size is bounded, over all nodes together; after `moment` has b
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 
+from sim.net.journal import Exchange
 from sim.outcome import Violation
 from sim.record.last_calls import LastCalls
 from sim.record.record import Mark, Moment
 
 _KEPT = 60_000  # calls of all nodes together
-_FEWEST, _MOST = 4, 48  # of one node
+_FEWEST, _MOST = 2, 48  # of one node
 _MARKS = 12  # of one node
 
 _DRAWN_NODES = 5
@@ -29,14 +31,10 @@ class Recollection:
         self._marks: dict[str, deque[Mark]] = {}
         self._machines: dict[str, deque[str]] = {}  # that went by an id, the last ones
 
-    def sent(self, client: str, server: str, route: str, now_s: float) -> int:
-        """A call is sent; answers with a number for it, -1 where it is not kept."""
-        return self._calls.add(client, server, route, now_s) if self.moment is None else -1
-
-    def step(self, call: int, name: str, status: str, now_s: float) -> None:
-        """A call has come to a step."""
+    def sent(self, exchange: Exchange) -> None:
+        """A call is sent."""
         if self.moment is None:
-            self._calls.step(call, name, status, now_s)
+            self._calls.add(exchange)
 
     def mark(self, node: str, at_s: float, text: str, place: str = "") -> None:
         """Something else has happened that concerns `node`, at `place`, by default at itself."""
@@ -68,7 +66,9 @@ class Recollection:
         marks = sorted(
             {mark for node in nodes for mark in self._marks.get(node, ()) if mark.at_s >= from_s},
         )
-        self.moment = Moment(violation, tuple(drawn), tuple(marks[-_DRAWN_MARKS:]))
+        # As they are now: calls go on, the moment is over.
+        taken = tuple(replace(exchange, steps=list(exchange.steps)) for exchange in drawn)
+        self.moment = Moment(violation, taken, tuple(marks[-_DRAWN_MARKS:]))
         self._calls = LastCalls(0)
         self._marks.clear()
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from sim.net.journal import Exchange
 from sim.outcome import Violation
-from sim.record.last_calls import Exchange
 from sim.scenario.schedule import Schedule
 
 

@@ -16,7 +16,7 @@ from minicloud.core.model import Status
 from minicloud.store.port import Entry
 from sim.cluster.control_plane import ControlPlaneRun
 from sim.cluster.worker import WorkerRun
-from sim.net.journal import RETURNED
+from sim.net.journal import Exchange
 from sim.outcome import Outcome, Violation
 from sim.record.lines import ANSWERS, REQUESTS, short
 from sim.record.recollection import Recollection
@@ -85,14 +85,12 @@ class Recorder(Watcher):
 
     # Calls on their way
 
-    def sent(self, client: str, server: str, route: str) -> int:
-        return self._recollection.sent(client, server, route, self._timeline.now_s)
+    def sent(self, exchange: Exchange) -> None:
+        self._recollection.sent(exchange)
 
-    def step(self, call: int, name: str, client: str, status: str) -> None:
-        now_s = self._timeline.now_s
-        self._recollection.step(call, name, status, now_s)
-        if name == RETURNED:  # of the others the service tells, if they come to anything
-            self._add(f"{now_s!r} returned {client} {status}")
+    def returned(self, exchange: Exchange) -> None:
+        # Of the steps before, the service tells, if they come to anything.
+        self._add(f"{self._timeline.now_s!r} returned {exchange.client} {exchange.status}")
 
     # What the control plane does
 

@@ -10,7 +10,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from sim.record.last_calls import Exchange
+from sim.net.journal import Exchange
 from sim.record.lines import short
 from sim.record.record import Mark, Record
 from sim.report.axes import Scale

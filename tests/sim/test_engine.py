@@ -43,6 +43,46 @@ def test_timeline_events_of_one_instant_happen_in_the_order_in_which_they_were_p
     assert seen == [(1.0, "a"), (2.0, "b"), (2.0, "c"), (2.0, "d")]
 
 
+def test_timeline_timeouts_keep_their_order_among_the_other_events() -> None:
+    def order(of_timeouts: str) -> list[tuple[float, str]]:
+        timeline = Timeline()
+        seen: list[tuple[float, str]] = []
+
+        def event(name: str) -> None:
+            seen.append((timeline.now_s, name))
+
+        async def main() -> None:
+            await trio.sleep(1.5)
+            for at_s, name in ((3.0, "a"), (3.0, "b"), (2.0, "c"), (1.7, "d"), (3.0, "e"), (3.2, "f")):
+                (timeline.timeout if name in of_timeouts else timeline.at)(at_s, event, name)
+            await trio.sleep(5)
+
+        _run(timeline, main)
+        return seen
+
+    as_events = order("")
+    assert [name for _, name in as_events] == ["d", "c", "a", "b", "e", "f"]
+    for of_timeouts in ("a", "b", "abcdef", "be", "df", "cef"):
+        assert order(of_timeouts) == as_events
+
+
+def test_timeline_timeout_that_is_dropped_before_its_second_leaves_nothing_planned() -> None:
+    timeline = Timeline()
+    seen: list[str] = []
+
+    async def main() -> None:
+        dropped = timeline.timeout(7.5, seen.append, "dropped")
+        timeline.timeout(7.5, seen.append, "kept")
+        before = timeline.planned
+        timeline.drop(dropped)
+        assert timeline.planned == before - 1
+        await trio.sleep(10)
+        timeline.drop(dropped)  # again, long after
+
+    _run(timeline, main)
+    assert seen == ["kept"]
+
+
 def test_timeline_event_planned_for_the_past_happens_now() -> None:
     timeline = Timeline()
     seen: list[float] = []

@@ -15,10 +15,10 @@ from xml.etree import ElementTree
 import pytest
 
 from minicloud.cli.text import Paint
+from sim.net.journal import Exchange
 from sim.net.network import Counts
 from sim.oracle.oracle import Oracle
 from sim.outcome import Outcome, Quantiles, Verdict, Violation
-from sim.record.last_calls import Exchange
 from sim.record.record import Mark, Moment, Record
 from sim.record.recorder import Recorder
 from sim.report.axes import round_up, time_ticks
@@ -96,7 +96,7 @@ def broken_run() -> tuple[Outcome, Record]:
             "control-plane",
             "/x.Y/Heartbeat",
             130.0,
-            (("arrived", 130.001), ("answered", 130.001)),
+            [("arrived", 130.001), ("answered", 130.001)],
         ),
         Exchange("worker-1", "control-plane", "/x.Y/Heartbeat", 130.2),
         Exchange(
@@ -104,10 +104,10 @@ def broken_run() -> tuple[Outcome, Record]:
             "control-plane",
             "/x.Y/RegisterWorker",
             130.4,
-            (
+            [
                 *(("arrived", 130.401), ("answered", 130.402), ("returned", 130.403)),
                 *(("arrived", 130.9), ("answered", 130.901), ("returned", 130.904)),
-            ),
+            ],
             "UNAVAILABLE",
         ),
     )
