@@ -28,8 +28,10 @@ check: $(VENV)/.dev ## Format, lint, types, layers, generated code up to date
 		$(BIN)/python proto/generate.py "$$tmp" && diff -r --exclude=__pycache__ "$$tmp" $(GENERATED) \
 		|| { echo "generated code is out of date: run 'make proto' and commit the result" >&2; exit 1; }
 
-sim: $(VENV)/.run ## The simulator: the standing set, and 200 seeds of swarm at 50 workers
+sim: $(VENV)/.run ## The simulator: the standing set, every scenario at depth wire, 200 seeds of swarm
 	@$(BIN)/minicloud-sim
+	@$(BIN)/minicloud-sim --workers 24 --depth wire \
+		$(addprefix --scenario ,$(basename $(notdir $(wildcard sim/scenario/builtin/*.toml))))
 	@$(BIN)/minicloud-sim --scenario swarm --seeds 1..200 --workers 50
 
 bench: $(VENV)/.dev ## Every figure DESIGN.md quotes, measured here and now

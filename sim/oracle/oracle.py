@@ -20,7 +20,7 @@ from sim.oracle.durability import Durability
 from sim.oracle.entries import STEP_S, Entries
 from sim.oracle.ledger import Ledger
 from sim.oracle.model import Model
-from sim.oracle.promises import LIVE_RECOVERED, NOTHING_STUCK
+from sim.oracle.promises import CRASHED_DETECTED, LIVE_RECOVERED, NOTHING_STUCK
 from sim.oracle.step import Step
 from sim.oracle.truth import Truth
 from sim.oracle.views import compare_views
@@ -82,11 +82,12 @@ class Oracle(Watcher):
     def fill(self, outcome: Outcome) -> None:
         """Say what was found, once the run is over."""
         self.probes.counted(self._calls.totals)
+        self.probes.hits["lost-for-good"] = self._ledger.checks[CRASHED_DETECTED]
         outcome.violations = self.violations
         outcome.violations_total = self._ledger.total
         outcome.checks = {str(promise): count for promise, count in self._ledger.checks.items()}
         outcome.probes = {name: count for name, count in self.probes.hits.items() if count}
-        outcome.missed_probes = self.probes.missed(self._schedule.probes)
+        outcome.missed_probes = self.probes.missed(self._schedule.probes, self._schedule.topology.depth)
         outcome.detection_seconds = Quantiles.of(self._truth.detection_s)
         outcome.recovery_seconds = Quantiles.of(self._truth.recovery_s)
         outcome.false_positives = self._truth.false_positives

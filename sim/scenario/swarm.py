@@ -58,7 +58,7 @@ def swarm(seed: int, workers: int | None = None, duration_s: float | None = None
         for_s = 0.0 if kind in ENDLESS else _lasts_s(timeout_s, random)
         at_s = phases.setup_s + random.random() * (chaos_s - for_s)
         nodes = select(target, topology, random)
-        faults.append(Fault(kind, at_s, nodes, for_s, _options(kind, topology, random)))
+        faults.append(Fault(kind, at_s, nodes, for_s, _options(kind, target, topology, random)))
     faults.sort(key=lambda fault: fault.at_s)
     return Schedule(NAME, seed, topology, phases, tuple(faults), ("registered", "heartbeats"))
 
@@ -74,7 +74,7 @@ def _lasts_s(timeout_s: float, random: Random) -> float:
     return timeout_s * random.choice([0.05, 0.5, 0.9, 1.0, 1.1, 2.0]) * (0.9 + 0.2 * random.random())
 
 
-def _options(kind: str, topology: Topology, random: Random) -> dict[str, float | str]:
+def _options(kind: str, target: str, topology: Topology, random: Random) -> dict[str, float | str]:
     match kind:
         case "partition" | "hold":
             return {"direction": random.choice(["both", "to-server", "to-client"])}
@@ -90,6 +90,8 @@ def _options(kind: str, topology: Topology, random: Random) -> dict[str, float |
             return {"rate": random.choice([0.95, 0.999, 1.001, 1.05])}
         case "clock-step":
             return {"by_s": random.choice([-86_400.0, -60.0, 0.3, 60.0, 86_400.0])}
+        case "crash" if target != CONTROL_PLANE and random.random() < 0.3:
+            return {"restart": "never"}
         case "duplicate-id":
             return {"of": f"worker-{random.randrange(topology.workers)}"}
         case _:

@@ -59,7 +59,7 @@ def test_oracle_of_a_paused_control_plane_counts_verdicts_on_workers_that_were_w
 def test_oracle_of_a_worker_that_never_comes_back_checks_that_it_is_unhealthy() -> None:
     outcome = _outcome(_schedule(Fault("crash", 12.0, ("worker-1",), 0.0, {"restart": "never"})))
     assert outcome.violations == []
-    assert outcome.checks[str(CRASHED_DETECTED)] > 0
+    assert outcome.checks[str(CRASHED_DETECTED)] == outcome.probes["lost-for-good"] > 0
 
 
 def test_oracle_of_a_quiet_run_has_checked_every_promise_but_that_on_the_dead() -> None:
@@ -85,6 +85,12 @@ def test_oracle_knows_that_a_lost_registry_gives_incarnations_twice() -> None:
 
 def test_oracle_names_probes_that_were_missed() -> None:
     schedule = replace(_schedule(), probes=("registered", "forgotten"))
+    assert _outcome(schedule).missed_probes == ("forgotten",)
+
+
+def test_oracle_at_depth_wire_asks_for_no_probe_that_needs_doubled_messages() -> None:
+    topology = replace(_TOPOLOGY, workers=2, depth="wire")
+    schedule = replace(_schedule(topology=topology), probes=("duplicate-delivered", "forgotten"))
     assert _outcome(schedule).missed_probes == ("forgotten",)
 
 
