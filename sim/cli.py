@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -94,7 +93,6 @@ def sim_parser() -> SimParser:
     what.add_argument(
         "--depth",
         choices=("messages", "wire"),
-        default="messages",
         help="what crosses the network: messages, or bytes of the whole gRPC stack (default: messages)",
     )
     what.add_argument(
@@ -110,7 +108,6 @@ def sim_parser() -> SimParser:
         "--jobs",
         metavar="N",
         type=_number(1, 1024),
-        default=os.cpu_count() or 1,
         help="runs at once (default: one a processor)",
     )
     how.add_argument("--until-failure", action="store_true", help="stop at the first promise broken")

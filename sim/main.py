@@ -104,7 +104,8 @@ def _schedules(options: argparse.Namespace) -> list[Schedule]:
 
 
 def _replayed(options: argparse.Namespace) -> Schedule:
-    if options.scenario or options.fault or options.workers or options.duration or options.seeds:
+    told = (options.scenario, options.fault, options.workers, options.duration, options.seeds, options.depth)
+    if any(told):
         raise CannotRunError("--replay runs what its file says: leave the rest of what runs out")
     return Schedule.from_json(Path(options.replay).read_bytes())
 
@@ -119,18 +120,21 @@ def _schedule(name: str, seed: int, options: argparse.Namespace) -> Schedule:
         scenario: Scenario = load(name)
         scenario.faults += tuple(fault_from_flag(text, scenario) for text in options.fault)
         schedule = expand(scenario, seed, options.workers, duration_s)
-    return replace(schedule, topology=replace(schedule.topology, depth=options.depth))
+    if options.depth:
+        schedule = replace(schedule, topology=replace(schedule.topology, depth=options.depth))
+    return schedule
 
 
 def _run(schedules: list[Schedule], options: argparse.Namespace) -> list[Run]:
     how = How(options.mutate or "", options.until_failure, Path(options.trace) if options.trace else None)
     progress = Progress(sys.stderr)
     try:
-        if len(schedules) == 1 or options.jobs == 1:
+        jobs = options.jobs or os.cpu_count() or 1
+        if len(schedules) == 1 or jobs == 1:
             return [run_one(schedule, how, progress.at) for schedule in schedules]
         runs: dict[int, Run] = {}
         broken = 0
-        for place, run in run_many(schedules, how, options.jobs):
+        for place, run in run_many(schedules, how, jobs):
             runs[place] = run
             broken += run[0].verdict is Verdict.BROKEN
             progress.over(len(runs), len(schedules), broken)
@@ -154,7 +158,7 @@ def repeated(options: argparse.Namespace, schedule: Schedule) -> str:
                 words += [f"--{flag}", str(getattr(options, flag))]
         for fault in options.fault:
             words += ["--fault", fault]
-        if options.depth != "messages":
+        if options.depth:
             words += ["--depth", options.depth]
     if options.mutate:
         words += ["--mutate", options.mutate]

@@ -24,7 +24,9 @@ _DEFAULT_S = 60.0
 # What is there only where time and network are ours.
 _VIRTUAL_ONLY = (
     "seeds",
+    "depth",
     "mutate",
+    "jobs",
     "until_failure",
     "check_determinism",
     "shrink",
