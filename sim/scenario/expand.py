@@ -18,6 +18,9 @@ from sim.scenario.scenario import FaultSection, Scenario, ScenarioError, Topolog
 from sim.scenario.schedule import Fault, Phases, Schedule
 from sim.scenario.selectors import select
 
+# So many that the start itself is no storm: a control plane takes some thousand registrations a second.
+_MOST_STARTS_PER_S = 2_000
+
 # A pattern makes of one fault, with its nodes and times drawn, the faults it stands for.
 _Pattern = Callable[[Fault, Random], list[Fault]]
 
@@ -54,11 +57,12 @@ def expand(
 
 def _topology(scenario: Scenario, workers: int | None) -> Topology:
     section: TopologySection = scenario.topology
+    workers = workers or section.workers
     return Topology(
-        workers=workers or section.workers,
+        workers=workers,
         zones=section.zones,
         duplicates=section.duplicates,
-        ramp_s=seconds(section.ramp),
+        ramp_s=max(seconds(section.ramp), workers / _MOST_STARTS_PER_S),
         clock_offset_s=seconds(section.clock_offset),
         clock_drift=section.clock_drift,
         delay=Delay(*map(seconds, section.delay)),

@@ -66,6 +66,10 @@ def test_taking_one_fault_out_leaves_what_the_others_drew() -> None:
     assert expand(scenario(text), 1).faults == (last,)
 
 
+def test_scenario_with_very_many_workers_starts_2000_a_second() -> None:
+    assert [expand(load("steady"), 1, workers).topology.ramp_s for workers in (5_000, 100_000)] == [5.0, 50.0]
+
+
 @pytest.mark.parametrize("seed", range(50))
 def test_swarm_draws_faults_that_fit_its_topology(seed: int) -> None:
     schedule = swarm(seed, 20)
