@@ -2,7 +2,7 @@
 
 Nothing in MiniCloud asks the machine for the time: shells hold a `Clock`, the core is handed `now_s`.
 Leases and waits live on monotonic seconds, so a wall clock that is set back or forward changes none of
-them; wall time is only ever shown.
+them; wall time is shown, kept, and read once at a control plane's start for the floor of its incarnations.
 """
 
 from __future__ import annotations

@@ -51,6 +51,33 @@ def registry_lost(seed: int) -> Schedule:
     return _schedule("registry-lost", seed, 20.0, Fault("wipe", 15.0, (CONTROL_PLANE,), 3.0))
 
 
+def registry_lost_and_id_given(seed: int) -> Schedule:
+    """Its disk comes back empty, and while a worker is cut off another installation gets its id."""
+    return _schedule(
+        "registry-lost-and-id-given",
+        seed,
+        60.0,
+        Fault("partition", 12.0, ("worker-2",), 50.0),
+        Fault("wipe", 15.0, (CONTROL_PLANE,), 3.0),
+        Fault("duplicate-id", 30.0, ("worker-7",), 0.0, {"of": "worker-2"}),
+    )
+
+
+def registry_restored_and_id_given(seed: int) -> Schedule:
+    """A silent worker's id goes to another installation; of that, the disk restored from a backup knows
+    nothing, and the id is given once more, to a third."""
+    return _schedule(
+        "registry-restored-and-id-given",
+        seed,
+        100.0,
+        Fault("stale-disk", 11.0, (CONTROL_PLANE,), 34.0),
+        Fault("partition", 12.0, ("worker-2",), 90.0),
+        Fault("duplicate-id", 30.0, ("worker-7",), 0.0, {"of": "worker-2"}),
+        Fault("partition", 40.0, ("worker-7",), 50.0),
+        Fault("duplicate-id", 70.0, ("worker-8",), 0.0, {"of": "worker-2"}),
+    )
+
+
 def power_loss_while_registering(seed: int) -> Schedule:
     """It loses power in the very milliseconds in which everybody registers."""
     topology = replace(_TOPOLOGY, workers=40, ramp_s=0.0)

@@ -14,6 +14,7 @@ from random import Random
 from typing import Any
 
 import minicloud.control.membership as membership_module
+import minicloud.control.plane as plane_module
 from minicloud.clock import Clock
 from minicloud.control.membership import Membership
 from minicloud.control.metrics import Metrics
@@ -25,6 +26,7 @@ from minicloud.core.model import Admin, ClusterStats, Health, Worker, WorkerId
 from minicloud.core.registry import Registry
 from minicloud.core.stats import cluster_stats
 from minicloud.rpc.backoff import Backoff
+from minicloud.store.port import Snapshot
 from minicloud.worker.agent import Agent
 from minicloud.worker.control_plane import HeartbeatAnswer
 from sim.cluster.disk import Disk
@@ -37,6 +39,8 @@ from sim.mutant_schedules import (
     outage,
     power_loss_while_registering,
     registry_lost,
+    registry_lost_and_id_given,
+    registry_restored_and_id_given,
     restart,
     silences,
     takeover,
@@ -160,6 +164,22 @@ def _no_fencing(original: Any) -> Any:
 def _incarnation_stays(original: Any) -> Any:
     def decide(self: Registry, command: Register, now_s: float) -> Any:
         return tuple(replace(event, incarnation=1) for event in original(self, command, now_s))
+
+    return decide
+
+
+def _lost_floor(original: Any) -> Any:
+    def floor(snapshot: Snapshot, clock: Clock) -> int:
+        return snapshot.incarnation_floor
+
+    return floor
+
+
+def _below_the_floor(original: Any) -> Any:
+    def decide(self: Registry, command: Register, now_s: float) -> Any:
+        (event,) = original(self, command, now_s)
+        before = self.get(event.worker_id)
+        return (event if before is None else replace(event, incarnation=before.incarnation + 1),)
 
     return decide
 
@@ -289,6 +309,15 @@ _ALL = (
     Mutant(
         "incarnation-stays", "a registration does not raise the incarnation", OLD_INCARNATIONS_FENCED,
         takeover, Registry, "_decide_register", _incarnation_stays,
+    ),
+    Mutant(
+        "lost-floor", "incarnations start at 1 after a lost registry", OLD_INCARNATIONS_FENCED,
+        registry_lost_and_id_given, plane_module, "incarnation_floor", _lost_floor,
+    ),
+    Mutant(
+        "below-the-floor", "after a backup an id goes on from the incarnation it had in it",
+        OLD_INCARNATIONS_FENCED, registry_restored_and_id_given, Registry, "_decide_register",
+        _below_the_floor,
     ),
     Mutant(
         "double-registration", "a live worker's id is given to another", IDS_UNIQUE,

@@ -2,7 +2,8 @@
 
 `decide(command, now_s)` changes nothing and answers with events, or raises; `apply(event)` alone changes
 state, and is also replay. Always holds: healthy + unhealthy + draining = registered; a worker has a lease
-exactly while it is HEALTHY by health; incarnations of an id only rise, also over its departure.
+exactly while it is HEALTHY by health; incarnations of an id only rise, also over its departure, and every one
+that is given is above the floor.
 
 Callers sweep before they decide or read, so that nothing is ever seen past its deadline (`next_deadline_s`
 says whether there is anything to sweep).
@@ -54,7 +55,8 @@ class Registry:
     """Every registered worker, its lease and its history's floor.
 
     `heartbeat_timeout_s`: silence after which a worker is UNHEALTHY. `retention_s`: how long an UNHEALTHY
-    one is kept before it is forgotten.
+    one is kept before it is forgotten. `incarnation_floor`: at least every incarnation that was ever given
+    and is not of a worker restored into this registry; 0 or more.
     """
 
     def __init__(
@@ -113,7 +115,8 @@ class Registry:
 
     @property
     def incarnation_floor(self) -> int:
-        """The highest incarnation of any worker that has left; newcomers start above it.
+        """What it was at the start, or the highest incarnation of any worker that has left since; what is
+        registered is given a higher one.
 
         One figure for all ids fences the messages of every departed worker without remembering each.
         """
@@ -154,7 +157,7 @@ class Registry:
     def _decide_register(self, command: Register, now_s: float) -> tuple[Event, ...]:
         worker_id, registration = self._ids.assign(command, self._workers)
         present = self._workers.get(worker_id)
-        last_incarnation = present.incarnation if present is not None else self._incarnation_floor
+        last_incarnation = max(self._incarnation_floor, present.incarnation if present is not None else 0)
         wanted_id = command.worker_id
         if registration is Registration.AGAIN and present is not None and wanted_id in ("", worker_id):
             # It goes by the id it was given; its configuration, after a restart, still says the other one.

@@ -146,12 +146,10 @@ class Convergence:
     def _check_ids(self, running: list[Running]) -> None:
         """Nobody takes himself for another's incarnation of an id. (Two may think that they have the same
         id until the older one hears that it is fenced.)"""
-        if self._durability.forgetful:
-            return
         holders: dict[tuple[str, int], str] = {}
         self._ledger.checks[IDS_UNIQUE] += len(running)
         for machine, _, state in running:
-            if state.registered:
+            if state.registered and not self._durability.may_be_twice(state.worker_id, state.incarnation):
                 name = machine.node.name
                 holder = holders.setdefault((state.worker_id, state.incarnation), name)
                 if holder != name:
@@ -191,11 +189,12 @@ class Convergence:
 
     def _is_mistaken(self, machine: Machine, worker: Worker, state: AgentState) -> bool:
         """Whether it speaks as another's incarnation of the id, which a control plane that has lost its
-        registry gave a second time. Heartbeats do not say whose they are: nobody can tell the two apart."""
+        registry and the time gave a second time. Heartbeats do not say whose they are: nobody can tell the
+        two apart."""
         return (
-            self._durability.forgetful
-            and worker.instance_id != machine.node.instance_id
+            worker.instance_id != machine.node.instance_id
             and worker.incarnation == state.incarnation
+            and self._durability.may_be_twice(worker.worker_id, worker.incarnation)
         )
 
     def _check_truth(self, machine: Machine, worker: Worker, state: AgentState) -> None:
@@ -225,7 +224,7 @@ class Convergence:
                     continue
                 # Its machine goes by another id by now; it may have done so a moment ago only.
                 silent_s = min(silent_s, run.node.clock.monotonic_s() - worker.last_heartbeat_s)
-                if self._durability.forgetful:
+                if self._durability.may_be_twice(worker.worker_id, worker.incarnation):
                     continue
             if silent_s >= self.silence_s:
                 self._require(

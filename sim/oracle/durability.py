@@ -1,7 +1,10 @@
 """Promise 5: what was acknowledged is there after any crash; and incarnations, which depend on it, rise.
 
 What was not acknowledged may or may not be there: a crash keeps any prefix of it. What happened after a
-backup is not expected of a disk restored from it, and nothing of a disk that was wiped.
+backup is not expected of a disk restored from it, and nothing of a disk that was wiped. Incarnations rise all
+the same, with one exception: the disk was wiped or restored, *and* the control plane's wall clock, at a
+start on that disk before anything else is acknowledged, shows a time before one at which it had given an
+incarnation.
 """
 
 from __future__ import annotations
@@ -9,30 +12,38 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from minicloud.store.port import StoredWorker
+from sim.engine.clocks import NodeClock
 from sim.oracle.ledger import Ledger
 from sim.oracle.promises import OLD_INCARNATIONS_FENCED, REGISTRATIONS_DURABLE
 from sim.scenario.schedule import Fault
 
 
 class Durability:
-    """What any later run of the control plane has to know, by worker id."""
+    """What any later run of the control plane has to know, by worker id. `clock` is of its machine."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self.forgetful = False  # a disk has come back without what it had been given
+    def __init__(self, ledger: Ledger, clock: NodeClock) -> None:
         self._ledger = ledger
+        self._clock = clock
         self._promised: dict[str, int] = {}  # registered, in this incarnation or a later one
         self._gone: dict[str, None] = {}  # were told that they have left
         self._highest_told: dict[str, int] = {}  # incarnation, of all that anybody was told
         self._highest: dict[str, int] = {}  # of all there were
         self._backups: list[tuple[Fault, tuple[dict[str, int], dict[str, None], dict[str, int]]]] = []
+        # What the disk has of `_highest_told`, where it has come back without some of it and nothing has been
+        # acknowledged since.
+        self._found: dict[str, int] | None = None
+        self._given_at_wall_s = 0.0  # the latest time the wall clock showed when an incarnation was given
+        self._twice: dict[str, int] = {}  # incarnations up to this one may be given twice
 
     def acknowledged(self, worker_id: str, incarnation: int) -> None:
         """A worker was told that it is registered."""
+        self._found = None
         self._promised[worker_id] = incarnation
         self._highest_told[worker_id] = max(incarnation, self._highest_told.get(worker_id, 0))
 
     def registered(self, worker_id: str, incarnation: int) -> None:
         """It is, whether or not it will ever hear of it."""
+        self._given_at_wall_s = max(self._given_at_wall_s, self._clock.wall_s())
         self._gone.pop(worker_id, None)
         before = self._highest.get(worker_id, 0)
         self._highest[worker_id] = incarnation
@@ -42,6 +53,10 @@ class Durability:
             worker_id,
             f"{worker_id} was registered in incarnation {incarnation} after one of {before}",
         )
+
+    def may_be_twice(self, worker_id: str, incarnation: int) -> bool:
+        """Whether two may hold that incarnation of that id: see this module's first lines."""
+        return incarnation <= self._twice.get(worker_id, 0)
 
     def departed(self, worker_id: str) -> None:
         """It is not any more."""
@@ -53,8 +68,7 @@ class Durability:
 
     def wiped(self) -> None:
         """The disk is empty."""
-        self.forgetful = True
-        self._promised, self._gone, self._highest_told = {}, {}, {}
+        self._promised, self._gone, self._found = {}, {}, {}
 
     def backed_up(self, fault: Fault) -> None:
         """The disk was copied."""
@@ -62,31 +76,34 @@ class Durability:
 
     def restored(self, fault: Fault) -> None:
         """The disk was restored from the copy made when `fault` began."""
-        self.forgetful = True
         for number, (of, kept) in enumerate(self._backups):
             if of is fault:
-                self._promised, self._gone, self._highest_told = kept
+                self._promised, self._gone, self._found = kept
                 del self._backups[number]
                 return
 
     def started(self, kept: Sequence[StoredWorker]) -> None:
         """A control plane starts on a disk that holds `kept`."""
+        if self._found is not None and self._clock.wall_s() < self._given_at_wall_s:
+            for worker_id, incarnation in self._highest_told.items():
+                self._twice[worker_id] = max(incarnation, self._twice.get(worker_id, 0))
+            self._highest_told = dict(self._found)
         self._highest = dict(self._highest_told)
-        found = {str(worker.worker_id): worker.incarnation for worker in kept}
+        on_disk = {str(worker.worker_id): worker.incarnation for worker in kept}
         for worker_id, incarnation in self._promised.items():
             self._ledger.require(
                 REGISTRATIONS_DURABLE,
-                found.get(worker_id, 0) >= incarnation,
+                on_disk.get(worker_id, 0) >= incarnation,
                 worker_id,
                 f"{worker_id} was told it is registered in incarnation {incarnation}; the disk has "
-                + (f"{found[worker_id]}" if worker_id in found else "nothing of it"),
+                + (f"{on_disk[worker_id]}" if worker_id in on_disk else "nothing of it"),
             )
         for worker_id in self._gone:
             self._ledger.require(
                 REGISTRATIONS_DURABLE,
-                worker_id not in found,
+                worker_id not in on_disk,
                 worker_id,
                 f"{worker_id} was told it has left, and is on the disk again",
             )
-        for worker_id, incarnation in found.items():
+        for worker_id, incarnation in on_disk.items():
             self._highest[worker_id] = max(incarnation, self._highest.get(worker_id, 0))

@@ -60,7 +60,7 @@ class Oracle(Watcher):
         self._model = Model(timers.heartbeat_timeout_s, self._ledger)
         self._step = Step(self._model, self._ledger)
         self._truth = Truth(simulation.cluster, self._model)
-        self._durability = Durability(self._ledger)
+        self._durability = Durability(self._ledger, self._node.clock)
         self._calls = Calls(self._model, self._step, self._ledger, self._durability)
         self._entries = Entries(
             self._model,

@@ -34,7 +34,8 @@ VERDICT_ON_TIME = Promise(
 OLD_INCARNATIONS_FENCED = Promise(
     3,
     "old-incarnations-fenced",
-    "One incarnation of an id at most is live, incarnations rise, and messages of older ones change nothing.",
+    "One incarnation of an id at most is live, incarnations rise, and messages of older ones change nothing; "
+    "also when the control plane's disk was wiped, unless its wall clock was set back, too.",
 )
 IDS_UNIQUE = Promise(4, "ids-unique", "No two live workers share an id.")
 REGISTRATIONS_DURABLE = Promise(

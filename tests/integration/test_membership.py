@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Awaitable, Callable
 
+from minicloud.wire.gen.minicloud.execution import (
+    HeartbeatRequest,
+    HeartbeatResponse,
+    WorkerManagementServiceStub,
+)
 from tests.integration.processes import ControlPlane, Launcher
 
 # For tests in which somebody is to be found missing. No test counts on a worker to keep it up meanwhile.
@@ -126,6 +132,35 @@ def test_workers_of_a_control_plane_that_keeps_nothing_register_again(launch: La
     second = launch.control_plane(ports=ports)
     worker.until_logged("told_to_register")
     second.until_status("worker-1", "HEALTHY")
+
+
+def test_worker_of_a_lost_registry_is_fenced_though_a_newcomer_has_its_id(launch: Launcher) -> None:
+    ports = launch.reserved_ports()
+    first = launch.control_plane(ports=ports)
+    old = launch.worker(first, "worker-1")
+    assert old.worker_id == "worker-1"
+    incarnation = first.get("/api/workers/worker-1")["incarnation"]
+    old.freeze()
+    first.kill()
+
+    second = launch.control_plane(ports=ports)
+    newcomer = launch.worker(second, "worker-1")
+    assert newcomer.worker_id == "worker-1"
+    shown = second.get("/api/workers/worker-1")
+    assert shown["incarnation"] > incarnation
+
+    def beat(of: int) -> Callable[[WorkerManagementServiceStub], Awaitable[HeartbeatResponse]]:
+        return lambda stub: stub.heartbeat(HeartbeatRequest(worker_id="worker-1", incarnation=of))
+
+    refused = second.call(beat(incarnation))
+    assert (refused.acknowledged, refused.instructions.get("action")) == (False, "register")
+    assert second.call(beat(shown["incarnation"])).acknowledged
+
+    old.thaw()
+    old.until_logged("told_to_register")
+    assert old.until_logged("registered", worker_id="worker-1-1")["wanted_id"] == "worker-1"
+    assert second.get("/api/workers/worker-1")["endpoint"] == shown["endpoint"]
+    assert not newcomer.logged("told_to_register")
 
 
 def test_worker_whose_first_control_plane_is_dead_goes_to_the_second(

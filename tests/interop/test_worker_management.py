@@ -6,6 +6,7 @@ Each is also joined to a peer of the field, whose messages lack what was added t
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -63,6 +64,7 @@ async def control_plane(*, old: bool = False) -> AsyncIterator[tuple[ControlPlan
 
 
 async def test_lifecycle_driven_by_grpcio() -> None:
+    started_ms = int(time.time() * 1000)
     async with control_plane() as (_, calls):
         resources = calls.messages.ResourceInfo(
             cpu_cores=8, memory_mb=2**40, disk_mb=7, cpu_utilization=0.25, memory_used_mb=3
@@ -77,14 +79,19 @@ async def test_lifecycle_driven_by_grpcio() -> None:
         )
         assert registered.registered
         assert registered.assigned_worker_id == "worker-1"
-        assert registered.incarnation == 1
+        incarnation = registered.incarnation
+        assert started_ms < incarnation <= time.time() * 1000 + 1
         assert registered.heartbeat_interval_ms == 7000
         assert registered.response.status == SUCCESS
         assert registered.response.request_id
 
         busier = calls.messages.ResourceInfo(cpu_cores=8, active_queries=3, memory_utilization=1.0)
         beaten = await calls(
-            "Heartbeat", worker_id="worker-1", current_resources=busier, incarnation=1, sequence=1
+            "Heartbeat",
+            worker_id="worker-1",
+            current_resources=busier,
+            incarnation=incarnation,
+            sequence=1,
         )
         assert beaten.acknowledged
         assert beaten.expected_status == HEALTHY
@@ -95,13 +102,13 @@ async def test_lifecycle_driven_by_grpcio() -> None:
         assert (worker.worker_id, worker.endpoint, worker.status) == ("worker-1", "10.0.0.7:9091", HEALTHY)
         assert worker.resources == busier
         assert dict(worker.metadata) == {"zone": "zürich"}
-        assert worker.incarnation == 1
+        assert worker.incarnation == incarnation
         assert worker.last_heartbeat.ToMilliseconds() >= worker.registered_at.ToMilliseconds() > 0
 
-        left = await calls("DeregisterWorker", worker_id="worker-1", reason="done", incarnation=1)
+        left = await calls("DeregisterWorker", worker_id="worker-1", reason="done", incarnation=incarnation)
         assert left.deregistered
         assert await calls.ids() == []
-        unknown = await calls("Heartbeat", worker_id="worker-1", incarnation=1, sequence=2)
+        unknown = await calls("Heartbeat", worker_id="worker-1", incarnation=incarnation, sequence=2)
         assert not unknown.acknowledged
         assert unknown.response.status == FAILED
         assert dict(unknown.instructions) == {"action": "register"}
@@ -165,10 +172,11 @@ async def test_registration_refused_is_an_answer_that_says_why() -> None:
 
 async def test_messages_of_an_incarnation_before_are_told_to_register() -> None:
     async with control_plane() as (_, calls):
-        for _ in range(2):
-            again = await calls("RegisterWorker", worker_id="w", endpoint="h:1", instance_id="i")
+        first, again = [
+            await calls("RegisterWorker", worker_id="w", endpoint="h:1", instance_id="i") for _ in range(2)
+        ]
         fenced = await calls("Heartbeat", worker_id="w", incarnation=again.incarnation - 1, sequence=1)
-    assert again.incarnation == 2
+    assert again.incarnation == first.incarnation + 1
     assert not fenced.acknowledged
     assert fenced.instructions["action"] == "register"
 

@@ -10,9 +10,17 @@ from minicloud.control.plane import Timers
 from sim.cluster.cluster import CONTROL_PLANE, Topology
 from sim.engine.timeline import Timeline
 from sim.mutants import applied
+from sim.oracle.durability import Durability
 from sim.oracle.ledger import MOST_KEPT, MOST_OF_ONE, Ledger
 from sim.oracle.oracle import Oracle
-from sim.oracle.promises import CRASHED_DETECTED, HERD_BOUNDED, NO_EARLY_VERDICT, PROMISES
+from sim.oracle.promises import (
+    CRASHED_DETECTED,
+    HERD_BOUNDED,
+    IDS_UNIQUE,
+    NO_EARLY_VERDICT,
+    OLD_INCARNATIONS_FENCED,
+    PROMISES,
+)
 from sim.outcome import Outcome, Violation
 from sim.probes import PROBES
 from sim.record.recorder import Recorder
@@ -68,16 +76,33 @@ def test_oracle_of_a_quiet_run_has_checked_every_promise_but_that_on_the_dead() 
     assert list(outcome.checks) == [str(promise) for promise in PROMISES]
 
 
-def test_oracle_knows_that_a_lost_registry_gives_incarnations_twice() -> None:
-    # worker-2 is cut off while its id goes, anew, to another: both are its first incarnation.
-    outcome = _outcome(
-        _schedule(
-            Fault("partition", 12.0, ("worker-2",), 45.0),
-            Fault("wipe", 15.0, (CONTROL_PLANE,), 2.0),
-            Fault("duplicate-id", 25.0, ("worker-5",), 0.0, {"of": "worker-2"}),
-        )
+def _given_twice(clock_set_by_s: float) -> Schedule:
+    """worker-2 is cut off while its id goes, by a registry that knows nothing of it, to another."""
+    return _schedule(
+        Fault("partition", 12.0, ("worker-2",), 45.0),
+        Fault("clock-step", 14.0, (CONTROL_PLANE,), 5.0, {"by_s": clock_set_by_s}),
+        Fault("wipe", 15.0, (CONTROL_PLANE,), 2.0),
+        Fault("duplicate-id", 25.0, ("worker-5",), 0.0, {"of": "worker-2"}),
     )
-    assert outcome.violations == []
+
+
+@pytest.mark.parametrize("clock_set_by_s", [60.0, 0.0, -1.0])
+def test_oracle_of_a_lost_registry_sees_two_in_one_incarnation(clock_set_by_s: float) -> None:
+    assert _outcome(_given_twice(clock_set_by_s)).violations == []
+    with applied("lost-floor"):
+        broken = {violation.promise for violation in _outcome(_given_twice(clock_set_by_s)).violations}
+    assert {str(OLD_INCARNATIONS_FENCED), str(IDS_UNIQUE)} <= broken
+
+
+def test_oracle_of_a_lost_registry_and_a_clock_set_back_knows_that_two_may_be_in_one_incarnation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    to_the_first_start_s = -17.0
+    assert _outcome(_given_twice(to_the_first_start_s)).violations == []
+    monkeypatch.setattr(Durability, "may_be_twice", lambda *_: False)
+    assert str(IDS_UNIQUE) in {
+        violation.promise for violation in _outcome(_given_twice(to_the_first_start_s)).violations
+    }
 
 
 # What it says

@@ -43,7 +43,14 @@ class WorkerJson(Struct, frozen=True, rename="camel"):
     last_heartbeat_ms: UnixMs
     metadata: dict[str, str]
     registered_at_ms: UnixMs
-    incarnation: Annotated[int, Meta(ge=1, description="Rises each time the id is registered again.")]
+    incarnation: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Rises each time the id is registered again; above the Unix milliseconds of the "
+            "control plane's start then, so that it does although a registry was lost.",
+        ),
+    ]
     heartbeat_age_ms: Count
     status_reason: Annotated[str, Meta(description="Why the status is what it is, for a person.")]
     status_since_ms: UnixMs

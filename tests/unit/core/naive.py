@@ -108,7 +108,7 @@ class Naive:
             endpoint=command.endpoint,
             instance=command.instance_id,
             wanted=wanted,
-            incarnation=(before.incarnation if before else self.floor) + 1,
+            incarnation=max(before.incarnation if before else 0, self.floor) + 1,
             heard_s=now_s,
             resources=command.resources,
             admin=before.admin if before else "ACTIVE",

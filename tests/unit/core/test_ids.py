@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minicloud.core.commands import Drain, Remove
-from minicloud.core.events import Registration
+from minicloud.core.events import Registration, WorkerRestored
 from minicloud.core.ids import IdBook
 from minicloud.core.model import Admin, Worker, WorkerId
 from tests.unit.core.driver import Driver
@@ -287,12 +287,28 @@ def test_incarnation_of_a_free_id_starts_above_every_departed_workers() -> None:
     assert driver.give("a", instance="B") == ("a", AGAIN, 7)
     assert driver.give("a", instance="B") == ("a", AGAIN, 8)
     driver.do(Remove("a"))
+    assert driver.give("d", instance="D") == ("d", NEW, 9)
     driver.do(Remove("c"))  # in incarnation 7: it does not lower the floor
     assert driver.registry.incarnation_floor == 8
 
 
 def test_incarnation_floor_of_a_restart_is_kept() -> None:
     assert Driver(incarnation_floor=41).give("w") == ("w", NEW, 42)
+
+
+def test_incarnation_of_an_id_that_is_there_rises_above_the_floor_too() -> None:
+    # It was restored from a backup, and has been in higher ones since that was made.
+    driver = Driver()
+    driver.give("w", instance="A")
+    restored = driver.worker("w")
+    driver = Driver(incarnation_floor=41)
+    driver.registry.apply(WorkerRestored(restored.worker_id, driver.now_s, restored))
+    assert driver.worker("w").incarnation == 1
+    assert driver.give("w", instance="A") == ("w", AGAIN, 42)
+    assert driver.give("w", instance="A") == ("w", AGAIN, 43)
+    driver.fall_silent()
+    assert driver.give("w", instance="B") == ("w", TAKEOVER, 44)
+    assert driver.registry.incarnation_floor == 41
 
 
 def test_what_an_operator_said_of_an_id_outlives_registration_again_and_takeover() -> None:

@@ -136,16 +136,16 @@ class RegistryMachine(RuleBasedStateMachine):
             self.do(Remove(worker_id) if remove else Deregister(worker_id, "", worker.incarnation))
             self.naive.leave(worker_id)
 
-    @rule(away_s=st.sampled_from([0.0, 5.0, 30.0]))
-    def restart(self, away_s: float) -> None:
-        """All that is kept is taken up by a new registry, after a while."""
+    @rule(away_s=st.sampled_from([0.0, 5.0, 30.0]), floor=st.sampled_from([0, 0, 3, 1000]))
+    def restart(self, away_s: float, floor: int) -> None:
+        """All that is kept is taken up by a new registry, after a while, whose floor is at least `floor`."""
         known = sorted(self.registry.workers(), key=lambda worker: worker.health_since_s)
         self.now_s += away_s
-        self.start_floor = self.registry.incarnation_floor
+        self.start_floor = max(self.registry.incarnation_floor, floor)
         self.registry = Registry(TIMEOUT_S, RETENTION_S, self.start_floor)
         self.events = []
         before, self.naive = self.naive, Naive(TIMEOUT_S, RETENTION_S)
-        self.naive.floor = before.floor
+        self.naive.floor = max(before.floor, floor)
         for worker in known:
             event = WorkerRestored(worker.worker_id, self.now_s, replace(worker, sequence=0))
             self.registry.apply(event)

@@ -212,7 +212,8 @@ class RegisterWorkerResponse(Message):
 
     incarnation: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
     """
-    addition
+    addition; rises each time the id is registered again, and is above the Unix milliseconds of the control
+    plane's start, so that it does although a registry was lost.
     """
 
     heartbeat_interval_ms: "int" = betterproto2.field(5, betterproto2.TYPE_INT64)
