@@ -29,6 +29,10 @@ def admin(name: str, arguments: Sequence[str]) -> int:
     """Run the command `name`, one of those above."""
     parser = operator_parser(name)
     parser.add_argument("id", metavar="ID", help="the worker's id, as `minicloud workers` shows it")
+    if name != "remove":
+        parser.add_argument(
+            "--reason", metavar="TEXT", default="", help="why, for whoever looks at the worker or its events"
+        )
     if name == "drain":
         parser.add_argument("--wait", action="store_true", help="return once the worker has left")
         parser.add_argument("--within", metavar="DURATION", help="as --wait, but give up after this long")
@@ -37,7 +41,11 @@ def admin(name: str, arguments: Sequence[str]) -> int:
     rest = Rest(options.url, options.timeout)
     within_s = _within_s(options.within) if name == "drain" and options.within else None
     before = rest.get(path) if name == "drain" and (options.wait or options.within) else None
-    answer = rest.delete(path) if name == "remove" else rest.post(worker_path(options.id, name))
+    if name == "remove":
+        answer = rest.delete(path)
+    else:
+        said = {"reason": options.reason} if options.reason else None
+        answer = rest.post(worker_path(options.id, name), said)
     if options.json:
         print(json.dumps(answer, indent=2))
     else:

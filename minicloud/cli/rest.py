@@ -76,9 +76,9 @@ class Rest:
             target = _with_query(following.path, following.query) if following else ""
         return items
 
-    def post(self, path: str) -> Any:
-        """What `POST path` answers."""
-        return self._call("POST", self._parts.path + path)[0]
+    def post(self, path: str, said: Mapping[str, str] | None = None) -> Any:
+        """What `POST path`, with `said` as JSON if there is something, answers."""
+        return self._call("POST", self._parts.path + path, json.dumps(said).encode() if said else b"")[0]
 
     def delete(self, path: str) -> Any:
         """What `DELETE path` answers."""
@@ -93,7 +93,7 @@ class Rest:
         try:
             connection.connect()
             stream = connection.sock  # taken now: the connection lets go of it where the answer ends with it
-            response = self._response(connection, "GET", self._parts.path + path, headers)
+            response = self._response(connection, "GET", self._parts.path + path, headers, b"")
             stream.settimeout(idle_s)
             try:
                 while line := response.readline(_MAX_LINE_BYTES):
@@ -105,18 +105,19 @@ class Rest:
         finally:
             connection.close()
 
-    def _call(self, method: str, target: str) -> tuple[Any, str]:
+    def _call(self, method: str, target: str, body: bytes = b"") -> tuple[Any, str]:
         """The parsed body (None if empty) and the `Link` header."""
         connection = self._connection()
         try:
-            response = self._response(connection, method, target, {})
-            body = response.read()
+            headers = {"content-type": "application/json"} if body else {}
+            response = self._response(connection, method, target, headers, body)
+            answered = response.read()
         except (OSError, HTTPException) as error:
             raise self._unreachable(error) from None
         finally:
             connection.close()
         try:
-            parsed = json.loads(body) if body else None
+            parsed = json.loads(answered) if answered else None
         except ValueError:
             kind = response.getheader("content-type", "no content type")
             raise OperationError(f"{self.url} answered with {kind} where JSON was due: {_MAYBE}") from None
@@ -128,9 +129,9 @@ class Rest:
         return kind(self._parts.hostname, self._parts.port, timeout=self._timeout_s)
 
     def _response(
-        self, connection: HTTPConnection, method: str, target: str, headers: Mapping[str, str]
+        self, connection: HTTPConnection, method: str, target: str, headers: Mapping[str, str], body: bytes
     ) -> HTTPResponse:
-        connection.request(method, target, headers={"accept": "application/json", **headers})
+        connection.request(method, target, body or None, {"accept": "application/json", **headers})
         response = connection.getresponse()
         if not 200 <= response.status < 300:
             raise RefusedError(response.status, self._refusal(response))

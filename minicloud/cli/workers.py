@@ -132,6 +132,7 @@ def _in_full(worker: Mapping[str, Any], paint: Paint) -> list[tuple[str, str]]:
             f"{status} for {age(worker.get('statusAgeMs', 0))}: {clean(worker.get('statusReason', ''))}",
         ),
         ("new work", "yes" if worker.get("schedulable") else "no"),
+        ("operators say", _said(worker)),
         ("endpoint", clean(worker.get("endpoint", ""))),
         ("zone", clean(worker.get("zone", ""))),
         ("incarnation", str(worker.get("incarnation", ""))),
@@ -146,6 +147,12 @@ def _in_full(worker: Mapping[str, Any], paint: Paint) -> list[tuple[str, str]]:
         ("queries", f"{resources.get('activeQueries', 0)} active"),
         *((f"  {clean(name)}", clean(metadata[name])) for name in sorted(metadata)),
     ]
+
+
+def _said(worker: Mapping[str, Any]) -> str:
+    """What operators have said, unless the status tells it."""
+    reason = worker.get("adminReason", "")
+    return "" if reason == worker.get("statusReason") else clean(reason)
 
 
 def _part(resources: Mapping[str, Any], of: str) -> str:

@@ -113,24 +113,30 @@ class Deregister:
 
 
 @dataclass(frozen=True, slots=True)
-class Cordon:
+class _OperatorSays:
+    """`reason` is the operator's own, empty where none is given. Raises `InvalidError` for one too long."""
+
+    worker_id: str
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.reason) > MAX_REASON_CHARS:
+            raise InvalidError(f"reason has {len(self.reason)} characters: use {MAX_REASON_CHARS} at most")
+
+
+@dataclass(frozen=True, slots=True)
+class Cordon(_OperatorSays):
     """An operator wants no new work to go to this worker. A draining one stays draining."""
 
-    worker_id: str
-
 
 @dataclass(frozen=True, slots=True)
-class Uncordon:
+class Uncordon(_OperatorSays):
     """An operator takes a cordon or a drain back."""
 
-    worker_id: str
-
 
 @dataclass(frozen=True, slots=True)
-class Drain:
+class Drain(_OperatorSays):
     """An operator wants this worker to finish what it runs and leave."""
-
-    worker_id: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,21 +184,18 @@ class Registry:
 
     def _decide_cordon(self, command: Cordon, now_s: float) -> tuple[Event, ...]:
         worker = self._addressed(command.worker_id)
-        if worker.admin is not Admin.ACTIVE:
+        if worker.admin is Admin.DRAINING:
             return _NO_EVENTS
-        return (AdminChanged(worker.worker_id, now_s, Admin.CORDONED, "cordoned by an operator"),)
+        return _administered(worker, now_s, Admin.CORDONED, command.reason)
 
     def _decide_uncordon(self, command: Uncordon, now_s: float) -> tuple[Event, ...]:
         worker = self._addressed(command.worker_id)
         if worker.admin is Admin.ACTIVE:
             return _NO_EVENTS
-        return (AdminChanged(worker.worker_id, now_s, Admin.ACTIVE, "uncordoned by an operator"),)
+        return _administered(worker, now_s, Admin.ACTIVE, command.reason)
 
     def _decide_drain(self, command: Drain, now_s: float) -> tuple[Event, ...]:
-        worker = self._addressed(command.worker_id)
-        if worker.admin is Admin.DRAINING:
-            return _NO_EVENTS
-        return (AdminChanged(worker.worker_id, now_s, Admin.DRAINING, "draining for an operator"),)
+        return _administered(self._addressed(command.worker_id), now_s, Admin.DRAINING, command.reason)
 
     def _decide_remove(self, command: Remove, now_s: float) -> tuple[Event, ...]:
         worker = self._addressed(command.worker_id)
@@ -302,9 +299,10 @@ class Registry:
 
     def _apply_admin(self, event: AdminChanged) -> None:
         worker = self._workers[event.worker_id]
+        if event.admin is not worker.admin:  # else it is a new reason for what was said before
+            worker.admin_since_s = event.at_s
         worker.admin = event.admin
         worker.admin_reason = event.reason
-        worker.admin_since_s = event.at_s
 
     def _apply_departed(self, event: WorkerDeparted) -> None:
         worker = self._workers.pop(event.worker_id)
@@ -320,3 +318,17 @@ _REGISTRATION_REASONS = {
     Registration.TAKEOVER: "registered in place of a worker gone silent",
     Registration.RENAMED: "registered under a variant of the id it wanted",
 }
+
+
+_ADMIN_REASONS = {
+    Admin.ACTIVE: "uncordoned by an operator",
+    Admin.CORDONED: "cordoned by an operator",
+    Admin.DRAINING: "draining for an operator",
+}
+
+
+def _administered(worker: Worker, now_s: float, admin: Admin, reason: str) -> tuple[Event, ...]:
+    """What an operator says of `worker`: nothing new unless its state is another, or the reason for it."""
+    if worker.admin is admin and reason in ("", worker.admin_reason):
+        return _NO_EVENTS
+    return (AdminChanged(worker.worker_id, now_s, admin, reason or _ADMIN_REASONS[admin]),)

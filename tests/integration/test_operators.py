@@ -49,6 +49,26 @@ def test_operator_cordons_uncordons_and_drains(launch: Launcher, shared: Control
     assert kinds == ["registered", "cordoned", "uncordoned", "draining", "departed"]
 
 
+def test_operators_reason_is_seen_by_everybody(launch: Launcher, shared: ControlPlane) -> None:
+    worker = launch.worker(shared, "explained")
+    assert worker.worker_id == "explained"
+    reason = "its disk is replaced"
+    shown = answer(launch, shared, "cordon", "explained", "--reason", reason)
+    assert (shown["adminReason"], shown["statusReason"]) == (reason, reason)
+    (row,) = [
+        line for line in typed(launch, shared, "workers").stdout.splitlines() if line.startswith("explained ")
+    ]
+    assert row.endswith(reason)
+    event = typed(launch, shared, "events").stdout.splitlines()[-1]
+    assert event.endswith(reason)
+    assert shared.logged("worker_cordoned", worker_id="explained", reason=reason)
+    refused = launch.run("cordon", "explained", "--reason", "x" * 257, "--url", shared.url)
+    assert refused.exit_code() == 1
+    assert refused.stderr == (
+        "minicloud: reason is not right: reason must be a string of at most 256 characters\n"
+    )
+
+
 def test_operator_follows_what_happens_until_ctrl_c(launch: Launcher, shared: ControlPlane) -> None:
     worker = launch.worker(shared, "followed")
     assert worker.worker_id == "followed"

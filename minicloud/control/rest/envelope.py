@@ -1,7 +1,7 @@
 """What surrounds every HTTP request, whatever it is for: its id, its body, its count, its last resort.
 
 Always holds: a request is answered once, counted once, and carries its id in the log, the answer and the
-history; its body, which no endpoint needs, is read up to a limit and thrown away, a chunk in memory at most.
+history; its body is read up to a limit, and all but its beginning, which some endpoints look at, thrown away.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from minicloud.control.rest.problems import CONTENT_TYPE, Problem
 from minicloud.request_id import HEADER, RequestScope, request_id_of
 
 MAX_BODY_BYTES = 1_000_000
+# What the app gets to see of it: several times the largest that makes sense to any endpoint. A thousand
+# connections hold 16 MB of these.
+MAX_KEPT_BODY_BYTES = 16 * 1024
 BODY_TIMEOUT_S = 10.0
 # How long a refused client may go on sending before its connection is closed: closing earlier would reset
 # it, and many clients then never read the answer.
@@ -49,12 +52,14 @@ _HEADERS = {
 class Exchange:
     """One request and its answer, as the app below sees it by `exchange_of(scope)`.
 
-    The app fills `route` in, and raises `refusal` if there is one.
+    The app fills `route` in, and raises `refusal` if there is one. `body_was_cut`: it sees a part of the
+    body only.
     """
 
     request_id: str
     route: str = "unmatched"
     refusal: HTTPException | None = None
+    body_was_cut: bool = False
     code: str = _NO_ANSWER
     answered_s: float = 0.0
 
@@ -102,6 +107,7 @@ class Envelope:
     ) -> None:
         body = _Body(receive, headers.get("content-length", ""))
         exchange.refusal = await body.read()
+        exchange.body_was_cut = body.was_cut
         if body.disconnected:
             return
 
@@ -138,12 +144,14 @@ async def _last_resort(send: Send, exchange: Exchange) -> None:
 
 
 class _Body:
-    """The body of one request: counted as it comes in, kept nowhere."""
+    """The body of one request: counted as it comes in, its beginning kept."""
 
     def __init__(self, receive: Receive, content_length: str) -> None:
         self._receive = receive
         self._declared_too_large = content_length.isdecimal() and int(content_length[:20]) > MAX_BODY_BYTES
         self._handed_on = False
+        self._kept = bytearray()
+        self.was_cut = False
         self.complete = trio.Event()
         self.disconnected = False
 
@@ -153,21 +161,24 @@ class _Body:
         if not self._declared_too_large:
             with trio.move_on_after(BODY_TIMEOUT_S) as waiting:
                 while not self.complete.is_set() and not self.disconnected and size_bytes <= MAX_BODY_BYTES:
-                    size_bytes += len((await self._next()).get("body", b""))
+                    data = (await self._next()).get("body", b"")
+                    size_bytes += len(data)
+                    self._kept += data[: MAX_KEPT_BODY_BYTES - len(self._kept)]
+            self.was_cut = size_bytes > len(self._kept)
             if waiting.cancelled_caught:
                 return RequestTimeout(f"the body did not arrive within {BODY_TIMEOUT_S:g} s")
         if self._declared_too_large or size_bytes > MAX_BODY_BYTES:
             return RequestEntityTooLarge(
-                f"the body has more than {MAX_BODY_BYTES} bytes: send none, no endpoint needs one"
+                f"the body has more than {MAX_BODY_BYTES} bytes: no endpoint needs as much"
             )
         return None
 
     async def receive(self) -> Message:
-        """What the app is to see: an empty body, and the end of the connection when it comes. What is left
-        of the body runs off here."""
+        """What the app is to see: what was kept of the body, and the end of the connection when it comes.
+        What is left of the body runs off here."""
         if not self._handed_on:
             self._handed_on = True
-            return {"type": "http.request", "body": b"", "more_body": False}
+            return {"type": "http.request", "body": bytes(self._kept), "more_body": False}
         while not self.disconnected:
             await self._next()
         return {"type": "http.disconnect"}

@@ -31,7 +31,7 @@ _REQUEST_ID_HEADER = {
 _COMMON_PROBLEMS = {
     HTTPStatus.BAD_REQUEST: "A query parameter is wrong or not known; the detail names what is allowed.",
     HTTPStatus.REQUEST_TIMEOUT: "The body of the request did not arrive in time.",
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body of the request is larger than 1 MB; none is needed.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body of the request is larger than 1 MB.",
     HTTPStatus.INTERNAL_SERVER_ERROR: "The control plane failed; its log has the reason.",
 }
 
@@ -50,6 +50,7 @@ class Answer:
 @dataclass(frozen=True, slots=True)
 class _Operation:
     answers: dict[HTTPStatus, Answer]
+    body: type[msgspec.Struct] | None
     problems: dict[HTTPStatus, str]
     header_parameters: tuple[dict[str, Any], ...]
 
@@ -64,13 +65,15 @@ def operation(
     tag_name: str,
     answers: dict[HTTPStatus, Answer],
     *,
+    body: type[msgspec.Struct] | None = None,
     refusals: dict[HTTPStatus, str] | None = None,
     header_parameters: tuple[dict[str, Any], ...] = (),
 ) -> Callable[[Handler], Handler]:
-    """State an operation's id, its group, its answers and its refusals beyond those common to all."""
+    """State an operation's id, its group, its answers, the JSON it takes as a body, which may be left out,
+    and its refusals beyond those common to all."""
 
     def decorate(handler: Handler) -> Handler:
-        setattr(handler, _ATTRIBUTE, _Operation(answers, refusals or {}, header_parameters))
+        setattr(handler, _ATTRIBUTE, _Operation(answers, body, refusals or {}, header_parameters))
         return tag([tag_name])(operation_id(name)(handler))
 
     return decorate
@@ -87,13 +90,15 @@ class OpenApiDocument(OpenAPIProvider):
     def schema(self) -> dict[str, Any]:
         document = super().schema()
         document["paths"] = dict(document["paths"])
+        stated = [self._operation(rule) for rule in self.generate_rules()]
         types = [
             content
-            for rule in self.generate_rules()
-            for answer in self._operation(rule).answers.values()
+            for each in stated
+            for answer in each.answers.values()
             for content in answer.content.values()
             if not isinstance(content, dict)
         ]
+        types += [each.body for each in stated if each.body is not None]
         schemas, components = msgspec.json.schema_components(
             [*types, ProblemJson], ref_template=_REF_TEMPLATE
         )
@@ -171,3 +176,9 @@ class OpenApiDocument(OpenAPIProvider):
             described = document["paths"][path][method.lower()]
             described["responses"] = responses
             described["parameters"] = [*described["parameters"], *stated.header_parameters]
+            if stated.body is not None:
+                schema = self._schema_of[repr(stated.body)]
+                described["requestBody"] = {
+                    "required": False,
+                    "content": {"application/json": {"schema": schema}},
+                }

@@ -97,19 +97,19 @@ def refusal(known: Sequence[str], given: dict[str, list[str]], error: str) -> In
     for name in given:
         if name not in known:
             allowed = f"use {_listed(known)}" if known else "there are none here"
-            return InvalidError(f"query parameter {_shown(name)} is not known: {allowed}")
+            return InvalidError(f"query parameter {shown(name)} is not known: {allowed}")
         if len(given[name]) > 1:
             return InvalidError(f"{name} is given {len(given[name])} times: give it once")
     found = re.search(r"`\$\.(\w+)`", error)
     assert found is not None, f"a refused query names its parameter, not: {error}"
     name = found[1]
-    return InvalidError(f"{name} is {_shown(given[name][0])}: it must be {_ALLOWED[name]}")
+    return InvalidError(f"{name} is {shown(given[name][0])}: it must be {_ALLOWED[name]}")
 
 
 def event_id_header(text: str) -> int:
     """The `Last-Event-ID` header as a number; raises `InvalidError`."""
     if not re.fullmatch(r"[0-9]{1,19}", text, re.ASCII) or int(text) > LARGEST_EVENT_ID:
-        raise InvalidError(f"Last-Event-ID is {_shown(text)}: it must be {_ALLOWED['last_event_id']}")
+        raise InvalidError(f"Last-Event-ID is {shown(text)}: it must be {_ALLOWED['last_event_id']}")
     return int(text)
 
 
@@ -118,5 +118,6 @@ def _listed(names: Sequence[str]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
+    """What a client sent, in quotes and not too much of it."""
     return repr(text if len(text) <= 64 else text[:61] + "...")

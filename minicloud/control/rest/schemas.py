@@ -56,6 +56,9 @@ class WorkerJson(Struct, frozen=True, rename="camel"):
     status_since_ms: UnixMs
     status_age_ms: Count
     admin_state: Annotated[Admin, Meta(description="What operators have said about it.")]
+    admin_reason: Annotated[
+        str, Meta(description="The reason they gave, else what they did; empty if they have said nothing.")
+    ]
     schedulable: Annotated[bool, Meta(description="Whether it may be given new work.")]
     zone: Annotated[str, Meta(description="Failure domain it named; 'default' if it named none.")]
 
@@ -166,6 +169,7 @@ def worker_json(worker: Worker, moment: Moment) -> WorkerJson:
         status_since_ms=moment.unix_ms(status_since_s),
         status_age_ms=moment.age_ms(status_since_s),
         admin_state=worker.admin,
+        admin_reason=worker.admin_reason,
         schedulable=worker.schedulable,
         zone=worker.zone,
     )

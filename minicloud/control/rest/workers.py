@@ -19,6 +19,7 @@ from werkzeug.routing import BaseConverter
 
 from minicloud.control.membership import Membership
 from minicloud.control.paging import Page, page_of_workers
+from minicloud.control.rest.bodies import ReasonJson, reason_given
 from minicloud.control.rest.openapi import Answer, json_of, operation
 from minicloud.control.rest.parameters import HealthyQuery, NoQuery, WorkersQuery
 from minicloud.control.rest.schemas import Moment, StatsJson, WorkerJson, stats_json, worker_json
@@ -44,6 +45,12 @@ _NOT_CHANGED = {
     **_UNKNOWN,
     HTTPStatus.FORBIDDEN: "The request comes from a page of another site.",
     HTTPStatus.SERVICE_UNAVAILABLE: "The change could not be kept.",
+}
+_NOT_SAID = {
+    **_NOT_CHANGED,
+    HTTPStatus.BAD_REQUEST: "A query parameter is not known, or the body is not JSON.",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is said to be something other than JSON.",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "The body is not what the schema says; the detail names the field.",
 }
 
 
@@ -105,26 +112,30 @@ class WorkerRoutes:
         """Get one worker"""
         return self._worker(worker_id)
 
-    @operation("cordonWorker", TAG, {HTTPStatus.OK: _CHANGED}, refusals=_NOT_CHANGED)
+    @operation("cordonWorker", TAG, {HTTPStatus.OK: _CHANGED}, body=ReasonJson, refusals=_NOT_SAID)
     @validate_querystring(NoQuery)
     async def cordon(self, worker_id: str, query_args: NoQuery) -> Response:
         """Give a worker no new work
 
-        It keeps what it runs and stays registered. A draining worker stays draining.
+        It keeps what it runs and stays registered. A draining worker stays draining. Said again with
+        another reason, that one counts.
         """
-        return await self._changed(Cordon(worker_id), worker_id)
+        return await self._changed(Cordon(worker_id, await reason_given()), worker_id)
 
-    @operation("uncordonWorker", TAG, {HTTPStatus.OK: _CHANGED}, refusals=_NOT_CHANGED)
+    @operation("uncordonWorker", TAG, {HTTPStatus.OK: _CHANGED}, body=ReasonJson, refusals=_NOT_SAID)
     @validate_querystring(NoQuery)
     async def uncordon(self, worker_id: str, query_args: NoQuery) -> Response:
         """Take a cordon or a drain back"""
-        return await self._changed(Uncordon(worker_id), worker_id)
+        return await self._changed(Uncordon(worker_id, await reason_given()), worker_id)
 
-    @operation("drainWorker", TAG, {HTTPStatus.OK: _CHANGED}, refusals=_NOT_CHANGED)
+    @operation("drainWorker", TAG, {HTTPStatus.OK: _CHANGED}, body=ReasonJson, refusals=_NOT_SAID)
     @validate_querystring(NoQuery)
     async def drain(self, worker_id: str, query_args: NoQuery) -> Response:
-        """Have a worker finish what it runs and leave"""
-        return await self._changed(Drain(worker_id), worker_id)
+        """Have a worker finish what it runs and leave
+
+        Said again with another reason, that one counts.
+        """
+        return await self._changed(Drain(worker_id, await reason_given()), worker_id)
 
     @operation(
         "removeWorker",

@@ -29,6 +29,7 @@ class Asked:
     method: str
     target: str
     headers: Mapping[str, str]
+    body: bytes = b""
 
 
 class ScriptedServer:
@@ -85,6 +86,7 @@ def worker(worker_id: str = "w-1", **changes: Any) -> dict[str, Any]:
         "statusSinceMs": 1_700_000_000_000,
         "statusAgeMs": 7_200_000,
         "adminState": "ACTIVE",
+        "adminReason": "",
         "schedulable": True,
         "zone": "eu-1",
     }
@@ -140,9 +142,9 @@ def _handler(script: ScriptedServer) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def _answer(self) -> None:
-            asked = Asked(
-                self.command, self.path, {name.lower(): value for name, value in self.headers.items()}
-            )
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            said = self.rfile.read(int(headers.get("content-length", "0")))
+            asked = Asked(self.command, self.path, headers, said)
             answer = script.next_answer(asked)
             body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
             if answer.body is None:

@@ -49,6 +49,27 @@ def test_admin_command_asks_the_api_and_says_what_is_now(
     assert capsys.readouterr().out.startswith(said)
 
 
+@pytest.mark.parametrize("name", ["cordon", "uncordon", "drain"])
+def test_admin_command_with_a_reason_sends_it(
+    server: ScriptedServer, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    server.on(f"POST /api/workers/w-1/{name}", Answer(worker()))
+    assert main([name, "w-1", "--reason", "Zürich's disk"]) == 0
+    assert main([name, "w-1"]) == 0
+    with_one, without = server.asked
+    assert json.loads(with_one.body) == {"reason": "Zürich's disk"}
+    assert with_one.headers["content-type"] == "application/json"
+    assert without.body == b""
+    assert "content-type" not in without.headers
+
+
+def test_remove_takes_no_reason(server: ScriptedServer, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["remove", "w-1", "--reason", "why"])
+    assert "unknown option --reason" in capsys.readouterr().err
+    assert server.asked == []
+
+
 def test_admin_command_as_json_is_the_worker(
     server: ScriptedServer, capsys: pytest.CaptureFixture[str]
 ) -> None:

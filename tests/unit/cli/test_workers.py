@@ -99,6 +99,22 @@ def test_worker_by_id_is_shown_in_full(server: ScriptedServer, capsys: pytest.Ca
     assert "  x             \\x1b[2J" in out
 
 
+def test_worker_by_id_tells_what_operators_say_where_the_status_does_not(
+    server: ScriptedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    silent = worker(
+        status="UNHEALTHY", statusReason="silent", adminState="CORDONED", adminReason="disk \x1b[2J"
+    )
+    spared = silent | {"status": "DRAINING", "statusReason": "disk \x1b[2J"}
+    server.on("GET /api/workers/w-1", Answer(silent), Answer(spared))
+    _, out, _ = run(capsys, "workers", "w-1")
+    assert "status          UNHEALTHY (cordoned) for 2h: silent\n" in out
+    assert "operators say   disk \\x1b[2J\n" in out
+    _, out, _ = run(capsys, "workers", "w-1")
+    assert "status          DRAINING (cordoned) for 2h: disk \\x1b[2J\n" in out
+    assert "operators say" not in out
+
+
 @pytest.mark.parametrize("worker_id", ["stats", "a/b", "../x", ""])
 def test_worker_by_an_id_that_cannot_be_asks_nobody(
     server: ScriptedServer, capsys: pytest.CaptureFixture[str], worker_id: str

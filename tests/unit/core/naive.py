@@ -27,6 +27,7 @@ class NaiveWorker:
     grace_s: float = -math.inf  # since when it is waited for anew, after a restart
     silent_since_s: float | None = None
     admin: str = "ACTIVE"
+    admin_reason: str = ""
 
     @property
     def sender(self) -> Sender | None:
@@ -112,6 +113,7 @@ class Naive:
             heard_s=now_s,
             resources=command.resources,
             admin=before.admin if before else "ACTIVE",
+            admin_reason=before.admin_reason if before else "",
         )
         self.book(worker_id, worker)
 

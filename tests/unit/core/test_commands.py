@@ -9,7 +9,11 @@ from hypothesis import strategies as st
 from minicloud.core.commands import (
     MAX_METADATA_BYTES,
     MAX_METADATA_ENTRIES,
+    MAX_REASON_CHARS,
+    Cordon,
+    Drain,
     Register,
+    Uncordon,
     check_endpoint,
     check_worker_id,
 )
@@ -148,6 +152,15 @@ def test_register_refuses_what_is_malformed_in_any_of_its_fields(
         Register(endpoint, GENERATED, worker_id, instance_id)
     Register("h:1", GENERATED)
     Register("h:1", GENERATED, "w", "i" * 128)
+
+
+@pytest.mark.parametrize("operate", [Cordon, Uncordon, Drain])
+def test_operator_command_refuses_a_reason_that_is_too_long(
+    operate: type[Cordon | Uncordon | Drain],
+) -> None:
+    operate("w", "ä" * MAX_REASON_CHARS)
+    with pytest.raises(InvalidError, match="reason has 257 characters: use 256 at most"):
+        operate("w", "ä" * (MAX_REASON_CHARS + 1))
 
 
 def test_register_with_the_largest_metadata_is_taken_and_one_more_refused() -> None:

@@ -254,9 +254,25 @@ def test_operator_command_given_twice_changes_the_worker_once(
     assert list(driver.registry.schedulable_workers()) == [driver.worker("w")]
 
 
+@pytest.mark.parametrize(("operate", "admin"), [(Cordon, Admin.CORDONED), (Drain, Admin.DRAINING)])
+def test_operator_command_with_a_reason_records_it_and_a_new_one_of_the_same_state(
+    driver: Driver, operate: type[Cordon | Drain], admin: Admin
+) -> None:
+    driver.now_s += 5.0
+    assert driver.do(operate("w", "its disk")) == (AdminChanged(W, 1005.0, admin, "its disk"),)
+    driver.now_s += 5.0
+    assert driver.do(operate("w")) == driver.do(operate("w", "its disk")) == ()
+    assert driver.do(operate("w", "its fan")) == (AdminChanged(W, 1010.0, admin, "its fan"),)
+    worker = driver.worker("w")
+    assert (worker.admin, worker.status_reason, worker.admin_since_s) == (admin, "its fan", 1005.0)
+    assert driver.do(Uncordon("w", "mended")) == (AdminChanged(W, 1010.0, Admin.ACTIVE, "mended"),)
+    assert (worker.admin_reason, worker.admin_since_s) == ("mended", 1010.0)
+    assert driver.do(Uncordon("w", "mended twice")) == ()
+
+
 def test_cordon_of_a_draining_worker_leaves_it_draining(driver: Driver) -> None:
     driver.do(Drain("w"))
-    assert driver.do(Cordon("w")) == ()
+    assert driver.do(Cordon("w")) == driver.do(Cordon("w", "its disk")) == ()
     assert driver.worker("w").admin is Admin.DRAINING
 
 

@@ -110,18 +110,31 @@ class RegistryMachine(RuleBasedStateMachine):
             worker.sequence = sequence or worker.sequence
             worker.resources = resources or worker.resources
 
-    @rule(worker_id=ANY_ID, what=st.sampled_from([Cordon, Uncordon, Drain]))
-    def operate(self, worker_id: str, what: type[Cordon | Uncordon | Drain]) -> None:
+    @rule(
+        worker_id=ANY_ID,
+        what=st.sampled_from([Cordon, Uncordon, Drain]),
+        reason=st.sampled_from(["", "", "its disk", "its fan"]),
+    )
+    def operate(self, worker_id: str, what: type[Cordon | Uncordon | Drain], reason: str) -> None:
         worker = self.naive.workers.get(worker_id)
         if worker is None:
             with pytest.raises(UnknownWorkerError):
                 self.do(what(worker_id))
             return
-        admin = {Cordon: "CORDONED", Uncordon: "ACTIVE", Drain: "DRAINING"}[what]
-        if (worker.admin, admin) == ("DRAINING", "CORDONED"):
-            admin = "DRAINING"
-        assert len(self.do(what(worker_id))) == (admin != worker.admin)
-        worker.admin = admin
+        admin, default = {
+            Cordon: ("CORDONED", "cordoned by an operator"),
+            Uncordon: ("ACTIVE", "uncordoned by an operator"),
+            Drain: ("DRAINING", "draining for an operator"),
+        }[what]
+        overruled = (worker.admin, admin) == ("DRAINING", "CORDONED")
+        said_before = worker.admin == admin and reason in ("", worker.admin_reason)
+        taken_back = (worker.admin, admin) == ("ACTIVE", "ACTIVE")
+        events = self.do(what(worker_id, reason))
+        if overruled or said_before or taken_back:
+            assert events == ()
+        else:
+            assert len(events) == 1
+            worker.admin, worker.admin_reason = admin, reason or default
 
     @rule(worker_id=ANY_ID, remove=st.booleans(), older=st.booleans())
     def leave(self, worker_id: str, remove: bool, older: bool) -> None:
@@ -172,14 +185,16 @@ class RegistryMachine(RuleBasedStateMachine):
         shown = {
             worker.worker_id: (
                 worker.endpoint, worker.instance_id, worker.wanted_id, worker.incarnation,
-                worker.last_heartbeat_s, worker.sequence, worker.resources, worker.admin, worker.status,
+                worker.last_heartbeat_s, worker.sequence, worker.resources, worker.admin, worker.admin_reason,
+                worker.status,
             )
             for worker in self.registry.workers()
         }  # fmt: skip
         assert shown == {
             worker_id: (
                 worker.endpoint, worker.instance, worker.wanted, worker.incarnation,
-                worker.heard_s, worker.sequence, worker.resources, worker.admin, worker.status,
+                worker.heard_s, worker.sequence, worker.resources, worker.admin, worker.admin_reason,
+                worker.status,
             )
             for worker_id, worker in self.naive.workers.items()
         }  # fmt: skip

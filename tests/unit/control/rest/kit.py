@@ -130,12 +130,12 @@ class HttpClient:
         await self._send(h11.Request(method=method, target=target, headers=self._headers(headers)))
         await self._send(h11.EndOfMessage())
 
-    async def send_chunks(self, target: str, chunks: int, chunk: bytes) -> None:
-        """Send a POST in chunks, not saying how many there will be."""
+    async def send_chunks(self, target: str, chunks: int, chunk: bytes, *others: bytes) -> None:
+        """Send a POST in chunks, not saying how many there will be: `chunk` so often, then `others`."""
         headers = self._headers({"transfer-encoding": "chunked"})
         await self._send(h11.Request(method="POST", target=target, headers=headers))
-        for _ in range(chunks):
-            await self._send(h11.Data(data=chunk))
+        for data in (*[chunk] * chunks, *others):
+            await self._send(h11.Data(data=data))
         await self._send(h11.EndOfMessage())
 
     async def receive(self) -> Answer:

@@ -129,6 +129,24 @@ async def test_document_describes_parameters_and_problems(document: dict[str, An
                     assert schema == {"$ref": "#/components/schemas/ProblemJson"}
 
 
+async def test_document_describes_the_bodies(document: dict[str, Any]) -> None:
+    taken = {
+        path.rpartition("/")[2]: operation
+        for path, methods in document["paths"].items()
+        for operation in methods.values()
+        if "requestBody" in operation
+    }
+    assert set(taken) == {"cordon", "uncordon", "drain"}
+    for operation in taken.values():
+        assert operation["requestBody"]["required"] is False
+        (content,) = operation["requestBody"]["content"].items()
+        assert content == ("application/json", {"schema": {"$ref": "#/components/schemas/ReasonJson"}})
+        assert {"415", "422"} <= set(operation["responses"])
+    schema = document["components"]["schemas"]["ReasonJson"]
+    assert schema["additionalProperties"] is False
+    assert schema["properties"]["reason"]["maxLength"] == 256
+
+
 async def test_document_names_both_forms_of_the_events(document: dict[str, Any]) -> None:
     events = document["paths"]["/api/events"]["get"]
     assert set(events["responses"]["200"]["content"]) == {"application/json", "text/event-stream"}

@@ -127,13 +127,23 @@ async def test_chunked_body_over_the_limit_is_answered_though_the_client_goes_on
     assert json.loads(answer.body)["status"] == 413
 
 
-async def test_chunked_body_within_the_limit_is_accepted() -> None:
+async def test_chunked_body_within_the_limit_is_read_to_its_end() -> None:
     rest = Rest()
     rest.register("w1")
     async with rest.served() as port, HttpClient.connected(port) as client:
         await client.send_chunks("/api/workers/w1/drain", 9, b"x" * 100_000)
-        assert (await client.receive()).status == 200
+        assert (await client.receive()).status == 422
+        await client.send_chunks("/api/workers/w1/drain", 3, b"  ")
+        assert (await client.receive()).status == 400
         assert (await client.request("GET", "/livez")).status == 200
+
+
+async def test_chunked_body_is_put_together() -> None:
+    rest = Rest()
+    rest.register("w1")
+    async with rest.served() as port, HttpClient.connected(port) as client:
+        await client.send_chunks("/api/workers/w1/drain", 1, b'{"reason":', b' "its', b' disk"}')
+        assert json.loads((await client.receive()).body)["adminReason"] == "its disk"
 
 
 @pytest.mark.parametrize(

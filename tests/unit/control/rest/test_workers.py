@@ -16,7 +16,7 @@ from tests.unit.control.rest.kit import HttpClient, Rest, json_of, problem_of
 WORKER_FIELDS = {
     "workerId", "endpoint", "status", "resources", "lastHeartbeatMs", "metadata", "registeredAtMs",
     "incarnation", "heartbeatAgeMs", "statusReason", "statusSinceMs", "statusAgeMs", "adminState",
-    "schedulable", "zone",
+    "adminReason", "schedulable", "zone",
 }  # fmt: skip
 
 
@@ -42,6 +42,7 @@ async def test_worker_is_shown_in_the_shape_of_the_contract(autojump_clock: Mock
     assert worker["endpoint"] == "w1.example:9091"
     assert worker["status"] == "DRAINING"
     assert worker["adminState"] == "CORDONED"
+    assert worker["adminReason"] == "cordoned by an operator"
     assert worker["schedulable"] is False
     assert worker["statusReason"] == "cordoned by an operator"
     assert worker["heartbeatAgeMs"] == 4000
@@ -218,6 +219,61 @@ async def test_operator_cordons_drains_and_takes_it_back() -> None:
         response = await rest.client.post(f"/api/workers/w1/{action}")
         assert response.status_code == 200
         assert (await json_of(response))["adminState"] == state
+
+
+async def test_operators_reason_is_shown_with_the_worker_and_its_event() -> None:
+    rest = Rest()
+    rest.register("w1")
+    for action, reason in (("cordon", "Zürich: disk\n50%"), ("drain", "x" * 256), ("uncordon", "mended")):
+        response = await rest.client.post(f"/api/workers/w1/{action}", json={"reason": reason})
+        worker = await json_of(response)
+        assert worker["adminReason"] == reason
+        assert worker["statusReason"] == ("registered" if action == "uncordon" else reason)
+        (event,) = await json_of(await rest.client.get("/api/events?limit=1"))
+        assert event["reason"] == reason
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"reason": ""}'])
+async def test_operator_without_a_reason_is_recorded_with_what_was_done(body: bytes) -> None:
+    rest = Rest()
+    rest.register("w1")
+    response = await rest.client.post("/api/workers/w1/cordon", data=body)
+    assert (await json_of(response))["adminReason"] == "cordoned by an operator"
+
+
+_REASON = "reason must be a string of at most 256 characters"
+
+
+@pytest.mark.parametrize("action", ["cordon", "uncordon", "drain"])
+@pytest.mark.parametrize(
+    ("body", "content_type", "status", "said"),
+    [
+        (b"{", "application/json", 400, "is not JSON"),
+        (b'{"reason": "\xff"}', "application/json", 400, "is not JSON"),
+        (b"reason=x", "", 400, "is not JSON"),
+        (b"{} {}", "application/json", 400, "is not JSON"),
+        (b"reason=x", "application/x-www-form-urlencoded", 415, "send application/json"),
+        (b'{"reason": 5}', "application/json", 422, f"reason is not right: {_REASON}"),
+        (b'{"reason": null}', "application/json; charset=utf-8", 422, f"reason is not right: {_REASON}"),
+        (b'{"reason": "%b"}' % (b"x" * 257), "application/json", 422, f"reason is not right: {_REASON}"),
+        (b'{"reason": "%b"}' % (b"x" * 900_000), "application/json", 422, _REASON),
+        (b'{"raeson": "x"}', "application/json", 422, "field 'raeson' is not known: use reason"),
+        (b'{"%b": 1}' % (b"y" * 300), "application/json", 422, f"field '{'y' * 61}...' is not known"),
+        (b'["reason"]', "application/json", 422, "the body is not an object"),
+    ],
+    ids=lambda value: value[:20].decode("latin-1") if isinstance(value, bytes) else None,
+)
+async def test_reason_that_is_wrong_is_refused_and_changes_nothing(
+    action: str, body: bytes, content_type: str, status: int, said: str
+) -> None:
+    rest = Rest()
+    rest.register("w1")
+    rest.membership.execute(Cordon("w1"))
+    headers = {"content-type": content_type} if content_type else {}
+    response = await rest.client.post(f"/api/workers/w1/{action}", data=body, headers=headers)
+    assert said in (await problem_of(response, status))["detail"]
+    worker = await json_of(await rest.client.get("/api/workers/w1"))
+    assert (worker["adminState"], worker["adminReason"]) == ("CORDONED", "cordoned by an operator")
 
 
 async def test_removed_worker_is_gone() -> None:
