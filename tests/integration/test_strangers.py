@@ -97,6 +97,19 @@ def test_metrics_are_what_parsers_take(launch: Launcher, shared: ControlPlane) -
     assert {"minicloud_workers", "minicloud_heartbeats"} <= names
 
 
+@pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="no promtool here: it comes with Debian's package prometheus"
+)
+def test_metrics_are_what_promtool_takes_without_a_word(launch: Launcher) -> None:
+    control_plane = launch.control_plane("--metrics-per-worker")
+    assert launch.worker(control_plane, "measured").worker_id == "measured"
+    control_plane.until_heard_from("measured")
+    exposition = control_plane.request("GET", "/metrics").body
+    assert b'minicloud_worker_healthy{worker_id="measured"' in exposition
+    done = subprocess.run(["promtool", "check", "metrics"], input=exposition, capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
 def test_request_id_of_a_rest_call_is_answered_logged_and_kept(
     launch: Launcher, shared: ControlPlane
 ) -> None:
