@@ -259,7 +259,11 @@ class ClientStream(Generic[SendT, RecvT]):
 
     async def _in_time(self, operation: Callable[[], Awaitable[T]]) -> T:
         with trio.move_on_at(self._deadline_s):
-            return await operation()
+            try:
+                return await operation()
+            except GRPCError:
+                self._over = True  # and told of: the end of the `async with` block need not tell it again
+                raise
         if self._call is None:
             raise GRPCError(Status.UNAVAILABLE, "the call could not be sent within its deadline")
         self._abandon()

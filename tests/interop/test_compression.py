@@ -81,13 +81,15 @@ async def test_message_of_grpcio_that_inflates_past_our_limit_is_exhausted() -> 
 
 
 async def test_encoding_our_server_does_not_know_is_unimplemented_to_grpcio() -> None:
-    async with our_server() as up:
-        with grpcio_channel(up.port) as channel:
+    async with our_server() as up, wiretap(up.port) as tap:
+        with grpcio_channel(tap.port) as channel:
             error = await theirs.failed(channel, data=bytes(5000), compression=grpc.Compression.Deflate)
+            (refusal,) = tap.headers(Side.SERVER)
             assert await theirs.call(channel) == b"x"
             assert await theirs.call(channel, bytes(5000), compression=grpc.Compression.Gzip) == bytes(5000)
     assert error.code() is grpc.StatusCode.UNIMPLEMENTED
     assert "deflate" in error.details()
+    assert refusal["grpc-accept-encoding"] == "identity,gzip"
 
 
 async def test_encoding_our_client_does_not_know_is_internal_and_ends_that_call_alone() -> None:
@@ -101,3 +103,4 @@ async def test_encoding_our_client_does_not_know_is_internal_and_ends_that_call_
         assert await ours.call(channel) == b"x"  # too small for grpcio to compress
         assert tap.connections == 1
     assert error.status is Status.INTERNAL
+    assert "grpc-encoding" in (error.message or "")

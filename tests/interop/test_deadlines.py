@@ -128,8 +128,14 @@ async def test_call_without_deadline_has_none_at_either_server() -> None:
     async with our_server({UNARY: handler}) as up:
         with grpcio_channel(up.port) as channel:
             await theirs.call(channel, timeout=None)
-    async with grpcio_server({UNARY: grpcio_handler}) as stock, our_channel(stock.port) as channel:
+    async with (
+        grpcio_server({UNARY: grpcio_handler}) as stock,
+        wiretap(stock.port) as tap,
+        our_channel(tap.port) as channel,
+    ):
         await ours.call(channel)
+        (request,) = tap.headers(Side.CLIENT)
+    assert "grpc-timeout" not in request
     assert deadlines == [None]
     assert left_s[0] > 10**9  # how grpcio says never
 
@@ -138,12 +144,15 @@ async def test_cancelling_in_grpcio_ends_our_handler_and_nothing_else() -> None:
     handler = Handler()
     async with our_server({UNARY: handler}) as up, wiretap(up.port) as tap:
         with grpcio_channel(tap.port) as channel:
+            go_on = threading.Event()
             future = channel.unary_unary(UNARY).future(b"x")
-            other = channel.stream_stream(BOTH_STREAM)(iter([b"a"]), timeout=WAIT_S)
+            other = channel.stream_stream(BOTH_STREAM)(theirs.in_two(go_on), timeout=WAIT_S)
+            assert await in_thread(next, other) == b"before"
             await handler.started.wait()
             future.cancel()
             await handler.cancelled.wait()
-            assert await in_thread(list, other) == [b"a"]
+            go_on.set()
+            assert await in_thread(list, other) == [b"after"]
             ends = dict(await up.ends.wait(2))
         (reset,) = tap.frames(Side.CLIENT, RstStreamFrame)
         assert tap.connections == 1
@@ -240,6 +249,35 @@ async def test_channel_of_grpcio_that_closes_ends_our_handler() -> None:
             await handler.started.wait()
         assert await up.ends.wait(1) == [(UNARY, Status.CANCELLED)]
     assert future.code() is grpc.StatusCode.CANCELLED
+
+
+async def test_connection_of_grpcio_that_breaks_ends_our_handler() -> None:
+    handler = Handler()
+    async with our_server({UNARY: handler}) as up, wiretap(up.port) as tap:
+        with grpcio_channel(tap.port) as channel:
+            future = channel.unary_unary(UNARY).future(b"x", timeout=WAIT_S)
+            await handler.started.wait()
+            tap.cut()
+            await handler.cancelled.wait()
+            error = await in_thread(future.exception, WAIT_S)
+    assert error.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_connection_of_ours_that_breaks_ends_the_call_at_both_ends() -> None:
+    handler = GrpcioHandler()
+    async with (
+        grpcio_server({UNARY: handler}) as up,
+        wiretap(up.port) as tap,
+        our_channel(tap.port) as channel,
+        ours.request(channel, UNARY) as stream,
+    ):
+        await stream.send_message(Blob(b"x"), end=True)
+        assert await in_thread(handler.started.wait, WAIT_S)
+        tap.cut()
+        with pytest.raises(GRPCError) as caught:
+            await stream.recv_message()
+        assert await in_thread(handler.over.wait, WAIT_S)
+    assert caught.value.status is Status.UNAVAILABLE
 
 
 async def test_channel_of_ours_that_closes_ends_the_call_of_grpcio() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import grpc
 import trio
@@ -129,19 +128,13 @@ async def test_connection_of_grpcio_that_reaches_our_maximum_age_finishes_its_ca
     async with our_server(limits=limits) as up, wiretap(up.port) as tap:
         with grpcio_channel(tap.port) as channel:
             go_on = threading.Event()
-            call = channel.stream_stream(BOTH_STREAM)(_when(go_on), timeout=WAIT_S)
+            call = channel.stream_stream(BOTH_STREAM)(theirs.in_two(go_on), timeout=WAIT_S)
             assert await in_thread(next, call) == b"before"
             await tap.until(lambda: len(tap.frames(Side.SERVER, GoAwayFrame)) == 2)
             assert await theirs.call(channel) == b"x"
             assert tap.connections == 2
             go_on.set()
             assert await in_thread(list, call) == [b"after"]
-
-
-def _when(go_on: threading.Event) -> Iterator[bytes]:
-    yield b"before"
-    go_on.wait(WAIT_S)
-    yield b"after"
 
 
 async def test_connection_of_ours_that_reaches_grpcios_maximum_age_finishes_its_calls() -> None:

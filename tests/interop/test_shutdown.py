@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import grpc
 import trio
@@ -32,18 +31,13 @@ async def test_our_server_that_stops_finishes_the_calls_of_grpcio() -> None:
     go_on = threading.Event()
     stopped = trio.Event()
 
-    def requests() -> Iterator[bytes]:
-        yield b"before"
-        go_on.wait(WAIT_S)
-        yield b"after"
-
     async def stop() -> None:
         await up.server.stop(GRACE_S)
         stopped.set()
 
     async with our_server() as up, wiretap(up.port) as tap, trio.open_nursery() as nursery:
         with grpcio_channel(tap.port) as channel:
-            call = channel.stream_stream(BOTH_STREAM)(requests(), timeout=WAIT_S)
+            call = channel.stream_stream(BOTH_STREAM)(theirs.in_two(go_on), timeout=WAIT_S)
             assert await in_thread(next, call) == b"before"
             nursery.start_soon(stop)
             await tap.until(lambda: len(tap.frames(Side.SERVER, GoAwayFrame)) == 2)

@@ -6,6 +6,7 @@ that waits does so for `WAIT_S` at most: a thread cannot be cancelled.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -72,6 +73,13 @@ def call_each_cardinality(channel: Any) -> None:
     assert channel.stream_unary(CLIENT_STREAM)(iter([b"a", b"", b"bc"]), timeout=WAIT_S) == b"abc"
     both = channel.stream_stream(BOTH_STREAM)(iter([b"first", b"second"]), timeout=WAIT_S)
     assert list(both) == [b"first", b"second"]
+
+
+def in_two(go_on: threading.Event) -> Iterator[bytes]:
+    """The messages of a call that stays open until `go_on`."""
+    yield b"before"
+    go_on.wait(WAIT_S)
+    yield b"after"
 
 
 # The server

@@ -12,7 +12,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 import trio
-from hyperframe.frame import DataFrame, Frame
+from hpack import Decoder
+from hyperframe.frame import DataFrame, Frame, HeadersFrame
 
 _PREFACE_BYTES = 24
 _HEADER_BYTES = 9
@@ -37,11 +38,21 @@ class Wiretap:
         self.open_connections = 0
         self._frames: list[tuple[Side, Frame]] = []
         self._held: set[Side] = set()
+        self._nurseries: list[trio.Nursery] = []  # one for each connection
         self._changed = trio.lowlevel.ParkingLot()
 
     def frames(self, side: Side, kind: type[F]) -> list[F]:
         """Those of this kind that `side` has sent, in order."""
         return [frame for sent_by, frame in self._frames if sent_by is side and isinstance(frame, kind)]
+
+    def headers(self, side: Side) -> list[dict[str, str]]:
+        """What the HEADERS frames of `side` say, of the only connection so far."""
+        assert self.connections == 1, "each connection compresses its headers for itself"
+        decoder = Decoder()
+        return [
+            {str(name): str(value) for name, value in decoder.decode(frame.data)}
+            for frame in self.frames(side, HeadersFrame)
+        ]
 
     def data_bytes(self, side: Side) -> int:
         """Payload of all DATA frames."""
@@ -60,6 +71,11 @@ class Wiretap:
         self._held.remove(side)
         self._changed.unpark_all()
 
+    def cut(self) -> None:
+        """Break every connection, both ways, without a word."""
+        for nursery in self._nurseries:
+            nursery.cancel_scope.cancel()
+
     async def serve(self, stream: trio.SocketStream) -> None:
         """Carry one connection."""
         self.connections += 1
@@ -68,6 +84,7 @@ class Wiretap:
             with suppress(OSError):  # no server: the client sees its connection closed
                 far = await trio.open_tcp_stream("127.0.0.1", self.server_port)
                 async with stream, far, trio.open_nursery() as nursery:
+                    self._nurseries.append(nursery)
                     for pump in ((Side.CLIENT, stream, far), (Side.SERVER, far, stream)):
                         nursery.start_soon(self._pump, *pump, nursery.cancel_scope)
         finally:

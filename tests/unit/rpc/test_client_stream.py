@@ -89,6 +89,27 @@ async def test_error_message_is_decoded_and_details_handed_out() -> None:
     assert (error.message, error.details) == ("Äpfel\n", b"\0\1")
 
 
+@pytest.mark.parametrize("lost", [False, True], ids=["call reset", "connection lost"])
+async def test_failure_that_was_caught_is_not_raised_again_at_the_end_of_the_block(lost: bool) -> None:
+    servers = PlayedServers()
+    async with channel_to(servers.connect) as channel, trio.open_nursery() as nursery:
+
+        async def caller() -> None:
+            async with unary(channel) as stream:
+                await stream.send_message(request(), end=True)
+                with pytest.raises(GRPCError):
+                    await stream.recv_message()
+
+        nursery.start_soon(caller)
+        server = await servers.next()
+        stream_id = await server.request()
+        if lost:
+            await server.stream.aclose()
+        else:
+            server.connection.reset(stream_id, ErrorCodes.INTERNAL_ERROR)
+            await server.flush()
+
+
 async def test_message_cut_short_by_trailers_gives_their_status() -> None:
     servers = PlayedServers()
     async with channel_to(servers.connect) as channel, trio.open_nursery() as nursery:
