@@ -21,12 +21,15 @@ LARGE_LIMIT = 64 * MIB
 AUTHORITY = trustme.CA()
 STRANGER = trustme.CA()
 SERVER_CERT = AUTHORITY.issue_cert("127.0.0.1")
+ELSEWHERE_CERT = AUTHORITY.issue_cert("elsewhere.example")
 CLIENT_CERT = AUTHORITY.issue_cert("worker-1")
 
 
-def grpcio_server_credentials(*, wants_client_cert: bool = False) -> Any:
+def grpcio_server_credentials(
+    certificate: trustme.LeafCert = SERVER_CERT, *, wants_client_cert: bool = False
+) -> Any:
     return grpc.ssl_server_credentials(
-        [pem_pair(SERVER_CERT)],
+        [pem_pair(certificate)],
         root_certificates=AUTHORITY.cert_pem.bytes() if wants_client_cert else None,
         require_client_auth=wants_client_cert,
     )
@@ -86,6 +89,16 @@ async def test_our_client_that_does_not_trust_grpcios_authority_is_unavailable_w
     assert error.status is Status.UNAVAILABLE
     assert f"127.0.0.1:{up.port}: " in (error.message or "")
     assert "certificate verify failed" in (error.message or "")
+
+
+async def test_our_client_that_is_shown_anothers_certificate_is_unavailable_with_the_reason() -> None:
+    async with (
+        grpcio_server(credentials=grpcio_server_credentials(ELSEWHERE_CERT)) as up,
+        our_channel(up.port, ssl_context=client_context(AUTHORITY)) as channel,
+    ):
+        error = await ours.failed(channel)
+    assert error.status is Status.UNAVAILABLE
+    assert "certificate is not valid for '127.0.0.1'" in (error.message or "")
 
 
 async def test_our_server_that_wants_a_certificate_takes_grpcio_with_one_and_refuses_it_without() -> None:
