@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
+from minicloud.app.control_plane import GRACE_S
 from minicloud.rpc.connection import PREFACE
 from tests.integration.processes import HOST, WITHIN_S, ControlPlane, Launcher, eventually
 from tests.unit.rpc.raw_peer import SETTINGS, frame_bytes
@@ -70,7 +72,9 @@ def test_control_plane_that_is_ending_is_not_ready_and_a_second_signal_ends_it_a
     with peer_that_answers_nothing(control_plane):
         control_plane.send(signal.SIGTERM)
         control_plane.until_logged("stopping")
+        since_s = time.monotonic()
         eventually(lambda: not is_ready(control_plane), "it is not ready")
+        assert time.monotonic() - since_s < GRACE_S  # and not only once it has waited long enough
         assert control_plane.running
         assert control_plane.end(signal.SIGTERM) == 128 + signal.SIGTERM
     assert control_plane.logged("ended_at_once", signal="SIGTERM")

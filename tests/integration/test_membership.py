@@ -54,6 +54,16 @@ def test_worker_that_stands_still_is_unhealthy_until_it_goes_on(launch: Launcher
     assert control_plane.logged("worker_recovered", old_status="UNHEALTHY", new_status="HEALTHY")
 
 
+def test_worker_that_falls_silent_is_missed_though_nobody_asks(launch: Launcher) -> None:
+    control_plane = launch.control_plane(timeout=SOON)
+    worker = launch.worker(control_plane, "worker-1")
+    assert worker.worker_id == "worker-1"
+    worker.kill()
+    # Read from its log alone: a call would have what is due found first.
+    missed = control_plane.until_logged("worker_unhealthy", worker_id="worker-1")
+    assert (missed["old_status"], missed["new_status"]) == ("HEALTHY", "UNHEALTHY")
+
+
 def test_worker_replaced_while_it_stood_still_registers_under_another_id(launch: Launcher) -> None:
     control_plane = launch.control_plane(timeout=SOON)
     old = launch.worker(control_plane, "worker-1")

@@ -121,6 +121,19 @@ def test_worker_told_to_end_tells_watchers_of_its_health_first(
     assert code == 0
 
 
+def test_worker_told_to_end_is_not_serving_while_it_waits_for_its_goodbye(launch: Launcher) -> None:
+    control_plane = launch.control_plane()
+    worker = launch.worker(control_plane, "leaving")
+    address = endpoint_of(control_plane, worker.worker_id)
+    control_plane.freeze()
+    worker.send(signal.SIGTERM)
+    worker.until_logged("stopping", signal="SIGTERM")
+    assert on_channel(address, check) == ServingStatus.NOT_SERVING
+    control_plane.thaw()
+    assert worker.exit_code() == 0
+    assert worker.logged("deregistered")
+
+
 def test_worker_whose_data_folder_another_has_says_so_and_registers_nowhere(
     launch: Launcher, shared: ControlPlane, tmp_path: Path
 ) -> None:

@@ -83,6 +83,7 @@ def test_curl_gets_json_and_headers(shared: ControlPlane) -> None:
 def test_metrics_are_what_parsers_take(launch: Launcher, shared: ControlPlane) -> None:
     worker = launch.worker(shared, "measured")
     assert worker.worker_id == "measured"
+    assert shared.get("/readyz") == {"status": "ready"}
     text = shared.request("GET", "/metrics")
     assert text.headers["content-type"].startswith("text/plain; version=")
     families = {family.name: family for family in prometheus_text(text.body.decode())}
@@ -90,7 +91,15 @@ def test_metrics_are_what_parsers_take(launch: Launcher, shared: ControlPlane) -
     assert healthy[0] >= 1
     heartbeats = families["minicloud_heartbeats"].samples
     assert {sample.name for sample in heartbeats} >= {"minicloud_heartbeats_total"}
-    assert any(name.startswith("minicloud_grpc") for name in families)
+    calls = {
+        (sample.labels["method"], sample.labels["code"]): sample.value
+        for sample in families["minicloud_grpc_requests"].samples
+    }
+    assert calls["/minicloud.execution.WorkerManagementService/RegisterWorker", "OK"] >= 1
+    timed = {sample.name for sample in families["minicloud_grpc_request_duration_seconds"].samples}
+    assert "minicloud_grpc_request_duration_seconds_count" in timed
+    requests = {sample.labels["route"] for sample in families["minicloud_http_requests"].samples}
+    assert "/readyz" in requests
     opened = shared.request("GET", "/metrics", {"accept": "application/openmetrics-text; version=1.0.0"})
     assert opened.headers["content-type"].startswith("application/openmetrics-text")
     names = {family.name for family in open_metrics(opened.body.decode())}  # type: ignore[no-untyped-call]

@@ -33,6 +33,19 @@ async def test_heartbeats_over_hours_keep_the_told_interval_without_drift(
     assert len(times_s) == 4 * HOUR_S / 30
 
 
+async def test_heartbeats_keep_the_interval_told_with_the_registration_alone(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    world = World()
+    world.control_plane.usual_register = RegisterAnswer(True, "w", 1, 7.0)
+    world.control_plane.usual_heartbeat = HeartbeatAnswer(True)
+    await nursery.start(world.run)
+    await trio.sleep(700)
+    assert world.agent.state.interval_s == 7.0
+    assert all(7 * (1 - JITTER) <= gap_s <= 7 * (1 + JITTER) for gap_s in gaps(world.beat_times_s))
+    assert len(world.beat_times_s) == 100
+
+
 async def test_heartbeats_carry_load_incarnation_and_a_sequence_rising_by_one(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
