@@ -95,6 +95,8 @@ def test_drain_waited_for_ends_when_the_worker_has_left(
     server.on("POST /api/workers/w-1/drain", Answer(DRAINING))
     assert main(["drain", "w-1", "--wait"]) == 0
     assert capsys.readouterr().out.endswith("w-1 has left\n")
+    asked = "GET /api/workers/w-1"
+    assert server.targets() == [asked, "POST /api/workers/w-1/drain", asked]  # and then it was gone
 
 
 def test_drain_waited_for_asks_until_it_is_gone(server: ScriptedServer) -> None:

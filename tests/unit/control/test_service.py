@@ -359,12 +359,12 @@ async def test_sweeper_asleep_over_an_empty_cluster_wakes_for_the_first_deadline
         await trio.sleep(1000)
         await plane.register()
         registered_s = trio.current_time()
-        await trio.sleep(30)
+        await trio.sleep(30.25)  # no multiple of anything that could be polled at
         await plane.beat()
         last_heartbeat_s = trio.current_time()
         await trio.sleep(500)
         nursery.cancel_scope.cancel()
-    assert registered_s + 30 == last_heartbeat_s
+    assert registered_s + 30.25 == last_heartbeat_s
     assert [(when, entry.kind) for when, entry in entries] == [
         (registered_s, "registered"),
         (last_heartbeat_s + 120, "unhealthy"),  # at the deadline, by nobody's reading
