@@ -255,7 +255,7 @@ async def test_connection_of_grpcio_that_breaks_ends_our_handler() -> None:
     handler = Handler()
     async with our_server({UNARY: handler}) as up, wiretap(up.port) as tap:
         with grpcio_channel(tap.port) as channel:
-            future = channel.unary_unary(UNARY).future(b"x", timeout=WAIT_S)
+            future = channel.unary_unary(UNARY).future(b"x")
             await handler.started.wait()
             tap.cut()
             await handler.cancelled.wait()
