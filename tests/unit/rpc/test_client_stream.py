@@ -11,7 +11,7 @@ from grpclib.exceptions import GRPCError, ProtocolError
 from h2.errors import ErrorCodes
 from trio.testing import wait_all_tasks_blocked
 
-from minicloud.rpc.config import ChannelConfig
+from minicloud.rpc.config import ChannelConfig, Http2Limits
 from minicloud.rpc.events import HeadersReceived, StreamReset
 from minicloud.rpc.metadata import percent_encode
 from minicloud.wire.gen.minicloud.execution import (
@@ -108,6 +108,30 @@ async def test_failure_that_was_caught_is_not_raised_again_at_the_end_of_the_blo
         else:
             server.connection.reset(stream_id, ErrorCodes.INTERNAL_ERROR)
             await server.flush()
+
+
+async def test_call_that_has_been_answered_leaves_its_stream_to_another_though_it_is_still_held() -> None:
+    servers = PlayedServers(Http2Limits(max_concurrent_streams=1))
+    other_answered = trio.Event()
+    async with channel_to(servers.connect) as channel, trio.open_nursery() as nursery:
+
+        async def holder() -> None:
+            async with unary(channel) as stream:
+                await stream.send_message(request(), end=True)
+                await stream.recv_trailing_metadata()
+                await other_answered.wait()
+
+        async def other() -> None:
+            await call(channel)
+            other_answered.set()
+
+        nursery.start_soon(holder)
+        server = await servers.next()
+        first = await server.request()
+        nursery.start_soon(other)
+        await wait_all_tasks_blocked()
+        await server.respond(first)  # and not a frame more: no window is given back
+        await server.respond(await server.request())
 
 
 async def test_message_cut_short_by_trailers_gives_their_status() -> None:
