@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from random import Random
 
 import pytest
@@ -25,6 +24,7 @@ from minicloud.wire.gen.minicloud.execution import (
     WorkerManagementServiceBase,
     WorkerManagementServiceStub,
 )
+from minicloud.worker.control_plane_client import TO_CONTROL_PLANE
 from tests.unit.rpc.played_server import PlayedServers, channel_to, failing
 from tests.unit.rpc.support import (
     UNARY,
@@ -201,11 +201,7 @@ async def test_handler_asleep_is_cancelled_when_the_channel_closes() -> None:
         assert (server.active_calls, server.open_connections) == (0, 0)
 
 
-OWED = ChannelConfig(
-    timeouts=Timeouts(
-        keepalive_s=10, keepalive_timeout_s=10, keepalive_without_calls=False, max_idle_s=math.inf
-    )
-)
+# What workers use: pings only where an answer is owed.
 
 
 async def test_connection_that_died_in_silence_costs_two_calls_their_deadline_and_no_more(
@@ -222,7 +218,10 @@ async def test_connection_that_died_in_silence_costs_two_calls_their_deadline_an
         else:
             ends.append(Status.OK)
 
-    async with channel_to(servers.connect, config=OWED) as channel, trio.open_nursery() as nursery:
+    async with (
+        channel_to(servers.connect, config=TO_CONTROL_PLANE) as channel,
+        trio.open_nursery() as nursery,
+    ):
         nursery.start_soon(attempt, channel)
         server = await servers.next()
         await server.respond(await server.request())
@@ -244,7 +243,10 @@ async def test_connection_that_answers_is_never_pinged(
     pings: list[float] = []
     monkeypatch.setattr(Connection, "ping", lambda self, payload: pings.append(trio.current_time()))
     servers = PlayedServers()
-    async with channel_to(servers.connect, config=OWED) as channel, trio.open_nursery() as nursery:
+    async with (
+        channel_to(servers.connect, config=TO_CONTROL_PLANE) as channel,
+        trio.open_nursery() as nursery,
+    ):
         nursery.start_soon(call, channel)
         server = await servers.next()
         await server.respond(await server.request())
