@@ -257,6 +257,7 @@ _REASON = "reason must be a string of at most 256 characters"
         (b'{"reason": null}', "application/json; charset=utf-8", 422, f"reason is not right: {_REASON}"),
         (b'{"reason": "%b"}' % (b"x" * 257), "application/json", 422, f"reason is not right: {_REASON}"),
         (b'{"reason": "%b"}' % (b"x" * 900_000), "application/json", 422, _REASON),
+        (b"{}" + b" " * 20_000, "application/json", 422, "has more than 16384 bytes"),
         (b'{"raeson": "x"}', "application/json", 422, "field 'raeson' is not known: use reason"),
         (b'{"%b": 1}' % (b"y" * 300), "application/json", 422, f"field '{'y' * 61}...' is not known"),
         (b'["reason"]', "application/json", 422, "the body is not an object"),
