@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from minicloud import log
-from tests.bench import control_plane, registry, rpc_throughput
+from tests.bench import control_plane, registry, rpc_throughput, simulator
 from tests.bench.table import print_figures
 
 
@@ -17,9 +17,11 @@ def main() -> int:
     print_figures("sweep", registry.sweeps())
     print_figures("memory", registry.memory())
     print_figures("control plane", control_plane.measure())
+    simulated = simulator.measure()
+    print_figures("simulator, virtual time to CPU time", simulated)
     print("\nheartbeats per CPU second of the server", flush=True)
     rpc_throughput.main([])
-    return int(any(figure.met is False for figure in renewals))
+    return int(any(figure.met is False for figure in (*renewals, *simulated)))
 
 
 if __name__ == "__main__":
