@@ -20,7 +20,7 @@ from sim.engine.timeline import Timeline
 T = TypeVar("T")
 
 _FLAG = "_ALLOW_DETERMINISTIC_SCHEDULING"
-_GARBAGE = 1_000_000  # objects more than there were, before the collector looks; nearly all are no garbage
+_GARBAGE = 5_000_000  # objects more than there were, before the collector looks; nearly all are no garbage
 
 
 class UnsupportedTrioError(Exception):

@@ -13,7 +13,7 @@ from sim.outcome import Violation
 from sim.record.last_calls import LastCalls
 from sim.record.record import Mark, Moment
 
-_KEPT = 60_000  # calls of all nodes together
+_KEPT = 30_000  # calls of all nodes together
 _FEWEST, _MOST = 2, 48  # of one node
 _MARKS = 12  # of one node
 
