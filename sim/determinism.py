@@ -1,7 +1,9 @@
 """Whether a seed gives one trace: two runs in two processes that hash differently, compared event by event.
 
 Sets of strings iterate in an order that depends on PYTHONHASHSEED, objects hash by their addresses: whatever
-of that gets into a run shows as two traces that part.
+of that gets into a run shows as two traces that part. The executable reads no PYTHONHASHSEED, as it reads no
+variable of Python's, and draws a seed in each process; so each run tells how it hashes, and two that hash
+alike are no comparison.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
+import msgspec
+
 from minicloud.core.errors import MiniCloudError
 from sim.scenario.schedule import Schedule
 
@@ -23,7 +27,7 @@ _CONTEXT_LINES = 8
 
 
 class CannotCompareError(MiniCloudError):
-    """One of the two runs did not come to its end."""
+    """One of the two runs did not come to its end, or they would not have differed whatever they did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +49,19 @@ def compare_processes(schedule: Schedule, command: Sequence[str], env: dict[str,
         plan = Path(folder) / "schedule.json"
         plan.write_bytes(schedule.to_json())
         traces = [Path(folder) / f"trace-{number}" for number in range(2)]
+        results = [Path(folder) / f"result-{number}.json" for number in range(2)]
         with ExitStack() as stack:
             runs = [
                 stack.enter_context(
                     subprocess.Popen(
-                        [*command, "--replay", str(plan), "--trace", str(trace)],
+                        [*command, "--replay", str(plan), "--trace", str(trace), "--json", str(result)],
                         env={**env, "PYTHONHASHSEED": hash_seed},
                         stdin=subprocess.DEVNULL,
                         stdout=subprocess.DEVNULL,
                         stderr=subprocess.PIPE,
                     )
                 )
-                for trace, hash_seed in zip(traces, _HASH_SEEDS, strict=True)
+                for trace, result, hash_seed in zip(traces, results, _HASH_SEEDS, strict=True)
             ]
             try:
                 for run in runs:
@@ -67,6 +72,8 @@ def compare_processes(schedule: Schedule, command: Sequence[str], env: dict[str,
             finally:
                 for run in runs:
                     run.kill()
+        if len({msgspec.json.decode(result.read_bytes())["hashed"] for result in results}) == 1:
+            raise CannotCompareError("both runs hashed alike: what depends on it would not show")
         return first_difference(*traces)
 
 

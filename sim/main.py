@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from minicloud.cli.dev import child_environment
+from minicloud.cli.itself import child_environment, minicloud_command
 from minicloud.cli.text import Paint
 from minicloud.core.errors import MiniCloudError
 from sim.cli import (
@@ -192,7 +192,7 @@ def schedule_file(folder: Path, schedule: Schedule, what: str = "schedule") -> P
 def _check_determinism(schedules: list[Schedule]) -> int:
     code = HELD
     for schedule in schedules:
-        difference = compare_processes(schedule, [sys.executable, "-m", "sim"], child_environment(os.environ))
+        difference = compare_processes(schedule, [*minicloud_command(), "sim"], child_environment(os.environ))
         name = f"{schedule.name}, seed {schedule.seed}"
         if difference is None:
             print(f"{name}: two processes, one trace")

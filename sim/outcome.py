@@ -53,7 +53,8 @@ class Verdict(StrEnum):
 
 @dataclass(slots=True)
 class Outcome:
-    """One run. `virtual_seconds` passed in it, `wall_seconds` while it was computed; `command` repeats it."""
+    """One run. `virtual_seconds` passed in it, `wall_seconds` while it was computed; `command` repeats it.
+    `hashed` tells processes apart that hash strings differently."""
 
     scenario: str
     seed: int
@@ -75,6 +76,7 @@ class Outcome:
     peak_registrations_per_second: int = 0
     messages: Counts = field(default_factory=Counts)
     command: str = ""
+    hashed: int = 0
 
     @property
     def verdict(self) -> Verdict:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 
 from minicloud.cli.cluster import Cluster
+from minicloud.cli.itself import child_environment, minicloud_command
 from minicloud.cli.parser import command_parser
 from minicloud.cli.ports import Ports, choose_ports
 from minicloud.config.table import GRPC_PORT, HEARTBEAT_INTERVAL, Setting
@@ -52,18 +53,6 @@ def dev(arguments: Sequence[str]) -> int:
     ports, notices = choose_ports(wanted)
     cluster = Cluster(minicloud_command(), child_environment(os.environ), sys.stdout)
     return trio.run(cluster.run, ports, options.heartbeat_interval, notices)
-
-
-def minicloud_command() -> list[str]:
-    """What runs minicloud again: the executable itself where it is one, else this Python."""
-    return [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, "-m", "minicloud"]
-
-
-def child_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """`env` without settings of ours, which are meant for one process and would reach all of them."""
-    kept = {name: value for name, value in env.items() if not name.startswith("MINICLOUD_")}
-    kept["PYINSTALLER_RESET_ENVIRONMENT"] = "1"  # a child of the executable unpacks itself anew
-    return kept
 
 
 def _count(text: str) -> int:

@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "uncordon": "take a cordon or a drain back",
     "drain": "have a worker finish its queries and leave",
     "remove": "strike a worker off",
+    "sim": "the simulator; minicloud-sim is the same",
 }
 
 _USAGE = """minicloud [OPTION ...]            run the control plane

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from sim.determinism import first_difference
+from minicloud.cli.itself import child_environment, minicloud_command
+from sim.determinism import CannotCompareError, compare_processes, first_difference
+from sim.scenario.expand import expand
+from sim.scenario.scenario import load
 
 
 def write(path: Path, lines: list[str]) -> Path:
@@ -40,3 +44,9 @@ def test_trace_that_ends_early_differs(tmp_path: Path, longer: int) -> None:
     assert difference.line == 8
     assert (difference.first, difference.second)[longer] == ("7", "8", "9")
     assert (difference.first, difference.second)[1 - longer] == ()
+
+
+def test_runs_that_hash_alike_are_no_comparison() -> None:
+    deaf = ["env", "PYTHONHASHSEED=7", *minicloud_command(), "sim"]
+    with pytest.raises(CannotCompareError, match="hashed alike"):
+        compare_processes(expand(load("steady"), seed=1, workers=2), deaf, child_environment(os.environ))

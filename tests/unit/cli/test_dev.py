@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from minicloud.cli.dev import child_environment
 from minicloud.cli.ports import Ports, choose_ports
 
 STUB = Path(__file__).parent / "stub_process.py"
@@ -208,10 +207,3 @@ def test_ports_taken_or_wanted_twice_are_replaced_and_said() -> None:
         f"port {taken} is taken: gRPC has {ports.grpc}",
         f"port 70000 is taken: worker-1 has {ports.workers[0]}",
     ]
-
-
-def test_child_environment_holds_no_settings_of_ours() -> None:
-    assert child_environment({"PATH": "/bin", "MINICLOUD_ID": "w"}) == {
-        "PATH": "/bin",
-        "PYINSTALLER_RESET_ENVIRONMENT": "1",
-    }

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoints
 from pathlib import Path
 from types import ModuleType
 
@@ -210,12 +211,28 @@ def test_help_names_every_option_command_and_exit_code(capsys: pytest.CaptureFix
     assert max(len(line) for line in shown.splitlines()) <= 110
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "sim"])
 def test_help_of_each_command_says_what_it_does(capsys: pytest.CaptureFixture[str], name: str) -> None:
     with pytest.raises(SystemExit) as caught:
         main([name, "--help"])
     assert caught.value.code == 0
     assert COMMANDS[name][1:] in " ".join(capsys.readouterr().out.split())
+
+
+def test_sim_is_the_simulator(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["sim", "--help"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: minicloud-sim ")
+    # Its exit codes are its own: 2 is an outcome there.
+    assert main(["sim", "--scenario", "nowhere"]) == 4
+
+
+def test_sim_that_is_not_installed_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: EntryPoints())
+    assert "sim is not part of this installation" in usage_error(capsys, "sim", "--list")
 
 
 def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
