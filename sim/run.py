@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+from minicloud.cli.parent import death_signal
 from sim.mutants import applied
 from sim.oracle.oracle import Oracle
 from sim.outcome import Outcome
@@ -58,7 +60,7 @@ def run_many(schedules: Sequence[Schedule], how: How, jobs: int) -> Iterator[tup
     """Run `schedules` in up to `jobs` processes; each run with its place among them, as they end."""
     # Spawned, not forked: each starts from nothing, as a run of its own does.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(jobs, len(schedules)), context, initializer=_leave_interrupts_to_parent)
+    pool = ProcessPoolExecutor(min(jobs, len(schedules)), context, initializer=_belong_to_parent)
     try:
         places = {pool.submit(run_one, schedule, how): place for place, schedule in enumerate(schedules)}
         for future in as_completed(places):
@@ -67,5 +69,10 @@ def run_many(schedules: Sequence[Schedule], how: How, jobs: int) -> Iterator[tup
         pool.shutdown(cancel_futures=True)
 
 
-def _leave_interrupts_to_parent() -> None:
+def _belong_to_parent() -> None:
+    """Leave Ctrl-C to it, and end with it, however it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if (request := death_signal()) is not None:
+        request()
+    if (parent := multiprocessing.parent_process()) is not None and not parent.is_alive():
+        os._exit(1)

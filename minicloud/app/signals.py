@@ -5,25 +5,51 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Self
 
 import structlog
 import trio
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
 
+# timeout(1), and service managers that signal every process of a service, reach the executable's outer
+# process, which passes it on, and the inner one besides: two signals of one telling, within a millisecond. A
+# person who means it twice is slower.
+_ECHO_S = 0.1
+
 log = structlog.get_logger()
+
+
+class Tellings:
+    """The signals that a receiver gets, without echoes: the same one again within 100 ms is left out."""
+
+    def __init__(self, signals: AsyncIterator[int]) -> None:
+        self._signals = signals
+        self._heard_s: dict[int, float] = {}
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> int:
+        async for number in self._signals:
+            now_s = trio.current_time()
+            if now_s - self._heard_s.get(number, -_ECHO_S) >= _ECHO_S:
+                self._heard_s[number] = now_s
+                return number
+        raise StopAsyncIteration
 
 
 async def until_signalled(signals: AsyncIterator[int], stop: Callable[[], Awaitable[None]]) -> None:
     """Wait for a first signal and `stop`; a second one, until this is cancelled, ends the process at once."""
-    first = await anext(signals)
+    tellings = Tellings(signals)
+    first = await anext(tellings)
     log.info("stopping", signal=signal.Signals(first).name)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_end_at_once_when_signalled, signals)
+        nursery.start_soon(_end_at_once_when_told, tellings)
         await stop()
 
 
-async def _end_at_once_when_signalled(signals: AsyncIterator[int]) -> None:
-    second = await anext(signals)
+async def _end_at_once_when_told(tellings: Tellings) -> None:
+    second = await anext(tellings)
     log.warning("ended_at_once", signal=signal.Signals(second).name)
     os._exit(128 + second)

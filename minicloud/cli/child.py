@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 
 import trio
+
+from minicloud.cli.parent import death_signal
 
 _POLL_S = 0.05
 
@@ -74,18 +74,16 @@ class Child:
 
 def _die_with_parent() -> Callable[[], None] | None:
     """What has a forked child get SIGTERM when its parent dies; None where there is no such thing."""
-    # Looked up before the fork: nothing may be loaded after it.
-    prctl = getattr(ctypes.CDLL(None), "prctl", None)
-    if prctl is None or sys.platform != "linux":
+    request, parent = death_signal(), os.getpid()
+    if request is None:
         return None
-    parent = os.getpid()
 
-    def request() -> None:
-        prctl(1, signal.SIGTERM, 0, 0, 0)  # PR_SET_PDEATHSIG
+    def die_with_parent() -> None:
+        request()
         if os.getppid() != parent:  # it died before we asked
             os._exit(1)
 
-    return request
+    return die_with_parent
 
 
 def ended(code: int | None) -> str:

@@ -6,11 +6,12 @@ Always holds: every process started here has ended when `Cluster.run` returns, h
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn, TextIO
 
 import trio
 
+from minicloud.app.signals import ENDING, Tellings
 from minicloud.cli import exits
 from minicloud.cli.child import Child, ended
 from minicloud.cli.exits import OperationError
@@ -40,11 +41,11 @@ class Cluster:
         A second signal kills what has not ended yet. A worker that ends is reported; a control plane that
         ends, ends the rest, and is an `OperationError`.
         """
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        with trio.open_signal_receiver(*ENDING) as signals:
             async with trio.open_nursery() as nursery:
                 try:
                     with trio.CancelScope() as serving:
-                        nursery.start_soon(self._obey, signals, serving)
+                        nursery.start_soon(self._obey, Tellings(signals), serving)
                         await self._serve(nursery, ports, heartbeat_interval, notices)
                 finally:
                     with trio.CancelScope(shield=True):
@@ -52,8 +53,8 @@ class Cluster:
                     nursery.cancel_scope.cancel()
         return exits.OK
 
-    async def _obey(self, signals: AsyncIterator[int], serving: trio.CancelScope) -> None:
-        async for _ in signals:
+    async def _obey(self, tellings: Tellings, serving: trio.CancelScope) -> None:
+        async for _ in tellings:
             if serving.cancel_called or self._ending:
                 self._kill()
             else:

@@ -25,6 +25,7 @@ from random import Random
 from typing import Any, Self, TypeVar
 
 import psutil
+import pytest
 import trio
 
 from minicloud.rpc.channel import open_channel
@@ -38,6 +39,10 @@ PROGRAM: Sequence[str] = shlex.split(os.environ.get("MINICLOUD_EXECUTABLE", ""))
     "minicloud",
 ]
 HOST = "127.0.0.1"
+
+needs_linux = pytest.mark.skipif(
+    sys.platform != "linux", reason="needs the kernel to tell a child of its parent's death"
+)
 
 # Met in a fraction of it on an idle machine; only a test that fails waits for so long.
 WITHIN_S = 30.0
@@ -153,9 +158,20 @@ class Process:
         self.send(number)
         return self.exit_code()
 
+    def insist(self, number: signal.Signals) -> None:
+        """Send it `number` until it has ended: the same one again at once does not count."""
+
+        def ended() -> bool:
+            self.send(number)
+            return not self.running
+
+        eventually(ended, lambda: f"{self.name} ends:\n{self.stderr}")
+
     def kill(self) -> None:
-        """Leave it no time for anything."""
-        assert self.end(signal.SIGKILL) == -signal.SIGKILL
+        """Leave it no time for anything: kill the process that does the work. An executable's outer one ends
+        as that did."""
+        self.tree[-1].kill()
+        assert self.exit_code() == -signal.SIGKILL
 
     def close(self) -> None:
         """End it if it still runs, whatever state it is in."""

@@ -7,9 +7,7 @@ import re
 import signal
 from urllib.request import urlopen
 
-import pytest
-
-from tests.integration.processes import WITHIN_S, Launcher, Process, eventually, is_running
+from tests.integration.processes import WITHIN_S, Launcher, Process, eventually, is_running, needs_linux
 
 
 def dev(launch: Launcher, workers: int) -> tuple[Process, str, list[int]]:
@@ -47,10 +45,8 @@ def test_dev_runs_a_cluster_until_ctrl_c_and_leaves_nobody(launch: Launcher) -> 
     assert process.stderr == ""
 
 
-@pytest.mark.skipif(
-    "sys.platform != 'linux'", reason="needs the kernel to tell a child of its parent's death"
-)
+@needs_linux
 def test_dev_killed_leaves_no_orphan(launch: Launcher) -> None:
     process, _, children = dev(launch, workers=1)
-    process.kill()
+    assert process.end(signal.SIGKILL) == -signal.SIGKILL
     eventually(lambda: not any(is_running(pid) for pid in children), "its children end")

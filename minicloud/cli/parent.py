@@ -1,0 +1,24 @@
+"""Ending with the process that started this one, which only the kernel can see to."""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import sys
+from collections.abc import Callable
+
+
+def death_signal() -> Callable[[], None] | None:
+    """What has the process that calls it get SIGTERM when its parent dies; None where there is no such thing.
+
+    The kernel goes by the parent's *thread* that started it. A parent that is dead already sends nothing:
+    look after the call. Everything is looked up here, so that the call may come between fork and exec.
+    """
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is None or sys.platform != "linux":
+        return None
+
+    def request() -> None:
+        prctl(1, signal.SIGTERM, 0, 0, 0)  # PR_SET_PDEATHSIG
+
+    return request
