@@ -1,14 +1,20 @@
 # Everything a person or CI does with this repository. `make` alone lists it.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+# The one that the executable brings: it needs Python as a shared library.
+BINARY_PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c 'import sys, sysconfig, venv; \
+	sys.exit(sys.version_info < (3, 11) or not sysconfig.get_config_var("Py_ENABLE_SHARED"))' 2>/dev/null \
+	&& echo $$p && break; done)
 VENV ?= .venv
+# Never the one above, which has more than is needed to run.
+BINARY_VENV := build/venv
 BIN := $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
-SOURCES := minicloud sim tests proto
+SOURCES := minicloud sim tests proto packaging
 GENERATED := minicloud/wire/gen
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check sim bench proto lock format clean
+.PHONY: help run test check sim bench binary proto lock format clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort
@@ -23,6 +29,7 @@ check: $(VENV)/.dev ## Format, lint, types, layers, generated code up to date
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
+	$(BIN)/mypy packaging packaging/minicloud.spec
 	$(BIN)/python -m pytest -q -n0 -p no:cacheprovider tests/test_layers.py
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
 		$(BIN)/python proto/generate.py "$$tmp" && diff -r --exclude=__pycache__ "$$tmp" $(GENERATED) \
@@ -37,6 +44,9 @@ sim: $(VENV)/.run ## The simulator: the standing set, every scenario at depth wi
 bench: $(VENV)/.dev ## Every figure DESIGN.md quotes, measured here and now
 	@$(BIN)/python -m tests.bench
 
+binary: $(BINARY_VENV)/.binary ## Build dist/minicloud, the one file to download, with its sums and what is inside
+	@$(BINARY_VENV)/bin/python packaging/build_binary.py
+
 proto: $(VENV)/.dev ## Generate minicloud/wire/gen from proto/
 	$(BIN)/python proto/generate.py $(GENERATED)
 
@@ -46,6 +56,7 @@ format: $(VENV)/.dev ## Format and apply safe lint fixes
 
 lock: $(VENV)/.dev ## Resolve pyproject.toml again into requirements/*.txt, hashes and no addresses
 	$(BIN)/uv pip compile pyproject.toml $(LOCK_FLAGS) -o requirements/run.txt
+	$(BIN)/uv pip compile pyproject.toml --group binary --constraint requirements/run.txt $(LOCK_FLAGS) -o requirements/binary.txt
 	$(BIN)/uv pip compile pyproject.toml --group dev $(LOCK_FLAGS) -o requirements/dev.txt
 LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
@@ -66,4 +77,13 @@ $(VENV)/.run: requirements/run.txt pyproject.toml | $(BIN)/python
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
 	@echo "installing what developing needs (once)"
 	@$(PIP_INSTALL) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(BINARY_VENV)/.binary: requirements/binary.txt pyproject.toml minicloud/__init__.py
+	@test -n "$(BINARY_PYTHON)" || { echo "the executable needs a Python 3.11 or newer that is built with --enable-shared: install one, or say make binary BINARY_PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "creating $(BINARY_VENV) with $(BINARY_PYTHON)"
+	@rm -rf $(BINARY_VENV)
+	@$(BINARY_PYTHON) -m venv $(BINARY_VENV) || { echo "could not create $(BINARY_VENV): on Debian, apt install python3-venv" >&2; exit 1; }
+	@$(BINARY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/binary.txt
+	@$(BINARY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -82,7 +82,7 @@ def _connections() -> list[Figure]:
     try:
         with _launcher() as launcher:
             control_plane = launcher.control_plane()
-            watched = psutil.Process(control_plane.pid)
+            watched = control_plane.inner
             trio.run(_hold, control_plane.grpc_port, 100, watched)  # what is allocated once, is
             before_bytes = watched.memory_info().rss
             held_bytes = trio.run(_hold, control_plane.grpc_port, CONNECTIONS, watched)

@@ -133,6 +133,11 @@ class Process:
         process = psutil.Process(self.pid)
         return [process, *process.children(recursive=True)]
 
+    @property
+    def inner(self) -> psutil.Process:
+        """The process that does the work. Not for one that starts others."""
+        return self.tree[-1]
+
     def freeze(self) -> None:
         """Stop it (SIGSTOP), and wait until the kernel has."""
         for process in self.tree:
@@ -158,19 +163,9 @@ class Process:
         self.send(number)
         return self.exit_code()
 
-    def insist(self, number: signal.Signals) -> None:
-        """Send it `number` until it has ended: the same one again at once does not count."""
-
-        def ended() -> bool:
-            self.send(number)
-            return not self.running
-
-        eventually(ended, lambda: f"{self.name} ends:\n{self.stderr}")
-
     def kill(self) -> None:
-        """Leave it no time for anything: kill the process that does the work. An executable's outer one ends
-        as that did."""
-        self.tree[-1].kill()
+        """Leave it no time for anything. An executable's outer process ends as the inner one did."""
+        self.inner.kill()
         assert self.exit_code() == -signal.SIGKILL
 
     def close(self) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -15,6 +13,7 @@ from grpclib.exceptions import GRPCError
 from minicloud.cli import exits
 from minicloud.rpc.channel import open_channel
 from minicloud.wire.gen.minicloud.execution import RegisterWorkerRequest, WorkerManagementServiceStub
+from tests.integration.mounts import OwnMount, mounted
 from tests.integration.processes import HOST, WITHIN_S, ControlPlane, Launcher, eventually
 
 Acknowledged = dict[str, int]  # incarnations by id
@@ -74,49 +73,14 @@ def test_control_plane_killed_while_it_registers_has_kept_what_it_acknowledged(l
     check_kept(launch.control_plane(data_dir=launch.folder), acknowledged)
 
 
-class SmallDisk:
-    """A file system of a few hundred kilobytes, which only those run behind `inside` can see.
-
-    Raises `PermissionError` where no such thing can be had.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        script = f'mount -t tmpfs -o size=400k none "{path}" && echo mounted && exec sleep 600'
-        self._holder = subprocess.Popen(
-            ["unshare", "--mount", "sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        self.inside = ("nsenter", f"--mount=/proc/{self._holder.pid}/ns/mnt", "--")
-        assert self._holder.stdout is not None
-        assert self._holder.stderr is not None
-        if self._holder.stdout.readline() != b"mounted\n":
-            reason = self._holder.stderr.read().decode()
-            self.close()
-            raise PermissionError(reason)
-
-    def grow(self) -> None:
-        subprocess.run([*self.inside, "mount", "-o", "remount,size=64m", self.path], check=True)
-
-    def close(self) -> None:
-        self._holder.kill()
-        self._holder.communicate()
-
-
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    if not (shutil.which("unshare") and shutil.which("nsenter")):
-        pytest.skip("no unshare and nsenter here")
-    (tmp_path / "disk").mkdir()
-    try:
-        disk = SmallDisk(tmp_path / "disk")
-    except PermissionError as error:
-        pytest.skip(f"no file system may be mounted here: {error}")
-    yield disk
-    disk.close()
+def small_disk(tmp_path: Path) -> Iterator[OwnMount]:
+    with mounted(tmp_path / "disk", "size=400k") as disk:
+        yield disk
 
 
 def test_control_plane_whose_disk_is_full_ends_and_has_kept_what_it_acknowledged(
-    launch: Launcher, small_disk: SmallDisk
+    launch: Launcher, small_disk: OwnMount
 ) -> None:
     first = launch.control_plane(data_dir=small_disk.path, before=small_disk.inside)
     acknowledged = register_until_gone(first, clients=2, padding=8000, then=lambda _: None)
@@ -127,7 +91,7 @@ def test_control_plane_whose_disk_is_full_ends_and_has_kept_what_it_acknowledged
     assert said.endswith("nothing acknowledged is lost, see to the disk and start again")
     assert "Traceback" not in first.stderr
 
-    small_disk.grow()
+    small_disk.change("size=64m")
     second = launch.control_plane(data_dir=small_disk.path, before=small_disk.inside)
     check_kept(second, acknowledged)
     # And it can write again.

@@ -109,7 +109,7 @@ def test_crowd_of_connections_costs_little_and_nobody_else(launch: Launcher, cro
 def test_control_plane_allows_itself_as_many_open_files_as_it_may_have(launch: Launcher) -> None:
     few = ("sh", "-c", 'ulimit -S -n 256 && exec "$0" "$@"')
     control_plane = launch.control_plane(before=few)
-    soft, hard = psutil.Process(control_plane.pid).rlimit(psutil.RLIMIT_NOFILE)
+    soft, hard = control_plane.inner.rlimit(psutil.RLIMIT_NOFILE)
     assert soft == hard > 256
 
 

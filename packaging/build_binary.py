@@ -1,0 +1,134 @@
+"""`make binary`: the executable, the list of what is inside it, and their sums.
+
+Run by the Python of the environment made for it (build/venv). The same sources give the same bytes, wherever
+they lie.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+
+from bundle import Bundle, UnrecordedPartError
+from elf_needs import Needs, UnknownVersionError, needs_of, shown
+from owners import Owner, Owners, UnknownOwnerError
+from sbom import document
+
+ROOT = Path(__file__).resolve().parent.parent
+NAME = "minicloud"
+LINK = "minicloud-sim"
+LIST = f"{NAME}.cdx.json"
+SUMS = "SHA256SUMS"
+
+# What is left of the environment: nothing that says how Python or PyInstaller are to work.
+_KEPT = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH")
+# Zip files know no earlier time.
+_EARLIEST_S = 315532800
+
+
+class BuildError(Exception):
+    """The executable cannot be made."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Build; the exit code."""
+    parser = argparse.ArgumentParser(description="Build the executable.")
+    parser.add_argument("--dist", type=Path, default=ROOT / "dist", help="where it is put")
+    parser.add_argument("--work", type=Path, default=ROOT / "build", help="where PyInstaller works")
+    options = parser.parse_args(arguments)
+    try:
+        needs = build(options.dist.resolve(), options.work.resolve())
+    except (BuildError, UnknownOwnerError, UnknownVersionError, UnrecordedPartError) as error:
+        print(f"build_binary: {error}", file=sys.stderr)
+        return 1
+    size_mb = (options.dist / NAME).stat().st_size / 1e6
+    print(f"{options.dist / NAME}: {size_mb:.1f} MB; needs {', '.join(needs.values())}")
+    return 0
+
+
+def build(dist: Path, work: Path) -> dict[str, str]:
+    """Make everything in `dist`; what the executable needs of the system, by the property that says so.
+
+    Raises `BuildError`, `UnknownOwnerError`, `UnknownVersionError`, `UnrecordedPartError`.
+    """
+    epoch_s = source_date()
+    record = work / "record.json"
+    work.mkdir(parents=True, exist_ok=True)
+    run_pyinstaller(dist, work, record, epoch_s)
+    bundle = Bundle(dist / NAME, record)
+    needs = system_needs(needs_of(bundle.elf_files()))
+    link = dist / LINK
+    link.unlink(missing_ok=True)
+    link.symlink_to(NAME)
+    (dist / LIST).write_text(document(dist / NAME, version(), by_owner(bundle, work), epoch_s, needs))
+    (dist / SUMS).write_text(
+        "".join(f"{sha256((dist / name).read_bytes()).hexdigest()}  {name}\n" for name in (NAME, LIST))
+    )
+    return needs
+
+
+def source_date() -> int:
+    """The time of the sources, in seconds since 1970: SOURCE_DATE_EPOCH, else the last commit's."""
+    if told := os.environ.get("SOURCE_DATE_EPOCH"):
+        return int(told)
+    command = ["git", "-C", str(ROOT), "log", "-1", "--format=%ct"]
+    try:
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    except (OSError, ValueError, subprocess.CalledProcessError):
+        return _EARLIEST_S  # sources without their history
+
+
+def run_pyinstaller(dist: Path, work: Path, record: Path, epoch_s: int) -> None:
+    """Have PyInstaller make the executable, from nothing. Raises `BuildError`."""
+    env = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    env |= {
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+        "PYTHONHASHSEED": "0",
+        "SOURCE_DATE_EPOCH": str(epoch_s),
+        "PYINSTALLER_CONFIG_DIR": str(work / "cache"),
+        "MINICLOUD_SOURCES": str(ROOT),
+        "MINICLOUD_RECORD": str(record),
+    }
+    command = [sys.executable, "-m", "PyInstaller", "--noconfirm", "--clean", "--log-level", "WARN"]
+    command += ["--distpath", str(dist), "--workpath", str(work), str(ROOT / "packaging" / "minicloud.spec")]
+    if subprocess.run(command, env=env, cwd=work).returncode:
+        raise BuildError("PyInstaller failed: see above")
+
+
+def system_needs(needs: Needs) -> dict[str, str]:
+    """In words: each library that is not in the executable, with the oldest version of it that will do."""
+    told = {}
+    for library in sorted(needs.libraries):
+        newest = needs.versions.get(library, {})
+        versions = " ".join(f"{prefix} {shown(version)}" for prefix, version in sorted(newest.items()))
+        told[f"minicloud:needs:{library}"] = f"{library} ({versions})" if versions else library
+    return told
+
+
+def by_owner(bundle: Bundle, work: Path) -> dict[Owner, list[str]]:
+    """The parts that others made, by who did. Raises `UnrecordedPartError`, `UnknownOwnerError`."""
+    owners = Owners(ROOT, work)
+    found: dict[Owner, list[str]] = {}
+    for part in bundle.parts():
+        owner = owners.of(part.source)
+        if owner is not None:
+            found.setdefault(owner, []).append(part.name)
+    return dict(sorted(found.items(), key=lambda item: item[0].purl.to_string()))
+
+
+def version() -> str:
+    """The project's own."""
+    sys.path.insert(0, str(ROOT))
+    from minicloud import __version__
+
+    return __version__
+
+
+if __name__ == "__main__":
+    sys.exit(main())
