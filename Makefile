@@ -14,10 +14,10 @@ SOURCES := minicloud sim tests proto packaging
 GENERATED := minicloud/wire/gen
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check sim bench binary proto lock format clean
+.PHONY: help run test check sim bench binary test-binary proto lock format clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort
 
 run: $(VENV)/.run ## Start a control plane and three workers on loopback; Ctrl-C ends them
 	@exec $(BIN)/minicloud dev
@@ -46,6 +46,9 @@ bench: $(VENV)/.dev ## Every figure DESIGN.md quotes, measured here and now
 
 binary: $(BINARY_VENV)/.binary ## Build dist/minicloud, the one file to download, with its sums and what is inside
 	@$(BINARY_VENV)/bin/python packaging/build_binary.py
+
+test-binary: binary $(VENV)/.dev ## Drive the built executable, by the tests of processes and some of its own
+	@MINICLOUD_EXECUTABLE=$(CURDIR)/dist/minicloud $(BIN)/python -m pytest tests/packaged tests/integration
 
 proto: $(VENV)/.dev ## Generate minicloud/wire/gen from proto/
 	$(BIN)/python proto/generate.py $(GENERATED)

@@ -14,6 +14,7 @@ from PyInstaller.archive.readers import CArchiveReader
 from elf_needs import MAGIC
 
 _MODULES = "PYZ.pyz"
+_FOLDER = "-"
 _LOADER = Path(PyInstaller.__file__).parent / "loader"
 
 
@@ -38,10 +39,13 @@ class Bundle:
         self._sources: dict[str, str] = json.loads(record.read_text())
 
     def parts(self) -> list[Part]:
-        """Everything in it, by name. Raises `UnrecordedPartError`."""
+        """Everything in it, by name, but for packages that are nothing but a folder. Raises
+        `UnrecordedPartError`."""
         modules = self._archive.open_embedded_archive(_MODULES)
         names = {*self._archive.toc, *modules.toc} - {_MODULES}
-        return [Part(name, self._source(name)) for name in sorted(names)]
+        return [
+            Part(name, self._source(name)) for name in sorted(names) if self._sources.get(name) != _FOLDER
+        ]
 
     def elf_files(self) -> Iterator[bytes]:
         """The executable itself, and each library in it."""

@@ -52,17 +52,21 @@ def _end_with(bootloader: int) -> None:
 
     signal.signal(signal.SIGTERM, end)  # for programs that have no handler of their own
     request()
-    # It may have died before that, and then somebody else is the parent. One that cannot be looked at is
-    # taken for the bootloader.
-    try:
-        alive = os.readlink(f"/proc/{bootloader}/exe") == os.readlink("/proc/self/exe")
-    except PermissionError:
-        alive = True
-    except OSError:
-        alive = False
-    if not alive:
+    if not _is_bootloader(bootloader):  # it died before that, and somebody else is the parent
         _tidy_up()
         sys.exit(1)
+
+
+def _is_bootloader(pid: int) -> bool:
+    """Does that process have the very arguments that this one has?"""
+    try:
+        ours = Path("/proc/self/cmdline").read_bytes()
+    except OSError:
+        return True  # there is no /proc to look into
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() == ours
+    except OSError:
+        return False
 
 
 def _leave_the_terminal_to_the_bootloader() -> None:

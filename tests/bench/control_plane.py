@@ -9,7 +9,7 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
@@ -27,7 +27,7 @@ from minicloud.wire.gen.minicloud.execution import (
     WorkerManagementServiceStub,
 )
 from tests.bench.table import Figure
-from tests.integration.processes import HOST, WITHIN_S, ControlPlane, Launcher
+from tests.integration.processes import HOST, PROGRAM, WITHIN_S, ControlPlane, Launcher
 
 STARTS = 7
 CONNECTIONS = 2000
@@ -48,17 +48,24 @@ def _launcher() -> Iterator[Launcher]:
 
 
 def _start() -> list[Figure]:
-    """From the moment its process is made until it has answered a heartbeat."""
+    text = f"{statistics.median(first_answers_s(STARTS)) * 1000:,.0f} ms"
+    return [Figure(f"process start to first answer, median of {STARTS}", text)]
+
+
+def first_answers_s(count: int, program: Sequence[str] = PROGRAM) -> list[float]:
+    """So many times: from the moment its process is made until it has answered a heartbeat."""
     took_s = []
-    for _ in range(STARTS):
-        with _launcher() as launcher:
+    for _ in range(count):
+        with tempfile.TemporaryDirectory() as folder, Launcher(Path(folder), program=program) as launcher:
             ports = launcher.reserved_ports()
             began_s = time.perf_counter()
-            launcher.run("--grpc-port", str(ports[0]), "--http-port", str(ports[1]), "--data-dir", "data")
+            process = launcher.run(
+                "--grpc-port", str(ports[0]), "--http-port", str(ports[1]), "--data-dir", "data"
+            )
             trio.run(_first_answer, ports[0])
             took_s.append(time.perf_counter() - began_s)
-    text = f"{statistics.median(took_s) * 1000:,.0f} ms"
-    return [Figure(f"process start to first answer, median of {STARTS}", text)]
+            process.end()
+    return took_s
 
 
 async def _first_answer(port: int) -> None:

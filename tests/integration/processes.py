@@ -271,10 +271,15 @@ class ControlPlane(Process):
 
 
 class Launcher:
-    """Starts processes in `folder`, and ends them all when its context does."""
+    """Starts processes of `program` in `folder`, and ends them all when its context does. `env` is what they
+    see besides the least."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, env: Mapping[str, str] | None = None, program: Sequence[str] = PROGRAM
+    ) -> None:
         self.folder = folder
+        self._env = dict(env or {})
+        self._program = program
         self._processes: list[Process] = []
         self._ports: list[socket.socket] = []
         self._numbers = count(1)
@@ -282,7 +287,8 @@ class Launcher:
     @property
     def environment(self) -> dict[str, str]:
         """What a process sees: nothing of ours but where programs are."""
-        return {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.folder), "LANG": "C.UTF-8"}
+        least = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.folder), "LANG": "C.UTF-8"}
+        return least | self._env
 
     def run(
         self,
@@ -386,7 +392,7 @@ class Launcher:
     ) -> ProcessT:
         process = kind(
             f"{name}.{next(self._numbers)}",
-            [*before, *PROGRAM, *arguments],
+            [*before, *self._program, *arguments],
             self.folder,
             {**self.environment, **env},
         )

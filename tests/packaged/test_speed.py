@@ -1,0 +1,17 @@
+"""How fast the executable starts. The bounds are several times what is measured: machines are shared. `make
+bench` has the figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.bench.control_plane import first_answers_s
+from tests.bench.executable import versions_s
+
+
+def test_version_is_shown_soon(executable: Path) -> None:
+    assert min(versions_s(5, executable)) < 1.0
+
+
+def test_first_call_is_answered_soon(executable: Path) -> None:
+    assert min(first_answers_s(3, [str(executable)])) < 3.0
