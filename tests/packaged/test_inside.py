@@ -149,6 +149,13 @@ def test_nothing_of_the_development_environment_is_inside(dist: Path) -> None:
     assert {f"pkg:pypi/{name}" for name in never} & purls == set()
 
 
+def test_nothing_under_the_gpl_is_inside_but_the_bootloader_which_excepts_us(dist: Path) -> None:
+    components = told_by(dist)["components"]
+    copyleft = {each["name"] for each in components if "GPL" in json.dumps(each.get("licenses", ""))}
+    assert copyleft == {"pyinstaller"}
+    assert not any("readline" in each["name"] for each in components)
+
+
 @pytest.mark.timeout(300)
 def test_executable_built_again_elsewhere_is_the_same_to_the_byte(dist: Path, tmp_path: Path) -> None:
     sources = tmp_path / "in another folder"
