@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from sim.run import How, run_one
+from sim.scenario.swarm import swarm
 from tests.integration.processes import Launcher, Process
 
 
@@ -23,9 +25,6 @@ def test_thousand_workers_hold_every_promise(launch: Launcher) -> None:
 
 
 def test_one_seed_is_one_run_in_and_out_of_the_executable(launch: Launcher) -> None:
-    from sim.run import How, run_one
-    from sim.scenario.swarm import swarm
-
     arguments = ("--scenario", "swarm", "--workers", "8", "--seed", "2")
     document = json.loads(ended(launch.run("sim", *arguments, "--json", "-"), 0))
     outcome, _ = run_one(swarm(2, 8, None), How())
