@@ -287,7 +287,13 @@ class Launcher:
     @property
     def environment(self) -> dict[str, str]:
         """What a process sees: nothing of ours but where programs are."""
-        least = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.folder), "LANG": "C.UTF-8"}
+        folder = str(self.folder)
+        least = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "LANG": "C.UTF-8",
+            "HOME": folder,
+            "TMPDIR": folder,
+        }
         return least | self._env
 
     def run(
