@@ -111,13 +111,13 @@ class ControlPlaneRun:
 
     # What is seen of it
 
-    def took(self, route: str, message: Any) -> None:
+    def took(self, message: Any) -> None:
         for observer in self.node.observers:
-            observer.took(self, route, message)
+            observer.took(self, message)
 
-    def answered(self, route: str, message: Any, answer: Any) -> None:
+    def answered(self, message: Any, answer: Any) -> None:
         for observer in self.node.observers:
-            observer.answered(self, route, message, answer)
+            observer.answered(self, message, answer)
 
     def _on_entry(self, entry: Entry) -> None:
         for observer in self.node.observers:

@@ -20,10 +20,10 @@ class ClusterObserver:
     def control_plane_ended(self, run: ControlPlaneRun) -> None:
         """It was killed, or ended by itself (`run.process.failure` says why, if it failed)."""
 
-    def took(self, run: ControlPlaneRun, route: str, message: Any) -> None:
+    def took(self, run: ControlPlaneRun, message: Any) -> None:
         """Its service is about to handle `message`."""
 
-    def answered(self, run: ControlPlaneRun, route: str, message: Any, answer: Any) -> None:
+    def answered(self, run: ControlPlaneRun, message: Any, answer: Any) -> None:
         """Its service answers `message` with `answer`."""
 
     def changed(self, run: ControlPlaneRun, entry: Entry) -> None:

@@ -2,61 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol, TypeVar
 
-from grpclib.const import Handler
+from minicloud.wire.gen.minicloud.execution import (
+    DeregisterWorkerRequest,
+    DeregisterWorkerResponse,
+    HeartbeatRequest,
+    HeartbeatResponse,
+    ListWorkersRequest,
+    ListWorkersResponse,
+    RegisterWorkerRequest,
+    RegisterWorkerResponse,
+    WorkerManagementServiceBase,
+)
+
+RequestT = TypeVar("RequestT")
+AnswerT = TypeVar("AnswerT")
 
 
 class Observer(Protocol):
     """Who is told. Called in the step in which it happens; must neither wait nor raise."""
 
-    def took(self, route: str, message: Any) -> None:
+    def took(self, message: Any) -> None:
         """The service is about to handle `message`."""
 
-    def answered(self, route: str, message: Any, answer: Any) -> None:
+    def answered(self, message: Any, answer: Any) -> None:
         """The service has decided on `answer`."""
 
 
-class Tapped:
+class Tapped(WorkerManagementServiceBase):
     """A service like `service`, overheard."""
 
-    def __init__(self, service: Any, observer: Observer) -> None:
+    def __init__(self, service: WorkerManagementServiceBase, observer: Observer) -> None:
         self._service = service
         self._observer = observer
 
-    def __mapping__(self) -> Mapping[str, Handler]:
-        mapping: Mapping[str, Handler] = self._service.__mapping__()
-        return {
-            route: handler._replace(func=self._overheard(route, handler.func))
-            for route, handler in mapping.items()
-        }
+    def register_worker(self, message: RegisterWorkerRequest) -> Coroutine[Any, Any, RegisterWorkerResponse]:
+        return self._overhear(self._service.register_worker, message)
 
-    def _overheard(self, route: str, handle: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        observer = self._observer
+    def deregister_worker(
+        self, message: DeregisterWorkerRequest
+    ) -> Coroutine[Any, Any, DeregisterWorkerResponse]:
+        return self._overhear(self._service.deregister_worker, message)
 
-        async def overheard(stream: Any) -> None:
-            await handle(_Stream(route, stream, observer))
+    def heartbeat(self, message: HeartbeatRequest) -> Coroutine[Any, Any, HeartbeatResponse]:
+        return self._overhear(self._service.heartbeat, message)
 
-        return overheard
+    def list_workers(self, message: ListWorkersRequest) -> Coroutine[Any, Any, ListWorkersResponse]:
+        return self._overhear(self._service.list_workers, message)
 
-
-class _Stream:
-    """A unary call's stream."""
-
-    __slots__ = ("_message", "_observer", "_route", "_stream")
-
-    def __init__(self, route: str, stream: Any, observer: Observer) -> None:
-        self._route = route
-        self._stream = stream
-        self._observer = observer
-        self._message: Any = None
-
-    async def recv_message(self) -> Any:
-        self._message = await self._stream.recv_message()
-        self._observer.took(self._route, self._message)
-        return self._message
-
-    async def send_message(self, answer: Any) -> None:
-        self._observer.answered(self._route, self._message, answer)
-        await self._stream.send_message(answer)
+    async def _overhear(self, handle: Callable[[RequestT], Awaitable[AnswerT]], message: RequestT) -> AnswerT:
+        self._observer.took(message)
+        answer = await handle(message)
+        self._observer.answered(message, answer)
+        return answer

@@ -123,7 +123,7 @@ class Oracle(Watcher):
             f"the control plane ended by itself: {failure!r}",
         )
 
-    def took(self, run: ControlPlaneRun, route: str, message: Any) -> None:
+    def took(self, run: ControlPlaneRun, message: Any) -> None:
         if run is not self._run:
             self._meet(run)
         if self._step.unsettled:
@@ -132,7 +132,7 @@ class Oracle(Watcher):
         if type(message) is RegisterWorkerRequest:
             self._convergence.asked_to_register(message)
 
-    def answered(self, run: ControlPlaneRun, route: str, message: Any, answer: Any) -> None:
+    def answered(self, run: ControlPlaneRun, message: Any, answer: Any) -> None:
         if run is self._run:
             self._calls.answered(message, answer)
 

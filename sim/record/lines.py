@@ -9,26 +9,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from minicloud.wire.gen.minicloud.execution import (
+    DeregisterWorkerRequest,
+    HeartbeatRequest,
+    ListWorkersRequest,
+    RegisterWorkerRequest,
+)
+
 
 def short(route: str) -> str:
     """`Heartbeat` of `/minicloud.execution.WorkerManagementService/Heartbeat`."""
     return route.rpartition("/")[2]
 
 
-def _heartbeat(message: Any) -> str:
-    return f"{message.worker_id} {message.incarnation} {message.sequence}"
-
-
 def _heartbeat_answered(message: Any, answer: Any) -> str:
     action = answer.instructions.get("action", "-") if answer.instructions else "-"
     return (
-        f"{message.worker_id} {message.incarnation} {message.sequence} > "
+        f"Heartbeat {message.worker_id} {message.incarnation} {message.sequence} > "
         f"{answer.acknowledged} {int(answer.expected_status)} {action} {answer.next_heartbeat_ms}"
     )
 
 
 def _registration(message: Any) -> str:
-    return f"{message.worker_id or '-'} {message.instance_id or '-'} {message.endpoint}"
+    return f"RegisterWorker {message.worker_id or '-'} {message.instance_id or '-'} {message.endpoint}"
 
 
 def _registration_answered(message: Any, answer: Any) -> str:
@@ -37,7 +40,7 @@ def _registration_answered(message: Any, answer: Any) -> str:
 
 
 def _deregistration(message: Any) -> str:
-    return f"{message.worker_id} {message.incarnation} {message.reason!r}"
+    return f"DeregisterWorker {message.worker_id} {message.incarnation} {message.reason!r}"
 
 
 def _deregistration_answered(message: Any, answer: Any) -> str:
@@ -45,23 +48,22 @@ def _deregistration_answered(message: Any, answer: Any) -> str:
 
 
 def _listing(message: Any) -> str:
-    return f"{message.limit} {message.page_token or '-'}"
+    return f"ListWorkers {message.limit} {message.page_token or '-'}"
 
 
 def _listing_answered(message: Any, answer: Any) -> str:
     return f"{_listing(message)} > {len(answer.workers)} {answer.next_page_token or '-'}"
 
 
-# By the last part of the route.
-REQUESTS: dict[str, Callable[[Any], str]] = {
-    "Heartbeat": _heartbeat,
-    "RegisterWorker": _registration,
-    "DeregisterWorker": _deregistration,
-    "ListWorkers": _listing,
+# By the request's type. Heartbeats have no line of their own when they come: they are answered in that step.
+REQUESTS: dict[type[Any], Callable[[Any], str]] = {
+    RegisterWorkerRequest: _registration,
+    DeregisterWorkerRequest: _deregistration,
+    ListWorkersRequest: _listing,
 }
-ANSWERS: dict[str, Callable[[Any, Any], str]] = {
-    "Heartbeat": _heartbeat_answered,
-    "RegisterWorker": _registration_answered,
-    "DeregisterWorker": _deregistration_answered,
-    "ListWorkers": _listing_answered,
+ANSWERS: dict[type[Any], Callable[[Any, Any], str]] = {
+    HeartbeatRequest: _heartbeat_answered,
+    RegisterWorkerRequest: _registration_answered,
+    DeregisterWorkerRequest: _deregistration_answered,
+    ListWorkersRequest: _listing_answered,
 }

@@ -14,11 +14,12 @@ from typing import Any
 
 from minicloud.core.model import Status
 from minicloud.store.port import Entry
+from minicloud.wire.gen.minicloud.execution import HeartbeatRequest, RegisterWorkerRequest
 from sim.cluster.control_plane import ControlPlaneRun
 from sim.cluster.worker import WorkerRun
 from sim.net.journal import Exchange
 from sim.outcome import Outcome, Violation
-from sim.record.lines import ANSWERS, REQUESTS, short
+from sim.record.lines import ANSWERS, REQUESTS
 from sim.record.recollection import Recollection
 from sim.record.record import Record, Sample
 from sim.record.trace import Trace
@@ -47,7 +48,6 @@ class Recorder(Watcher):
         self._violations = violations
         self._trace = Trace(trace)
         self._add = self._trace.add
-        self._routes: dict[str, str] = {}
         self._statuses = dict.fromkeys(Status, 0)
         self._up = False
         self._down_since_s = 0.0
@@ -94,22 +94,22 @@ class Recorder(Watcher):
 
     # What the control plane does
 
-    def took(self, run: ControlPlaneRun, route: str, message: Any) -> None:
-        name = self._routes.get(route) or self._route(route)
-        if name != "Heartbeat":  # they are answered in the same step
-            self._add(f"{self._timeline.now_s!r} took {name} {REQUESTS[name](message)}")
-            if name == "RegisterWorker":
+    def took(self, run: ControlPlaneRun, message: Any) -> None:
+        line = REQUESTS.get(type(message))
+        if line is not None:
+            self._add(f"{self._timeline.now_s!r} took {line(message)}")
+            if type(message) is RegisterWorkerRequest:
                 self._attempted()
 
-    def answered(self, run: ControlPlaneRun, route: str, message: Any, answer: Any) -> None:
-        name = self._routes.get(route) or self._route(route)
-        self._add(f"{self._timeline.now_s!r} {name} {ANSWERS[name](message, answer)}")
-        if name == "Heartbeat":
+    def answered(self, run: ControlPlaneRun, message: Any, answer: Any) -> None:
+        kind = type(message)
+        self._add(f"{self._timeline.now_s!r} {ANSWERS[kind](message, answer)}")
+        if kind is HeartbeatRequest:
             self._heartbeats += 1
             if not answer.acknowledged:
                 for machine in self._recollection.machines(message.worker_id):
                     self._mark(machine, "heartbeat refused", run.node.name)
-        elif name == "RegisterWorker" and answer.registered:
+        elif kind is RegisterWorkerRequest and answer.registered:
             self._registrations += 1
             machine = message.endpoint.rpartition(":")[0]
             self._recollection.goes_by(machine, answer.assigned_worker_id)
@@ -222,10 +222,6 @@ class Recorder(Watcher):
             self._attempts = 0
         self._attempts += 1
         self._most_attempts = max(self._most_attempts, self._attempts)
-
-    def _route(self, route: str) -> str:
-        name = self._routes[route] = short(route)
-        return name
 
     # The first violation
 
