@@ -29,6 +29,7 @@ from sim.engine.process import Process
 from sim.engine.randomness import Streams
 from sim.net.depths import DepthName, SimChannel, make_channel
 from sim.net.network import Network
+from sim.net.wire import WireChannel
 
 
 class WorkerNode(Node["WorkerRun"]):
@@ -111,14 +112,21 @@ class WorkerRun:
             observer.worker_ended(self, self._left)
 
     async def _work(self) -> None:
+        wires = [channel for channel in self._channels if isinstance(channel, WireChannel)]
+        if not wires:
+            await self._be_member()
+            return
         async with trio.open_nursery() as nursery:
-            for channel in self._channels:
+            for channel in wires:
                 channel.open(nursery)
-            try:
-                self._left = await self.agent.run()
-            except MiniCloudError as error:
-                self._left = str(error)
+            await self._be_member()
             nursery.cancel_scope.cancel()
+
+    async def _be_member(self) -> None:
+        try:
+            self._left = await self.agent.run()
+        except MiniCloudError as error:
+            self._left = str(error)
 
     async def _endpoint(self) -> str:
         return self.node.endpoint

@@ -152,9 +152,6 @@ class MessageChannel:
         self.link = link
         self.find = find
 
-    def open(self, nursery: trio.Nursery) -> None:
-        """Calls need no tasks here."""
-
     def request(
         self,
         route: str,
