@@ -7,6 +7,7 @@ the store outlives the servers, so that what they last answered for is written.
 from __future__ import annotations
 
 import gc
+import os
 from functools import partial
 from random import SystemRandom
 
@@ -15,6 +16,7 @@ import trio
 from grpclib.const import Status
 
 from minicloud import __version__
+from minicloud.app.service_manager import ServiceManager
 from minicloud.app.serving import raise_open_file_limit, with_standard_services
 from minicloud.app.signals import ENDING, until_signalled
 from minicloud.clock import SystemClock
@@ -50,10 +52,10 @@ def run_control_plane(config: ControlPlaneConfig) -> int:
     """
     raise_open_file_limit()
     gc.set_threshold(*_COLLECTOR)
-    return trio.run(_control_plane, config)
+    return trio.run(_control_plane, config, ServiceManager.taken_from(os.environ))
 
 
-async def _control_plane(config: ControlPlaneConfig) -> int:
+async def _control_plane(config: ControlPlaneConfig, manager: ServiceManager) -> int:
     random, clock, readiness = SystemRandom(), SystemClock(), Readiness()
     metrics = Metrics(per_worker=config.metrics_per_worker)
     grpc_listeners = await bind_tcp(config.host, config.grpc_port, "gRPC", "--grpc-port")
@@ -91,7 +93,14 @@ async def _control_plane(config: ControlPlaneConfig) -> int:
                         workers=len(membership.registry),
                     )
 
+                    def status() -> str:
+                        return f"{len(membership.registry)} workers registered"
+
+                    manager.ready(status())
+                    watching.start_soon(manager.keep_told, status, membership.durable)
+
                     async def stop() -> None:
+                        manager.stopping()
                         readiness.begin_stopping()
                         await grpc.stop(GRACE_S)
                         serving.cancel_scope.cancel()

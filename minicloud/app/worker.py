@@ -5,6 +5,7 @@ Always holds: whatever can be refused (a port, a folder) is refused before anyth
 
 from __future__ import annotations
 
+import os
 from contextlib import AsyncExitStack
 from pathlib import Path
 from random import SystemRandom
@@ -12,6 +13,7 @@ from random import SystemRandom
 import structlog
 import trio
 
+from minicloud.app.service_manager import ServiceManager
 from minicloud.app.serving import raise_open_file_limit, with_standard_services
 from minicloud.app.signals import ENDING, until_signalled
 from minicloud.clock import SystemClock
@@ -23,6 +25,7 @@ from minicloud.rpc.server import Server
 from minicloud.wire.gen.minicloud.execution import WorkerManagementServiceStub
 from minicloud.worker.agent import Agent
 from minicloud.worker.agent_config import AgentConfig
+from minicloud.worker.agent_state import AgentState
 from minicloud.worker.control_plane_client import TO_CONTROL_PLANE, ControlPlaneClient
 from minicloud.worker.endpoint import endpoint_finder, host_port
 from minicloud.worker.identity import exclusive, instance_id_in
@@ -41,16 +44,18 @@ def run_worker(config: WorkerConfig) -> int:
     `RegistrationFailedError` where it gives up.
     """
     raise_open_file_limit()
-    return trio.run(_worker, config)
+    return trio.run(_worker, config, ServiceManager.taken_from(os.environ))
 
 
-async def _worker(config: WorkerConfig) -> int:
+async def _worker(config: WorkerConfig, manager: ServiceManager) -> int:
     listeners = await bind_tcp(config.host, config.port, "gRPC", "--port")
     with exclusive(config.data_dir):
-        return await _worker_on(listeners, config)
+        return await _worker_on(listeners, config, manager)
 
 
-async def _worker_on(listeners: list[trio.SocketListener], config: WorkerConfig) -> int:
+async def _worker_on(
+    listeners: list[trio.SocketListener], config: WorkerConfig, manager: ServiceManager
+) -> int:
     random, clock, queries = SystemRandom(), SystemClock(), QueryTracker()
     instance_id = instance_id_in(config.data_dir, random)
     addresses = [host_port(host, port) for host, port in config.control_planes]
@@ -85,8 +90,13 @@ async def _worker_on(listeners: list[trio.SocketListener], config: WorkerConfig)
             )
             nursery.start_soon(probe.keep_disk_fresh)
             await nursery.start(server.serve, listeners)
+            # Ready without being registered: a worker waits for its control plane as long as it takes, and
+            # must not be ended for that.
+            manager.ready(_status(agent.state))
+            nursery.start_soon(manager.keep_told, lambda: _status(agent.state), trio.lowlevel.checkpoint)
 
             async def stop() -> None:
+                manager.stopping()
                 health.stop_serving()
                 agent.stop("shutdown")
 
@@ -101,3 +111,11 @@ async def _worker_on(listeners: list[trio.SocketListener], config: WorkerConfig)
             log.info("worker_stopped", reason=reason)
             nursery.cancel_scope.cancel()
     return 0
+
+
+def _status(state: AgentState) -> str:
+    """The agent in a few words."""
+    if not state.registered:
+        return str(state.phase)
+    silent = "" if state.outage is None else ", without an answer from the control plane"
+    return f"{state.worker_id} {state.phase}{silent}"
