@@ -32,6 +32,10 @@ def run_command(name: str, arguments: Sequence[str]) -> int:
         from minicloud.cli.events import events
 
         return events(arguments)
+    if name == "health":
+        from minicloud.cli.health import health
+
+        return health(arguments)
     if name == "sim":
         return int(_added(name)(arguments))
     from minicloud.cli.admin import admin

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlencode, urljoin, urlsplit
 
 from minicloud.cli.exits import OperationError
-from minicloud.config.durations import parse_duration_s
+from minicloud.cli.options import timeout_s
 from minicloud.core.errors import ConfigError
 
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -48,12 +48,7 @@ class Rest:
         given = url or os.environ.get(URL_ENV) or DEFAULT_URL
         self._parts = _split(given, "--url" if url else URL_ENV)
         self.url = self._parts.geturl()
-        try:
-            self._timeout_s = parse_duration_s(timeout)
-        except ValueError as error:
-            raise ConfigError(f"--timeout: {timeout!r} {error}") from None
-        if not self._timeout_s:
-            raise ConfigError("--timeout: give more than 0")
+        self._timeout_s = timeout_s(timeout)
 
     def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
         """What `GET path` answers."""

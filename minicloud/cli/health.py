@@ -1,0 +1,96 @@
+"""`minicloud health`: may a control plane or a worker be sent requests? For container health checks and
+scripts, by the standard gRPC health service, which both of them answer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from random import SystemRandom
+
+import trio
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+
+from minicloud.cli import exits
+from minicloud.cli.exits import OperationError
+from minicloud.cli.options import timeout_s
+from minicloud.cli.parser import Parser, command_parser
+from minicloud.config import control_plane_config, is_worker, worker_config
+from minicloud.config.table import CONTROL_PLANES
+from minicloud.core.errors import ConfigError
+from minicloud.log import configure
+from minicloud.rpc.channel import open_channel
+from minicloud.wire.gen.grpc.health.v1 import HealthCheckRequest, HealthStub
+from minicloud.wire.gen.grpc.health.v1 import HealthCheckResponseServingStatus as ServingStatus
+from minicloud.worker.endpoint import host_port
+
+_DETAILS = """\
+Asks the standard gRPC health service. Without --address it asks, on this machine, the control plane or the
+worker that the environment's settings (MINICLOUD_WORKER, MINICLOUD_PORT, MINICLOUD_CONFIG, ...) would start:
+what the health check of a container wants.
+
+exit codes: 0 it may be sent requests; 1 it may not, or does not answer; 2 the command line is wrong"""
+
+# An address to listen on, and the one to reach it by.
+_REACHED_BY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+def health_parser() -> Parser:
+    """The parser of `minicloud health`."""
+    parser = command_parser("health", _DETAILS)
+    parser.add_argument("--address", metavar="HOST:PORT", help="the gRPC port to ask")
+    parser.add_argument(
+        "--timeout", metavar="DURATION", default="5s", help="wait this long for an answer (default: 5s)"
+    )
+    return parser
+
+
+def health(arguments: Sequence[str]) -> int:
+    """Run `minicloud health`."""
+    options = health_parser().parse_args(arguments)
+    within_s = timeout_s(options.timeout)
+    address = _given(options.address) if options.address else _own(os.environ)
+    shown = host_port(*address)
+    configure("error")  # what goes wrong on the way is said once, in one line, at the end
+    status = trio.run(_status, address, within_s)
+    if status is not ServingStatus.SERVING:
+        raise OperationError(f"{shown} answers, but is not to be sent requests: it is stopping")
+    print(f"{shown} is serving")
+    return exits.OK
+
+
+async def _status(address: tuple[str, int], within_s: float) -> ServingStatus:
+    shown = host_port(*address)
+    try:
+        with trio.fail_after(within_s):
+            async with open_channel([address], random=SystemRandom()) as channel:
+                return (await channel.stub(HealthStub).check(HealthCheckRequest())).status
+    except trio.TooSlowError:
+        raise OperationError(f"no answer from {shown} within {within_s:g} s: is it overloaded?") from None
+    except GRPCError as error:
+        if error.status is Status.UNIMPLEMENTED:
+            raise OperationError(f"{shown} has no health service: is that MiniCloud?") from None
+        raise OperationError(
+            f"cannot ask {shown}: {error.message}; is it running there? give another address with --address"
+        ) from None
+
+
+def _given(text: str) -> tuple[str, int]:
+    try:
+        (address,) = CONTROL_PLANES.parse(text)
+    except ValueError:
+        raise ConfigError(f"--address: {text!r} is not HOST:PORT: give e.g. 127.0.0.1:9090") from None
+    return address
+
+
+def _own(env: Mapping[str, str]) -> tuple[str, int]:
+    """Where what `env` configures listens, as this machine reaches it."""
+    if is_worker({}, env):
+        worker, _ = worker_config({}, env)
+        host, port = worker.host, worker.port
+    else:
+        plane, _ = control_plane_config({}, env)
+        host, port = plane.host, plane.grpc_port
+    if port == 0:
+        raise ConfigError("the settings leave the port open (0): give --address HOST:PORT")
+    return _REACHED_BY.get(host, host), port
