@@ -14,68 +14,27 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from minicloud.core.errors import InvalidError, StoreError, StoreWriteError
-from minicloud.core.model import Admin, Health, Resources, Status, WorkerId
-from minicloud.store.port import HISTORY_ENTRIES, Change, Entry, Snapshot, StoredWorker
+import structlog
 
-APPLICATION_ID = 0x4D43_4C44  # "MCLD": tells our files from other programs' (sqlite.org/pragma.html)
-SCHEMA_VERSION = 1
+from minicloud import __version__
+from minicloud.core.errors import StoreError, StoreWriteError
+from minicloud.core.model import Admin, Health, Resources, Status, WorkerId
+from minicloud.store.copies import copy_database
+from minicloud.store.opening import connect, damaged, schema_version, told_in_one_line, value
+from minicloud.store.port import HISTORY_ENTRIES, Change, Entry, Snapshot, StoredWorker
+from minicloud.store.schema import SCHEMA_VERSION, TABLES, steps_from
+
+log = structlog.get_logger()
 
 # The history is cut back when an event id passes a multiple of this: the file holds up to so many entries
 # too many, and most batches pay nothing. Told by ids, not counted, so that restarts do not put it off.
 TRIM_EVERY_ENTRIES = HISTORY_ENTRIES // 10
-
-_SCHEMA = (
-    """
-    CREATE TABLE workers (
-        worker_id TEXT PRIMARY KEY NOT NULL,
-        endpoint TEXT NOT NULL,
-        instance_id TEXT NOT NULL,
-        wanted_id TEXT NOT NULL,
-        incarnation INTEGER NOT NULL,
-        registered_at_ms INTEGER NOT NULL,
-        last_heartbeat_ms INTEGER NOT NULL,
-        health TEXT NOT NULL,
-        health_reason TEXT NOT NULL,
-        health_since_ms INTEGER NOT NULL,
-        admin TEXT NOT NULL,
-        admin_reason TEXT NOT NULL,
-        admin_since_ms INTEGER NOT NULL,
-        cpu_cores INTEGER NOT NULL,
-        memory_mb INTEGER NOT NULL,
-        disk_mb INTEGER NOT NULL,
-        active_queries INTEGER NOT NULL,
-        cpu_utilization REAL NOT NULL,
-        memory_utilization REAL NOT NULL,
-        memory_used_mb INTEGER NOT NULL,
-        disk_used_mb INTEGER NOT NULL,
-        metadata TEXT NOT NULL -- a JSON object
-    )""",
-    """
-    CREATE TABLE entries (
-        event_id INTEGER PRIMARY KEY NOT NULL,
-        at_ms INTEGER NOT NULL,
-        kind TEXT NOT NULL,
-        detail TEXT NOT NULL,
-        worker_id TEXT NOT NULL,
-        incarnation INTEGER NOT NULL,
-        endpoint TEXT NOT NULL,
-        old_status TEXT NOT NULL,
-        new_status TEXT NOT NULL,
-        reason TEXT NOT NULL,
-        request_id TEXT NOT NULL
-    )""",
-    "CREATE TABLE floor (one INTEGER PRIMARY KEY CHECK (one = 1), incarnation INTEGER NOT NULL)",
-    "INSERT INTO floor VALUES (1, 0)",
-    f"PRAGMA application_id = {APPLICATION_ID}",
-    f"PRAGMA user_version = {SCHEMA_VERSION}",
-)
 
 # In the order of the tables' columns.
 _entry_row = attrgetter(
@@ -92,8 +51,6 @@ _worker_row = attrgetter(
 _PUT_WORKER = f"INSERT OR REPLACE INTO workers VALUES ({', '.join('?' * 22)})"
 _PUT_ENTRY = f"INSERT INTO entries VALUES ({', '.join('?' * 11)})"
 
-_ANEW = "workers register again by themselves"
-
 
 class Database:
     """The open file at `path`, its folder made (mode 0700) if it is missing.
@@ -105,15 +62,10 @@ class Database:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._make_folder()
-        with self._told_in_one_line():
-            self._connection = sqlite3.connect(
-                path,
-                timeout=0.0,  # the only one it could wait for is another control plane, which does not end
-                isolation_level=None,  # transactions are begun and ended here, by name
-                check_same_thread=False,
-            )
+        with told_in_one_line(path):
+            self._connection = connect(path)
         try:
-            with self._told_in_one_line():
+            with told_in_one_line(path):
                 self._prepare()
         except BaseException:
             self.close()
@@ -126,7 +78,7 @@ class Database:
 
     def snapshot(self) -> Snapshot:
         """All that is kept; raises `StoreError` where it cannot be read or makes no sense."""
-        with self._told_in_one_line():
+        with told_in_one_line(self._path):
             execute = self._connection.execute
             workers = tuple(map(_to_worker, execute("SELECT * FROM workers ORDER BY worker_id")))
             newest = execute("SELECT * FROM entries ORDER BY event_id DESC LIMIT ?", (HISTORY_ENTRIES,))
@@ -163,6 +115,10 @@ class Database:
                 "see to the disk and start again"
             ) from error
 
+    def copy_to(self, target: Path) -> None:
+        """Copy what has been written to a file at `target`, as `copies.copy_database` does."""
+        copy_database(self._connection, target)
+
     def _make_folder(self) -> None:
         path = self._path
         try:
@@ -179,64 +135,28 @@ class Database:
 
     def _prepare(self) -> None:
         execute = self._connection.execute
-        # Before the first read, so that it needs no shared memory and holds the lock from then on. The
-        # kernel lets go of it when the process dies, however it dies.
-        execute("PRAGMA locking_mode = EXCLUSIVE")
-        application_id = self._value("PRAGMA application_id")
-        version = self._value("PRAGMA user_version")
-        fresh = not (application_id or version or self._value("SELECT count(*) FROM sqlite_master"))
-        if not fresh and application_id != APPLICATION_ID:
-            raise StoreError(
-                f"{self._path} is another program's database: move it away or name another --data-dir"
-            )
-        if version > SCHEMA_VERSION:
-            raise StoreError(
-                f"{self._path} was written by a newer MiniCloud (schema {version}, this one knows "
-                f"{SCHEMA_VERSION}): run that version, or move the file and its -wal aside: {_ANEW}"
-            )
+        version = schema_version(self._connection, self._path)
         # Damage that would come up in the middle of a day comes up now: some 5 ms a megabyte.
         if self._value("PRAGMA quick_check(1)") != "ok":
-            raise self._damaged()
+            raise damaged(self._path)
         execute("PRAGMA journal_mode = WAL")
         execute("PRAGMA synchronous = FULL")  # each commit waits for the disk; NORMAL may lose the last ones
+        if 0 < version < SCHEMA_VERSION:
+            self._keep_aside(version)
         execute("BEGIN IMMEDIATE")  # fails here and now where the file cannot be written
-        if fresh:
-            for statement in _SCHEMA:
-                execute(statement)
+        for statement in steps_from(version) if version else TABLES:
+            execute(statement)
+        execute("UPDATE written_by SET version = ? WHERE version <> ?", (__version__, __version__))
         execute("COMMIT")
 
+    def _keep_aside(self, version: int) -> None:
+        """The file as it is, beside itself: what an older MiniCloud can be given back."""
+        aside = self._path.with_name(f"{self._path.name}.schema-{version}")
+        copy_database(self._connection, aside)
+        log.info("registry_upgraded", path=str(self._path), schema=SCHEMA_VERSION, old=str(aside))
+
     def _value(self, query: str) -> Any:
-        (value,) = self._connection.execute(query).fetchone()
-        return value
-
-    def _damaged(self) -> StoreError:
-        return StoreError(f"{self._path} is damaged: move it and its -wal aside: {_ANEW}")
-
-    @contextmanager
-    def _told_in_one_line(self) -> Iterator[None]:
-        """What goes wrong while opening or reading, with its remedy."""
-        try:
-            yield
-        except (ValueError, TypeError, AttributeError, InvalidError) as error:  # a row that makes no sense
-            raise self._damaged() from error
-        except sqlite3.Error as error:
-            match getattr(error, "sqlite_errorcode", 0) & 0xFF:  # the primary code of an extended one
-                case sqlite3.SQLITE_NOTADB:
-                    text = (
-                        f"{self._path} is not a database: move it aside or name another --data-dir: {_ANEW}"
-                    )
-                case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-                    text = (
-                        f"{self._path} is in use by another process: stop the other control plane "
-                        "or name another --data-dir"
-                    )
-                case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
-                    text = f"cannot write {self._path}: {error}: name another --data-dir"
-                case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
-                    text = f"cannot use {self._path}: {error}: see to the disk and start again"
-                case _:
-                    raise self._damaged() from error
-            raise StoreError(text) from error
+        return value(self._connection, query)
 
 
 def _to_row(worker: StoredWorker) -> tuple[object, ...]:

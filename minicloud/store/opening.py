@@ -1,0 +1,99 @@
+"""How a registry's file is opened, and what is said, in one line with the remedy, where it cannot be.
+
+Always holds: whoever has a file open keeps every other process from opening it, from its first read on.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from minicloud import __version__
+from minicloud.core.errors import InvalidError, StoreError
+from minicloud.store.schema import APPLICATION_ID, SCHEMA_VERSION
+
+ANEW = "workers register again by themselves"
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """The file at `path`, made if it is missing; nothing of it has been read yet."""
+    connection = sqlite3.connect(
+        path,
+        timeout=0.0,  # the only one it could wait for is another control plane, which does not end
+        isolation_level=None,  # transactions are begun and ended here, by name
+        check_same_thread=False,
+    )
+    # Before the first read, so that it needs no shared memory and holds the lock from then on. The kernel
+    # lets go of it when the process dies, however it dies.
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    return connection
+
+
+def value(connection: sqlite3.Connection, query: str) -> Any:
+    """The one value that `query` answers with."""
+    (found,) = connection.execute(query).fetchone()
+    return found
+
+
+def schema_version(connection: sqlite3.Connection, path: Path) -> int:
+    """The version of the file's schema, 0 of an empty file; raises `StoreError` where it is not ours, or
+    not ours to read."""
+    application_id = value(connection, "PRAGMA application_id")
+    version: int = value(connection, "PRAGMA user_version")
+    if not (application_id or version or value(connection, "SELECT count(*) FROM sqlite_master")):
+        return 0
+    if application_id != APPLICATION_ID:
+        raise StoreError(f"{path} is another program's database: move it away or name another --data-dir")
+    if version > SCHEMA_VERSION:
+        writer = _written_by(connection)
+        named = f", {writer}," if writer else ""
+        raise StoreError(
+            f"{path} was written by a newer MiniCloud{named} with schema {version}; this one, {__version__}, "
+            f"knows schema {SCHEMA_VERSION}: run that version, bring back a copy from before the upgrade "
+            f"(minicloud restore), or move the file and its -wal aside: {ANEW}"
+        )
+    if version < 1:
+        raise damaged(path)
+    return version
+
+
+def damaged(path: Path) -> StoreError:
+    return StoreError(
+        f"{path} is damaged: bring back a backup (minicloud restore), or move it and its -wal aside: {ANEW}"
+    )
+
+
+@contextmanager
+def told_in_one_line(path: Path) -> Iterator[None]:
+    """What goes wrong while opening or reading, with its remedy."""
+    try:
+        yield
+    except (ValueError, TypeError, AttributeError, InvalidError) as error:  # a row that makes no sense
+        raise damaged(path) from error
+    except sqlite3.Error as error:
+        match getattr(error, "sqlite_errorcode", 0) & 0xFF:  # the primary code of an extended one
+            case sqlite3.SQLITE_NOTADB:
+                text = f"{path} is not a database: move it aside or name another --data-dir: {ANEW}"
+            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+                text = (
+                    f"{path} is in use by another process: stop the other control plane "
+                    "or name another --data-dir"
+                )
+            case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
+                text = f"cannot write {path}: {error}: name another --data-dir"
+            case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
+                text = f"cannot use {path}: {error}: see to the disk and start again"
+            case _:
+                raise damaged(path) from error
+        raise StoreError(text) from error
+
+
+def _written_by(connection: sqlite3.Connection) -> str:
+    """The version of MiniCloud that wrote the file last; empty where it does not say."""
+    try:
+        return str(value(connection, "SELECT version FROM written_by"))[:32]
+    except (sqlite3.Error, TypeError):
+        return ""
