@@ -30,6 +30,7 @@ from minicloud.control.rest.server import serve_rest
 from minicloud.listening import bind_tcp
 from minicloud.rpc.server import Server
 from minicloud.store.memory import MemoryStore
+from minicloud.store.opening import REGISTRY_NAME
 from minicloud.store.port import Store, StoreObserver
 from minicloud.store.sqlite import SqliteStore
 from minicloud.worker.endpoint import host_port
@@ -62,7 +63,7 @@ async def _control_plane(config: ControlPlaneConfig, manager: ServiceManager) ->
     http_listeners = await bind_tcp(config.host, config.http_port, "HTTP", "--http-port")
     store: Store = MemoryStore()
     if config.data_dir is not None:
-        store = SqliteStore(config.data_dir / "registry.db", StoreObserver(metrics.store_batch))
+        store = SqliteStore(config.data_dir / REGISTRY_NAME, StoreObserver(metrics.store_batch))
     timers = Timers(config.heartbeat_interval_s, config.heartbeat_timeout_s, config.retention_s)
     plane = ControlPlane(timers, store, metrics, clock, random)
     membership = plane.membership
@@ -71,7 +72,14 @@ async def _control_plane(config: ControlPlaneConfig, manager: ServiceManager) ->
     readiness.on_stopping(health.close)
     grpc = Server(services, random=random, observer=_CallObserver(metrics))
     metrics.show_grpc_connections(lambda: grpc.open_connections)
-    rest = create_rest_app(membership, plane.feed, metrics, random=random, readiness=readiness)
+    rest = create_rest_app(
+        membership,
+        plane.feed,
+        metrics,
+        random=random,
+        readiness=readiness,
+        copies=store.backup if isinstance(store, SqliteStore) else None,
+    )
 
     with trio.open_signal_receiver(*ENDING) as signals:
         async with trio.open_nursery() as watching:

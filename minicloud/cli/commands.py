@@ -32,6 +32,14 @@ def run_command(name: str, arguments: Sequence[str]) -> int:
         from minicloud.cli.events import events
 
         return events(arguments)
+    if name == "backup":
+        from minicloud.cli.backup import backup
+
+        return backup(arguments)
+    if name == "restore":
+        from minicloud.cli.backup import restore_registry
+
+        return restore_registry(arguments)
     if name == "health":
         from minicloud.cli.health import health
 

@@ -24,6 +24,8 @@ COMMANDS: dict[str, str] = {
     "uncordon": "take a cordon or a drain back",
     "drain": "have a worker finish its queries and leave",
     "remove": "strike a worker off",
+    "backup": "take a copy of the registry while the control plane runs",
+    "restore": "bring a copy of the registry back",
     "health": "ask whether a control plane or a worker may be sent requests",
     "sim": "the simulator; minicloud-sim is the same",
 }

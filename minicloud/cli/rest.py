@@ -23,6 +23,7 @@ URL_ENV = "MINICLOUD_URL"
 
 _NEXT = re.compile(r"<([^>]*)>[^,]*;\s*rel=\"?next\"?", re.IGNORECASE)
 _MAX_LINE_BYTES = 1024 * 1024
+_PIECE_BYTES = 64 * 1024
 
 
 class UnreachableError(OperationError):
@@ -78,6 +79,22 @@ class Rest:
     def delete(self, path: str) -> Any:
         """What `DELETE path` answers."""
         return self._call("DELETE", self._parts.path + path)[0]
+
+    def pieces(self, path: str) -> Iterator[bytes]:
+        """What `POST path` answers, a piece at a time; raises `UnreachableError` where it breaks off."""
+        connection = self._connection()
+        try:
+            response = self._response(connection, "POST", self._parts.path + path, {})
+            missing_bytes = int(response.getheader("content-length", "0"))
+            while piece := response.read(_PIECE_BYTES):
+                missing_bytes -= len(piece)
+                yield piece
+        except (OSError, HTTPException) as error:
+            raise self._unreachable(error) from None
+        finally:
+            connection.close()
+        if missing_bytes:
+            raise UnreachableError(f"the answer of {self.url} broke off: try again")
 
     def lines(self, path: str, headers: Mapping[str, str], idle_s: float) -> Iterator[bytes]:
         """The lines of an endless answer as they come; ends when the control plane ends it.

@@ -3,39 +3,53 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from minicloud.core.errors import StoreError
 
 
 def copy_database(connection: sqlite3.Connection, target: Path) -> None:
-    """Copy what `connection` has committed to a file at `target`, for this user alone, in place of one that
-    was there. Takes some 2 ms a megabyte, in which `connection` can do nothing else. Raises `StoreError`.
-    """
+    """Copy what `connection` has committed to a file at `target`, in place of one that was there. Raises
+    `StoreError`."""
+    put_in_place(target, partial(fill_with_copy, connection))
 
-    def fill(unfinished: Path) -> None:
+
+def fill_with_copy(connection: sqlite3.Connection, empty: Path) -> None:
+    """Copy what `connection` has committed into the empty file at `empty`; whoever wants it on the disk syncs
+    it. Takes some 2 ms a megabyte, in which `connection` can do nothing else. Raises `StoreError`."""
+    try:
+        copy = sqlite3.connect(empty, isolation_level=None)
         try:
-            copy = sqlite3.connect(unfinished, isolation_level=None)
-            try:
-                copy.execute("PRAGMA synchronous = OFF")  # it is synced once, when it is complete
-                connection.backup(copy)
-            finally:
-                copy.close()
-        except sqlite3.Error as error:
-            raise StoreError(f"cannot copy the registry to {target}: {error}") from error
+            copy.execute("PRAGMA synchronous = OFF")
+            connection.backup(copy)
+        finally:
+            copy.close()
+    except sqlite3.Error as error:
+        raise StoreError(f"cannot copy the registry to {empty}: {error}") from error
 
-    put_in_place(target, fill)
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy the file at `source`, for this user alone; raises `OSError`."""
+    make_empty(target)
+    shutil.copyfile(source, target)
+
+
+def make_empty(path: Path) -> None:
+    """Make an empty file at `path`, for this user alone, in place of one that was there."""
+    path.unlink(missing_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def put_in_place(target: Path, fill: Callable[[Path], None]) -> None:
-    """Have `fill` write a file under a name of its own, make that durable, and then give it the name
+    """Have `fill` write an empty file under a name of its own, make that durable, and then give it the name
     `target`, in place of one that was there. Raises `StoreError` where it cannot be, leaving nothing."""
     unfinished = target.with_name(f"{target.name}.unfinished")
     try:
-        unfinished.unlink(missing_ok=True)
-        os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL, 0o600))
+        make_empty(unfinished)
         try:
             fill(unfinished)
             sync(unfinished)

@@ -18,14 +18,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import structlog
 
 from minicloud import __version__
 from minicloud.core.errors import StoreError, StoreWriteError
 from minicloud.core.model import Admin, Health, Resources, Status, WorkerId
-from minicloud.store.copies import copy_database
+from minicloud.store.copies import copy_database, fill_with_copy, make_empty
 from minicloud.store.opening import connect, damaged, schema_version, told_in_one_line, value
 from minicloud.store.port import HISTORY_ENTRIES, Change, Entry, Snapshot, StoredWorker
 from minicloud.store.schema import SCHEMA_VERSION, TABLES, steps_from
@@ -55,12 +55,14 @@ _PUT_ENTRY = f"INSERT INTO entries VALUES ({', '.join('?' * 11)})"
 class Database:
     """The open file at `path`, its folder made (mode 0700) if it is missing.
 
-    Raises `StoreError`, one line with the file and the remedy, where the file is another program's, of a
-    newer MiniCloud, damaged, in use by another process, or cannot be written.
+    A file of an older schema is brought up to date, and kept beside as it was unless told otherwise. Raises
+    `StoreError`, one line with the file and the remedy, where the file is another program's, of a newer
+    MiniCloud, damaged, in use by another process, or cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, keeps_older: bool = True) -> None:
         self._path = path
+        self._keeps_older = keeps_older
         self._make_folder()
         with told_in_one_line(path):
             self._connection = connect(path)
@@ -115,9 +117,20 @@ class Database:
                 "see to the disk and start again"
             ) from error
 
-    def copy_to(self, target: Path) -> None:
-        """Copy what has been written to a file at `target`, as `copies.copy_database` does."""
-        copy_database(self._connection, target)
+    def copied(self) -> BinaryIO:
+        """A copy of what has been written: an open file that has no name any more, and is gone once closed.
+        Raises `StoreError`."""
+        # Beside the registry, where there is room for another one, and for nobody else to see.
+        path = self._path.with_name(f"{self._path.name}.copy")
+        try:
+            make_empty(path)
+            try:
+                fill_with_copy(self._connection, path)
+                return path.open("rb")
+            finally:
+                path.unlink()
+        except OSError as error:
+            raise StoreError(f"cannot copy the registry to {path}: {error.strerror}") from error
 
     def _make_folder(self) -> None:
         path = self._path
@@ -141,7 +154,7 @@ class Database:
             raise damaged(self._path)
         execute("PRAGMA journal_mode = WAL")
         execute("PRAGMA synchronous = FULL")  # each commit waits for the disk; NORMAL may lose the last ones
-        if 0 < version < SCHEMA_VERSION:
+        if 0 < version < SCHEMA_VERSION and self._keeps_older:
             self._keep_aside(version)
         execute("BEGIN IMMEDIATE")  # fails here and now where the file cannot be written
         for statement in steps_from(version) if version else TABLES:

@@ -15,6 +15,8 @@ from minicloud import __version__
 from minicloud.core.errors import InvalidError, StoreError
 from minicloud.store.schema import APPLICATION_ID, SCHEMA_VERSION
 
+REGISTRY_NAME = "registry.db"  # in a control plane's data folder
+
 ANEW = "workers register again by themselves"
 
 

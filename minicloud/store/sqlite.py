@@ -9,13 +9,15 @@ in which they were appended, without a gap. SQL is unknown here (`store/database
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 import trio
 from trio import TASK_STATUS_IGNORED, TaskStatus
 
-from minicloud.core.errors import StoreWriteError
+from minicloud.core.errors import StoreError, StoreWriteError
 from minicloud.store.database import Database
 from minicloud.store.port import Change, Snapshot, StoreObserver
 
@@ -26,6 +28,24 @@ MAX_BATCH_CHANGES = 5_000
 # How long what is pending may take to become durable once `run` is cancelled. A disk that hangs must not
 # keep the process from ending; systemd would kill it after 90 s, Docker after 10.
 CLOSE_TIMEOUT_S = 5.0
+
+
+@dataclass(slots=True, eq=False)
+class _Order:
+    """A copy that somebody waits for. It is to hold the first `changes` changes."""
+
+    changes: int
+    done: trio.Event = field(default_factory=trio.Event)
+    copy: BinaryIO | None = None
+    error: StoreError | None = None
+    given_up: bool = False
+
+    def fill(self, copy: BinaryIO) -> None:
+        """Hand the copy over, or close it where nobody waits any more."""
+        if self.given_up:
+            copy.close()
+        else:
+            self.copy = copy
 
 
 class SqliteStore:
@@ -44,6 +64,7 @@ class SqliteStore:
         self._durable = 0
         # Who waits for how many changes. Targets only rise, so that the first are always due first.
         self._waiting: deque[tuple[int, trio.Event]] = deque()
+        self._orders: deque[_Order] = deque()  # what they are to hold only rises, too
         self._idle = trio.lowlevel.ParkingLot()
         self._closing = False
         self._ended = trio.Event()
@@ -77,6 +98,23 @@ class SqliteStore:
         if self._durable < target:
             raise self._failure or StoreWriteError(f"{self._path} is closed: nothing more can be kept")
 
+    async def backup(self) -> BinaryIO:
+        """A copy of what is kept, with every change appended before this call: an open file, gone once
+        closed. The writer makes it between two batches. Raises `StoreError`."""
+        if self._ended.is_set():
+            raise StoreError(f"{self._path} is closed: nothing can be copied")
+        order = _Order(self._appended)
+        self._orders.append(order)
+        self._idle.unpark()
+        try:
+            await order.done.wait()
+        except BaseException:
+            order.given_up = True
+            raise
+        if order.copy is None:
+            raise order.error or StoreError(f"{self._path} was closed before it could be copied")
+        return order.copy
+
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         assert self._database is not None, "load comes first"
         # The writer hears of a cancellation through `_closing` and this scope's deadline alone, so that
@@ -100,7 +138,9 @@ class SqliteStore:
         with grace:
             try:
                 while not (self._closing and not self._pending):
-                    if self._pending:
+                    if self._orders and self._orders[0].changes <= self._durable:
+                        await self._copy(database, self._orders.popleft())
+                    elif self._pending:
                         await self._write_batch(database)
                     else:
                         await self._idle.park()
@@ -114,6 +154,8 @@ class SqliteStore:
             )
         self._ended.set()
         self._wake(self._appended)
+        for order in self._orders:
+            order.done.set()
 
     async def _write_batch(self, database: Database) -> None:
         batch = list(islice(self._pending, MAX_BATCH_CHANGES))
@@ -125,6 +167,18 @@ class SqliteStore:
         self._durable += len(batch)
         self._wake(self._durable)
         self._observer.batch_written(len(batch), trio.current_time() - began_s)
+
+    async def _copy(self, database: Database, order: _Order) -> None:
+        """Make the copy; that it cannot be made is the caller's matter alone."""
+        if order.given_up:
+            return
+        try:
+            copy = await trio.to_thread.run_sync(database.copied, abandon_on_cancel=True)
+        except StoreError as error:
+            order.error = error
+        else:
+            order.fill(copy)
+        order.done.set()
 
     def _wake(self, up_to: int) -> None:
         while self._waiting and self._waiting[0][0] <= up_to:

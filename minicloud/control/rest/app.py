@@ -5,8 +5,9 @@ Does no I/O of its own: `server.py` carries it, tests call it in memory.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from random import Random
-from typing import cast
+from typing import BinaryIO, cast
 from urllib.parse import urlsplit
 
 from quart import request
@@ -25,15 +26,23 @@ from minicloud.control.rest.events import EventRoutes
 from minicloud.control.rest.openapi import OpenApiDocument, path_template
 from minicloud.control.rest.probes import ProbeRoutes
 from minicloud.control.rest.readiness import Readiness
+from minicloud.control.rest.registry import RegistryRoutes
 from minicloud.control.rest.workers import WorkerRoutes
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def create_rest_app(
-    membership: Membership, feed: EventFeed, metrics: Metrics, *, random: Random, readiness: Readiness
+    membership: Membership,
+    feed: EventFeed,
+    metrics: Metrics,
+    *,
+    random: Random,
+    readiness: Readiness,
+    copies: Callable[[], Awaitable[BinaryIO]] | None = None,
 ) -> QuartTrio:
-    """The app over these parts. `feed` is closed, and with it every event stream, once stopping begins."""
+    """The app over these parts. `feed` is closed, and with it every event stream, once stopping begins.
+    `copies` makes copies of the registry, where there is a file of it."""
     readiness.on_stopping(feed.close)
     app = QuartTrio(__name__, static_folder=None)
     # Each send has its deadline in the server. Quart's own would cut event streams off, and cut any answer
@@ -51,7 +60,7 @@ def create_rest_app(
         tags=[
             Tag(name="workers", description="The workers and what operators say of them."),
             Tag(name="events", description="The history of membership."),
-            Tag(name="operation", description="Probes and metrics."),
+            Tag(name="operation", description="Probes, metrics and backups."),
         ],
         conversion_preference="msgspec",
         openapi_provider_class=OpenApiDocument,
@@ -60,6 +69,7 @@ def create_rest_app(
     app.register_error_handler(Exception, problems.answer)
     WorkerRoutes(membership).add_to(app)
     EventRoutes(feed, membership).add_to(app)
+    RegistryRoutes(copies).add_to(app)
     ProbeRoutes(readiness, metrics).add_to(app)
     DocsRoutes(schema).add_to(app)
     envelope = Envelope(cast(App, app.asgi_app), metrics, membership.clock, random)

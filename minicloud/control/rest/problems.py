@@ -22,6 +22,7 @@ from minicloud.core.errors import (
     FencedError,
     InvalidError,
     MiniCloudError,
+    StoreError,
     StoreWriteError,
     UnknownWorkerError,
 )
@@ -35,6 +36,7 @@ _STATUS_OF: dict[type[MiniCloudError], HTTPStatus] = {
     InvalidError: HTTPStatus.BAD_REQUEST,
     UnknownWorkerError: HTTPStatus.NOT_FOUND,
     FencedError: HTTPStatus.CONFLICT,
+    StoreError: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreWriteError: HTTPStatus.SERVICE_UNAVAILABLE,
     ConfigError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }

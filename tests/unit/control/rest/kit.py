@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, BinaryIO
 
 import h11
 import msgspec
@@ -33,7 +33,13 @@ from tests.unit.control.gated_store import GatedStore
 class Rest:
     """The REST side of a control plane."""
 
-    def __init__(self, *, per_worker: bool = False, capacity: int = 10_000) -> None:
+    def __init__(
+        self,
+        *,
+        per_worker: bool = False,
+        capacity: int = 10_000,
+        copies: Callable[[], Awaitable[BinaryIO]] | None = None,
+    ) -> None:
         self.store = GatedStore()
         self.metrics = Metrics(per_worker=per_worker)
         self.membership = Membership(Registry(), self.store, SystemClock(), swept=self.metrics.sweep)
@@ -42,7 +48,12 @@ class Rest:
         self.membership.subscribe(self.feed.publish)
         self.readiness = Readiness()
         self.app: QuartTrio = create_rest_app(
-            self.membership, self.feed, self.metrics, random=Random(1), readiness=self.readiness
+            self.membership,
+            self.feed,
+            self.metrics,
+            random=Random(1),
+            readiness=self.readiness,
+            copies=copies,
         )
 
     @property

@@ -88,6 +88,7 @@ async def test_document_holds_every_endpoint(document: dict[str, Any]) -> None:
     }
     assert operations == {
         "GET /api/events": "listEvents",
+        "POST /api/registry/backup": "backUpRegistry",
         "GET /api/workers": "listWorkers",
         "GET /api/workers/healthy": "listHealthyWorkers",
         "GET /api/workers/stats": "getStats",

@@ -1,0 +1,161 @@
+"""Copies of the registry at rest: looked into, taken from a data folder, and brought back into one.
+
+Always holds: a registry in use is neither copied nor replaced here; one that is replaced is kept beside; the
+registry's name stands for a whole registry at every moment, the old one or the new one.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from minicloud.core.errors import StoreError
+from minicloud.store.copies import copy_database, copy_file, put_in_place, sync
+from minicloud.store.database import Database
+from minicloud.store.opening import connect, schema_version, told_in_one_line, value
+from minicloud.store.schema import APPLICATION_ID
+
+# What SQLite may leave beside a file that was not closed in order.
+_COMPANIONS = ("-wal", "-journal")
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a copy holds. `newest_ms` is the time of its last change, in Unix milliseconds; 0 if there is
+    none."""
+
+    schema: int
+    workers: int
+    entries: int
+    newest_ms: int
+    size_bytes: int
+
+
+def look_into(path: Path) -> Contents:
+    """What the copy at `path` holds. Nothing is written; raises `StoreError` where it is no whole copy of a
+    registry, or one of a newer MiniCloud."""
+    if not path.is_file():
+        raise StoreError(f"{path} is no file: name a backup")
+    for companion in _COMPANIONS:
+        if path.with_name(path.name + companion).exists():
+            raise StoreError(
+                f"{path} was not closed in order: {path.name}{companion} beside it has a part of it; "
+                "take copies with minicloud backup"
+            )
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as copy:
+            if value(copy, "PRAGMA application_id") != APPLICATION_ID:
+                raise StoreError(f"{path} is no copy of a registry: name a backup")
+            schema = schema_version(copy, path)
+            if value(copy, "PRAGMA integrity_check(1)") != "ok":
+                raise _damaged(path)
+            return Contents(
+                schema=schema,
+                workers=value(copy, "SELECT count(*) FROM workers"),
+                entries=value(copy, "SELECT count(*) FROM entries"),
+                newest_ms=value(copy, "SELECT coalesce(max(at_ms), 0) FROM entries"),
+                size_bytes=path.stat().st_size,
+            )
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_NOTADB:
+            raise StoreError(f"{path} is no copy of a registry: name a backup") from error
+        raise _damaged(path) from error
+
+
+def back_up_at_rest(registry: Path, target: Path) -> Contents:
+    """Copy the file of a control plane that does not run. Raises `StoreError`."""
+    if not registry.is_file():
+        raise StoreError(f"there is no {registry}: name the data folder of a control plane")
+    with (
+        _held(registry, "leave --data-dir out, and it makes the copy itself") as connection,
+        told_in_one_line(registry),
+    ):
+        schema_version(connection, registry)
+        copy_database(connection, target)
+    return look_into(target)
+
+
+def check(source: Path, scratch: Path) -> Contents:
+    """What the copy at `source` holds, having opened it as a control plane would: a copy of it, that is, at
+    `scratch`, which is left there, closed and on the disk. Raises `StoreError`."""
+    contents = look_into(source)
+    try:
+        copy_file(source, scratch)
+        opened = Database(scratch, keeps_older=False)
+        try:
+            opened.snapshot()
+        finally:
+            opened.close()
+        sync(scratch)
+    except StoreError as error:
+        raise _damaged(source) from error
+    except OSError as error:
+        raise StoreError(f"cannot copy {source} to {scratch}: {error.strerror or error}") from error
+    return contents
+
+
+def restore(source: Path, registry: Path, now: datetime) -> tuple[Contents, Path | None]:
+    """Put the copy at `source` in the place of `registry`; what it holds, and where the old file is now.
+
+    Raises `StoreError`, and leaves the registry as it was, where the copy cannot be used or it is in use.
+    """
+    found: list[tuple[Contents, Path | None]] = []
+
+    def fill(unfinished: Path) -> None:
+        contents = check(source, unfinished)
+        if os.geteuid() == 0:  # it is to belong to whom the folder does: the service's user, not root
+            owner = registry.parent.stat()
+            os.chown(unfinished, owner.st_uid, owner.st_gid)
+        old = _kept_beside(registry, now) if registry.exists() else None
+        found.append((contents, old))
+
+    if registry.exists():
+        with _held(registry, "stop the control plane first"):
+            put_in_place(registry, fill)
+    else:
+        put_in_place(registry, fill)
+    return found[0]
+
+
+@contextmanager
+def _held(registry: Path, remedy: str) -> Iterator[sqlite3.Connection]:
+    """`registry`, closed to all others meanwhile, and whole without what is beside it. One that cannot be
+    read is held by nobody, as nobody could start on it, and yielded all the same."""
+    connection = connect(registry)
+    try:
+        try:
+            value(connection, "PRAGMA user_version")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            connection.execute("PRAGMA journal_mode = DELETE").fetchone()
+            connection.execute("BEGIN EXCLUSIVE")
+            connection.execute("COMMIT")  # in this mode the lock stays
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise StoreError(f"{registry} is in use by a control plane: {remedy}") from error
+        yield connection
+    finally:
+        with suppress(sqlite3.Error):
+            connection.close()
+
+
+def _kept_beside(registry: Path, now: datetime) -> Path:
+    """Give the file of `registry` a second name, which it keeps when the first one goes to another file."""
+    old = registry.with_name(f"{registry.name}.before-restore-{now:%Y%m%dT%H%M%SZ}")
+    for companion in _COMPANIONS:  # left by a file that could not be read; the new one's it is not
+        beside = registry.with_name(registry.name + companion)
+        if beside.exists():
+            os.rename(beside, old.with_name(old.name + companion))
+    try:
+        os.link(registry, old)
+    except OSError:  # a file system without second names
+        put_in_place(old, lambda unfinished: copy_file(registry, unfinished))
+    return old
+
+
+def _damaged(path: Path) -> StoreError:
+    return StoreError(f"{path} is damaged: take another backup")
