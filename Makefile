@@ -12,9 +12,10 @@ BIN := $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SOURCES := minicloud sim tests proto packaging
 GENERATED := minicloud/wire/gen
+DOCUMENTS := packaging/completions packaging/man
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check sim bench binary test-binary proto lock format clean
+.PHONY: help run test check sim bench binary test-binary proto docs lock format clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort
@@ -34,6 +35,9 @@ check: $(VENV)/.dev ## Format, lint, types, layers, generated code up to date
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
 		$(BIN)/python proto/generate.py "$$tmp" && diff -r --exclude=__pycache__ "$$tmp" $(GENERATED) \
 		|| { echo "generated code is out of date: run 'make proto' and commit the result" >&2; exit 1; }
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
+		$(BIN)/python packaging/docs.py "$$tmp" && for each in $(DOCUMENTS); do diff -r "$$tmp/$${each##*/}" $$each || exit 1; done \
+		|| { echo "manual pages or completions are out of date: run 'make docs' and commit the result" >&2; exit 1; }
 
 sim: $(VENV)/.run ## The simulator: the standing set, every scenario at depth wire, 200 seeds of swarm
 	@$(BIN)/minicloud-sim
@@ -52,6 +56,9 @@ test-binary: binary $(VENV)/.dev ## Drive the built executable, by the tests of 
 
 proto: $(VENV)/.dev ## Generate minicloud/wire/gen from proto/
 	$(BIN)/python proto/generate.py $(GENERATED)
+
+docs: $(VENV)/.dev ## Generate the manual pages and shell completions in packaging/
+	$(BIN)/python packaging/docs.py packaging
 
 format: $(VENV)/.dev ## Format and apply safe lint fixes
 	$(BIN)/ruff format $(SOURCES)

@@ -10,7 +10,7 @@ from typing import Any
 
 from minicloud.cli import exits
 from minicloud.cli.exits import OperationError
-from minicloud.cli.parser import operator_parser
+from minicloud.cli.parser import Parser, operator_parser
 from minicloud.cli.rest import RefusedError, Rest
 from minicloud.cli.workers import worker_path
 from minicloud.config.durations import format_duration, parse_duration_s
@@ -25,8 +25,8 @@ _DONE = {
 _POLL_S = 1.0
 
 
-def admin(name: str, arguments: Sequence[str]) -> int:
-    """Run the command `name`, one of those above."""
+def admin_parser(name: str) -> Parser:
+    """The parser of the command `name`, one of those above."""
     parser = operator_parser(name)
     parser.add_argument("id", metavar="ID", help="the worker's id, as `minicloud workers` shows it")
     if name != "remove":
@@ -36,7 +36,12 @@ def admin(name: str, arguments: Sequence[str]) -> int:
     if name == "drain":
         parser.add_argument("--wait", action="store_true", help="return once the worker has left")
         parser.add_argument("--within", metavar="DURATION", help="as --wait, but give up after this long")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def admin(name: str, arguments: Sequence[str]) -> int:
+    """Run the command `name`, one of those above."""
+    options = admin_parser(name).parse_args(arguments)
     path = worker_path(options.id)
     rest = Rest(options.url, options.timeout)
     within_s = _within_s(options.within) if name == "drain" and options.within else None

@@ -11,7 +11,7 @@ import trio
 
 from minicloud.cli.cluster import Cluster
 from minicloud.cli.itself import child_environment, minicloud_command
-from minicloud.cli.parser import command_parser
+from minicloud.cli.parser import Parser, command_parser
 from minicloud.cli.ports import Ports, choose_ports
 from minicloud.config.table import GRPC_PORT, HEARTBEAT_INTERVAL, Setting
 
@@ -25,8 +25,8 @@ Ctrl-C ends it. Where a port is taken, a free one is used and said. Try, in anot
 and end a worker with kill -9 to see it noticed."""
 
 
-def dev(arguments: Sequence[str]) -> int:
-    """Run `minicloud dev`."""
+def dev_parser() -> Parser:
+    """The parser of `minicloud dev`."""
     parser = command_parser("dev", _DETAILS)
     parser.add_argument(
         "--workers", metavar="N", type=_count, default=3, help="how many workers (default: 3)"
@@ -46,7 +46,12 @@ def dev(arguments: Sequence[str]) -> int:
             default=port,
             help=f"(default: {port}{'; the others follow' if whose == 'worker' else ''})",
         )
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def dev(arguments: Sequence[str]) -> int:
+    """Run `minicloud dev`."""
+    options = dev_parser().parse_args(arguments)
     first = int(options.worker_port)
     worker_ports = tuple(first + number if first else 0 for number in range(options.workers))
     wanted = Ports(int(options.grpc_port), int(options.http_port), worker_ports)

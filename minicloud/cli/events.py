@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from minicloud.cli import exits
 from minicloud.cli.exits import OperationError
-from minicloud.cli.parser import operator_parser
+from minicloud.cli.parser import Parser, operator_parser
 from minicloud.cli.rest import RefusedError, Rest, UnreachableError
 from minicloud.cli.text import Paint, clean
 from minicloud.cli.workers import STATUS_STYLES, utc
@@ -39,14 +39,20 @@ class ServerEvent(NamedTuple):
     data: str
 
 
-def events(arguments: Sequence[str], sleep: Callable[[float], None] = time.sleep) -> int:
-    """Run `minicloud events`."""
+def events_parser() -> Parser:
+    """The parser of `minicloud events`."""
     parser = operator_parser("events", _DETAILS)
     parser.add_argument("-f", "--follow", action="store_true", help="go on with what happens, until Ctrl-C")
     parser.add_argument(
         "-n", "--lines", metavar="N", type=_whole, help="the newest N first (default: 100; with -f, 10)"
     )
     parser.add_argument("--since", metavar="ID", type=_whole, help="everything after this event instead")
+    return parser
+
+
+def events(arguments: Sequence[str], sleep: Callable[[float], None] = time.sleep) -> int:
+    """Run `minicloud events`."""
+    parser = events_parser()
     options = parser.parse_args(arguments)
     if options.since and options.lines:
         parser.error("--lines and --since do not go together")

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from minicloud.cli import exits
-from minicloud.cli.parser import operator_parser
+from minicloud.cli.parser import Parser, operator_parser
 from minicloud.cli.rest import Rest
 from minicloud.cli.text import Paint, age, clean, fields, percent, size, table
 from minicloud.core.commands import check_worker_id
@@ -40,13 +40,19 @@ def worker_path(worker_id: str, action: str = "") -> str:
     return f"/api/workers/{quote(check_worker_id(worker_id), safe='')}" + (f"/{action}" if action else "")
 
 
-def workers(arguments: Sequence[str]) -> int:
-    """Run `minicloud workers`."""
+def workers_parser() -> Parser:
+    """The parser of `minicloud workers`."""
     parser = operator_parser("workers")
     parser.add_argument("id", metavar="ID", nargs="?", help="show this one in full")
     parser.add_argument(
         "--status", metavar="STATUS", help="only those that are healthy, unhealthy or draining"
     )
+    return parser
+
+
+def workers(arguments: Sequence[str]) -> int:
+    """Run `minicloud workers`."""
+    parser = workers_parser()
     options = parser.parse_args(arguments)
     if options.id and options.status:
         parser.error("--status is for the list: leave out the ID")
@@ -66,9 +72,14 @@ def workers(arguments: Sequence[str]) -> int:
     return exits.OK
 
 
+def stats_parser() -> Parser:
+    """The parser of `minicloud stats`."""
+    return operator_parser("stats")
+
+
 def stats(arguments: Sequence[str]) -> int:
     """Run `minicloud stats`."""
-    options = operator_parser("stats").parse_args(arguments)
+    options = stats_parser().parse_args(arguments)
     cluster = Rest(options.url, options.timeout).get("/api/workers/stats")
     paint = Paint(sys.stdout)
     for line in [json.dumps(cluster, indent=2)] if options.json else fields(_cluster(cluster, paint), paint):
