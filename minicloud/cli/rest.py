@@ -84,7 +84,7 @@ class Rest:
         """What `POST path` answers, a piece at a time; raises `UnreachableError` where it breaks off."""
         connection = self._connection()
         try:
-            response = self._response(connection, "POST", self._parts.path + path, {})
+            response = self._response(connection, "POST", self._parts.path + path, {}, b"")
             missing_bytes = int(response.getheader("content-length", "0"))
             while piece := response.read(_PIECE_BYTES):
                 missing_bytes -= len(piece)
