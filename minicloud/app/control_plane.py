@@ -17,7 +17,7 @@ from grpclib.const import Status
 
 from minicloud import __version__
 from minicloud.app.service_manager import ServiceManager
-from minicloud.app.serving import raise_open_file_limit, with_standard_services
+from minicloud.app.serving import connection_limit, raise_open_file_limit, with_standard_services
 from minicloud.app.signals import ENDING, until_signalled
 from minicloud.clock import SystemClock
 from minicloud.config import ControlPlaneConfig
@@ -28,6 +28,7 @@ from minicloud.control.rest.app import create_rest_app
 from minicloud.control.rest.readiness import Readiness
 from minicloud.control.rest.server import serve_rest
 from minicloud.listening import bind_tcp
+from minicloud.rpc.config import ServerLimits
 from minicloud.rpc.server import Server
 from minicloud.store.memory import MemoryStore
 from minicloud.store.opening import REGISTRY_NAME
@@ -51,12 +52,12 @@ def run_control_plane(config: ControlPlaneConfig) -> int:
     Raises `ConfigError` or `StoreError` before anything is served where something cannot be used, and
     `StoreWriteError` where the store fails while it runs.
     """
-    raise_open_file_limit()
+    connections = connection_limit(raise_open_file_limit())
     gc.set_threshold(*_COLLECTOR)
-    return trio.run(_control_plane, config, ServiceManager.taken_from(os.environ))
+    return trio.run(_control_plane, config, connections, ServiceManager.taken_from(os.environ))
 
 
-async def _control_plane(config: ControlPlaneConfig, manager: ServiceManager) -> int:
+async def _control_plane(config: ControlPlaneConfig, connections: int, manager: ServiceManager) -> int:
     random, clock, readiness = SystemRandom(), SystemClock(), Readiness()
     metrics = Metrics(per_worker=config.metrics_per_worker)
     grpc_listeners = await bind_tcp(config.host, config.grpc_port, "gRPC", "--grpc-port")
@@ -70,7 +71,8 @@ async def _control_plane(config: ControlPlaneConfig, manager: ServiceManager) ->
     membership.subscribe(log_entry)
     health, services = with_standard_services(config.enable_reflection, plane.service)
     readiness.on_stopping(health.close)
-    grpc = Server(services, random=random, observer=_CallObserver(metrics))
+    limits = ServerLimits(max_connections=connections)
+    grpc = Server(services, random=random, limits=limits, observer=_CallObserver(metrics))
     metrics.show_grpc_connections(lambda: grpc.open_connections)
     rest = create_rest_app(
         membership,

@@ -156,3 +156,15 @@ def test_request_id_of_a_worker_is_the_same_in_both_logs(launch: Launcher, share
     worker = launch.worker(shared, "paired")
     request_id = worker.until_logged("registered")["request_id"]
     assert shared.logged("worker_registered", worker_id="paired", request_id=request_id)
+
+
+def test_control_plane_out_of_connections_still_answers_operators(launch: Launcher) -> None:
+    plane = launch.control_plane(before=("prlimit", "--nofile=200:200"))
+    strangers = [socket.create_connection((HOST, plane.grpc_port), timeout=30) for _ in range(150)]
+    try:
+        plane.until_logged("rpc_connection_refused")
+        assert plane.get("/readyz") == {"status": "ready"}
+        assert plane.get("/api/workers") == []
+    finally:
+        for stranger in strangers:
+            stranger.close()

@@ -22,7 +22,7 @@ def lint(*command: str) -> str:
     return f"{found.stdout}{found.stderr}"
 
 
-@pytest.mark.parametrize("script", ["packaging/install.sh", ".ci/run"])
+@pytest.mark.parametrize("script", ["packaging/install.sh", ".ci/run", ".ci/setup"])
 def test_shell_script_has_no_fault_that_shellcheck_knows(script: str) -> None:
     assert lint("shellcheck", "--norc", str(ROOT / script)) == ""
 

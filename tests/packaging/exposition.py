@@ -1,0 +1,26 @@
+"""The metrics a control plane exposes, all of them."""
+
+from __future__ import annotations
+
+from functools import cache
+from random import Random
+
+import trio
+
+from minicloud.clock import SystemClock
+from minicloud.control.metrics import Metrics
+from minicloud.control.plane import ControlPlane, Timers
+from minicloud.store.memory import MemoryStore
+
+
+@cache
+def exposed_types() -> dict[str, str]:
+    """Each metric's name, as its series have it, and its type."""
+
+    async def exposition() -> bytes:
+        metrics = Metrics(per_worker=True)
+        ControlPlane(Timers(), MemoryStore(), metrics, SystemClock(), Random(1))
+        return metrics.exposition()[0]
+
+    lines = trio.run(exposition).decode().splitlines()
+    return dict(line.split()[2:4] for line in lines if line.startswith("# TYPE "))
