@@ -17,6 +17,7 @@ from minicloud.control.rest.parameters import StatusFilter
 from tests.packaging.files import PACKAGING, ROOT, tool
 
 COMPLETIONS = PACKAGING / "completions"
+BIN = Path(sys.executable).parent
 
 # What bash does when Tab is pressed behind the last word.
 _BASH = """
@@ -58,38 +59,37 @@ bindkey '^I' complete-word
 """
 
 
-def bash(program: str, *words: str) -> list[str]:
-    tool("bash", "bash")
-    return _run(
-        ["bash", "--norc", "-c", _BASH, "bash", str(COMPLETIONS / f"{program}.bash"), program, *words]
-    )
+def bash(program: str, *words: str, path: Path = BIN) -> list[str]:
+    script = str(COMPLETIONS / f"{program}.bash")
+    return _run([tool("bash", "bash"), "--norc", "-c", _BASH, "bash", script, program, *words], path)
 
 
-def fish(program: str, *words: str) -> list[str]:
+def fish(program: str, *words: str, path: Path = BIN) -> list[str]:
     shell = tool("fish", "fish")
     script = f"source {COMPLETIONS / f'{program}.fish'}; complete -C '{' '.join([program, *words])}'"
-    return [line.split("\t")[0] for line in _run([shell, "--no-config", "-c", script])]
+    return [line.split("\t")[0] for line in _run([shell, "--no-config", "-c", script], path)]
 
 
-def zsh(program: str, *words: str) -> list[str]:
+def zsh(program: str, *words: str, path: Path = BIN) -> list[str]:
     shell = tool("zsh", "zsh")
     with tempfile.TemporaryDirectory() as folder:
         inner, matches, finished = (Path(folder) / name for name in ("inner", "matches", "finished"))
         inner.write_text(_ZSH_INNER.format(completions=COMPLETIONS, matches=matches, finished=finished))
         line = " ".join([program, *words])
-        _run([shell, "-f", "-c", _ZSH, "zsh", str(inner), line, str(finished)])
+        _run([shell, "-f", "-c", _ZSH, "zsh", str(inner), line, str(finished)], path)
         assert finished.exists(), "zsh did not complete"
         return sorted(set(matches.read_text().split())) if matches.exists() else []
 
 
-def _run(command: list[str]) -> list[str]:
+def _run(command: list[str], path: Path = BIN) -> list[str]:
+    """The lines that a command prints; it finds programs in `path` first."""
     found = subprocess.run(
         command,
         capture_output=True,
         text=True,
         timeout=50,
         stdin=subprocess.DEVNULL,
-        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "TERM": "dumb"},
+        env={**os.environ, "PATH": f"{path}:{os.environ['PATH']}", "TERM": "dumb"},
     )
     assert found.returncode == 0, found.stderr
     return [line.strip() for line in found.stdout.splitlines() if line.strip()]
@@ -116,6 +116,18 @@ def test_shell_completes_options_of_the_server_and_of_a_command(shell: Shell) ->
 def test_shell_completes_words_that_a_value_may_be(shell: Shell) -> None:
     assert sorted(shell("minicloud", "--log-level", "")) == ["debug", "error", "info", "warning"]
     assert shell("minicloud", "workers", "--status", "u") == ["unhealthy"]
+
+
+@SHELLS
+def test_shell_completes_workers_there_are(shell: Shell, tmp_path: Path) -> None:
+    # What `minicloud workers` shows of two.
+    (tmp_path / "minicloud").write_text(
+        "#!/bin/sh\n[ $1 = workers ] && printf 'WORKER STATUS\\nblue-1 HEALTHY\\nred-1 HEALTHY\\n'\n"
+    )
+    (tmp_path / "minicloud").chmod(0o755)
+    assert shell("minicloud", "drain", "", path=tmp_path) == ["blue-1", "red-1"]
+    assert shell("minicloud", "cordon", "re", path=tmp_path) == ["red-1"]
+    assert shell("minicloud", "workers", "b", path=tmp_path) == ["blue-1"]
 
 
 @SHELLS
