@@ -33,10 +33,10 @@ zmodload zsh/zpty
 zpty inner zsh -f -i
 zpty -w inner "source $1"
 zpty -n -w inner "$2"$'\\t'
-repeat 500; do
+repeat 2000; do
   [[ -e $3 ]] && break
   zpty -r -t inner >/dev/null
-  zselect -t 2 2>/dev/null || sleep 0.02
+  sleep 0.02
 done
 zpty -d inner
 """
