@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import shtab
+
 from manual import minicloud_1, minicloud_sim_1
 from parsers import minicloud, minicloud_sim
 

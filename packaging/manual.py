@@ -9,12 +9,11 @@ import argparse
 import re
 from collections.abc import Iterable, Iterator
 
-from parsers import actions, commands
-
 from minicloud import __version__
 from minicloud.cli.parser import COMMANDS, serve_parser
 from minicloud.cli.rest import DEFAULT_URL, URL_ENV
 from minicloud.config.table import CONFIG_FILE_ENV, SETTINGS, WORKER_ENV
+from parsers import actions, commands
 from sim.cli import sim_parser
 
 _HEADINGS = {"examples": "EXAMPLES", "exit codes": "EXIT STATUS"}
