@@ -72,7 +72,7 @@ def back_up_at_rest(registry: Path, target: Path) -> Contents:
     if not registry.is_file():
         raise StoreError(f"there is no {registry}: name the data folder of a control plane")
     with (
-        _held(registry, "leave --data-dir out, and it makes the copy itself") as connection,
+        _held(registry, "leave --data-dir out, and it makes the copy itself") as (connection, _),
         told_in_one_line(registry),
     ):
         schema_version(connection, registry)
@@ -105,17 +105,18 @@ def restore(source: Path, registry: Path, now: datetime) -> tuple[Contents, Path
     Raises `StoreError`, and leaves the registry as it was, where the copy cannot be used or it is in use.
     """
     found: list[tuple[Contents, Path | None]] = []
+    readable = True
 
     def fill(unfinished: Path) -> None:
         contents = check(source, unfinished)
         if os.geteuid() == 0:  # it is to belong to whom the folder does: the service's user, not root
             owner = registry.parent.stat()
             os.chown(unfinished, owner.st_uid, owner.st_gid)
-        old = _kept_beside(registry, now) if registry.exists() else None
+        old = _kept_beside(registry, now, readable) if registry.exists() else None
         found.append((contents, old))
 
     if registry.exists():
-        with _held(registry, "stop the control plane first"):
+        with _held(registry, "stop the control plane first") as (_, readable):
             put_in_place(registry, fill)
     else:
         put_in_place(registry, fill)
@@ -123,10 +124,11 @@ def restore(source: Path, registry: Path, now: datetime) -> tuple[Contents, Path
 
 
 @contextmanager
-def _held(registry: Path, remedy: str) -> Iterator[sqlite3.Connection]:
-    """`registry`, closed to all others meanwhile, and whole without what is beside it. One that cannot be
-    read is held by nobody, as nobody could start on it, and yielded all the same."""
+def _held(registry: Path, remedy: str) -> Iterator[tuple[sqlite3.Connection, bool]]:
+    """`registry`, closed to all others meanwhile, and whole without what is beside it; and whether it can be
+    read. One that cannot is held by nobody, as nobody could start on it, and yielded all the same."""
     connection = connect(registry)
+    readable = True
     try:
         try:
             value(connection, "PRAGMA user_version")
@@ -137,18 +139,20 @@ def _held(registry: Path, remedy: str) -> Iterator[sqlite3.Connection]:
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise StoreError(f"{registry} is in use by a control plane: {remedy}") from error
-        yield connection
+            readable = False
+        yield connection, readable
     finally:
         with suppress(sqlite3.Error):
             connection.close()
 
 
-def _kept_beside(registry: Path, now: datetime) -> Path:
+def _kept_beside(registry: Path, now: datetime, readable: bool) -> Path:
     """Give the file of `registry` a second name, which it keeps when the first one goes to another file."""
     old = registry.with_name(f"{registry.name}.before-restore-{now:%Y%m%dT%H%M%SZ}")
-    for companion in _COMPANIONS:  # left by a file that could not be read; the new one's it is not
+    for companion in _COMPANIONS:
         beside = registry.with_name(registry.name + companion)
-        if beside.exists():
+        # Of one that can be read, nothing is missing from the file: what is beside it goes as it is closed.
+        if beside.exists() and not readable:
             os.rename(beside, old.with_name(old.name + companion))
     try:
         os.link(registry, old)

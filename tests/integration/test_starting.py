@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from tests.integration.processes import ControlPlane, Launcher
 
+# A registry as the last version with schema 1 left it.
+SCHEMA_1 = Path(__file__).parent.parent / "unit/store/data/registry-schema-1.db"
 ANY_PORTS = ("--grpc-port", "0", "--http-port", "0")
 
 
@@ -76,6 +79,34 @@ def test_database_that_is_none_is_refused_and_left_as_it_is(launch: Launcher) ->
     line = refusal(launch, *ANY_PORTS, "--data-dir", str(launch.folder))
     assert line.startswith(f"{path} is not a database: move it aside or name another --data-dir")
     assert path.read_bytes() == b"no database at all " * 100
+
+
+def test_database_of_a_newer_version_is_refused_by_the_name_of_that_version(launch: Launcher) -> None:
+    control_plane = launch.control_plane(data_dir=launch.folder)
+    assert control_plane.end() == 0
+    path = launch.folder / "registry.db"
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE written_by SET version = '7.1.0'")
+    connection.commit()
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    before = path.read_bytes()
+    line = refusal(launch, *ANY_PORTS, "--data-dir", str(launch.folder))
+    assert line.startswith(f"{path} was written by a newer MiniCloud, 7.1.0, with schema 99; this one, ")
+    assert "run that version" in line
+    assert path.read_bytes() == before
+
+
+def test_database_of_an_older_version_is_taken_up_with_what_it_holds(launch: Launcher) -> None:
+    folder = launch.folder / "data"
+    folder.mkdir()
+    shutil.copyfile(SCHEMA_1, folder / "registry.db")
+    control_plane = launch.control_plane(data_dir=folder)
+    # Silent for years, its workers are forgotten at once; that they are shows that they were known.
+    for worker_id in ("worker-1", "worker-3"):
+        kinds = [(entry["kind"], entry["detail"]) for entry in control_plane.events_of(worker_id)]
+        assert kinds == [("registered", "new"), ("departed", "forgotten")]
+    control_plane.until_logged("registry_upgraded", old=str(folder / "registry.db.schema-1"))
 
 
 def test_database_damaged_in_its_middle_is_refused(launch: Launcher) -> None:

@@ -156,10 +156,12 @@ def test_restored_registry_is_the_copy_and_the_old_one_is_kept(registry: Path, c
     assert contents.workers == 1
     assert old == registry.with_name("registry.db.before-restore-20261124T123059Z")
     assert old is not None
+    # Before either is opened: nothing is beside them that would be read as a part of them.
+    assert sorted(path.name for path in registry.parent.iterdir()) == [registry.name, old.name]
+    assert look_into(old).workers == 3
     assert workers(registry) == ["worker-7"]
     assert workers(old) == ["worker-1", "worker-2", "worker-3"]
     assert look_into(copy) == contents
-    assert sorted(path.name for path in registry.parent.iterdir()) == [registry.name, old.name]
 
 
 def test_registry_left_by_a_kill_is_kept_with_what_its_log_holds(
