@@ -10,11 +10,11 @@ from typing import Any
 
 from minicloud.cli import exits
 from minicloud.cli.exits import OperationError
+from minicloud.cli.options import duration_s
 from minicloud.cli.parser import Parser, operator_parser
 from minicloud.cli.rest import RefusedError, Rest
 from minicloud.cli.workers import worker_path
-from minicloud.config.durations import format_duration, parse_duration_s
-from minicloud.core.errors import ConfigError
+from minicloud.config.durations import format_duration
 
 _DONE = {
     "cordon": "{} is cordoned: it gets no new work and keeps what it has",
@@ -44,7 +44,7 @@ def admin(name: str, arguments: Sequence[str]) -> int:
     options = admin_parser(name).parse_args(arguments)
     path = worker_path(options.id)
     rest = Rest(options.url, options.timeout)
-    within_s = _within_s(options.within) if name == "drain" and options.within else None
+    within_s = duration_s("--within", options.within) if name == "drain" and options.within else None
     before = rest.get(path) if name == "drain" and (options.wait or options.within) else None
     if name == "remove":
         answer = rest.delete(path)
@@ -99,10 +99,3 @@ def wait_until_gone(
                 f"with {queries} queries active"
             )
         sleep(_POLL_S)
-
-
-def _within_s(text: str) -> float:
-    try:
-        return parse_duration_s(text)
-    except ValueError as error:
-        raise ConfigError(f"--within: {text!r} {error}") from None

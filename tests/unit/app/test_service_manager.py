@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 import trio
 from trio.testing import MockClock
 
 from minicloud.app.service_manager import STATUS_EVERY_S, ServiceManager
 from tests.unit.app.notify_socket import NotifySocket, notify_socket
+from tests.unit.logged import logged
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ async def test_status_line_is_renewed_without_a_watchdog_too(
 
 def test_service_manager_that_does_not_listen_is_complained_of_once(tmp_path: Path) -> None:
     manager = taken(NOTIFY_SOCKET=str(tmp_path / "nobody"))
-    with structlog.testing.capture_logs() as said:
+    with logged() as said:
         manager.ready("up")
         manager.stopping()
     assert [line["event"] for line in said] == ["service_manager_unreachable"]
@@ -134,7 +134,7 @@ def test_service_manager_that_does_not_listen_is_complained_of_once(tmp_path: Pa
 
 def test_service_manager_whose_queue_is_full_holds_nobody_up(listener: NotifySocket) -> None:
     manager = taken(NOTIFY_SOCKET=listener.address)
-    with structlog.testing.capture_logs() as said:
+    with logged() as said:
         for _ in range(10_000):
             manager.stopping()
     assert 0 < len(listener.received()) < 10_000

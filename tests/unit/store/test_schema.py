@@ -9,7 +9,6 @@ import stat
 from pathlib import Path
 
 import pytest
-import structlog
 
 from minicloud import __version__
 from minicloud.core.errors import StoreError
@@ -17,6 +16,7 @@ from minicloud.store import copies, database, schema
 from minicloud.store.database import Database
 from minicloud.store.port import Snapshot
 from minicloud.store.schema import SCHEMA_VERSION, STEPS, TABLES, steps_from
+from tests.unit.logged import logged
 from tests.unit.store.changes import entry, gone, kept, stored
 
 SCHEMA_1 = Path(__file__).parent / "data" / "registry-schema-1.db"
@@ -82,7 +82,7 @@ def test_registry_of_an_older_schema_has_the_layout_of_a_new_one(old: Path, tmp_
 
 
 def test_registry_brought_up_to_date_is_kept_beside_as_it_was(old: Path) -> None:
-    with structlog.testing.capture_logs() as said:
+    with logged() as said:
         read(old)
     aside = old.with_name("registry.db.schema-1")
     assert stat.S_IMODE(aside.stat().st_mode) == 0o600
@@ -98,7 +98,7 @@ def test_registry_brought_up_to_date_is_kept_beside_as_it_was(old: Path) -> None
             "old": str(aside),
         }
     ]
-    with structlog.testing.capture_logs() as said:
+    with logged() as said:
         read(old)
     assert said == []
 
