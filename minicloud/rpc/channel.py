@@ -24,6 +24,7 @@ from grpclib.exceptions import GRPCError
 
 from minicloud import __version__
 from minicloud.request_id import bind_request_id
+from minicloud.rpc.backoff import Backoff
 from minicloud.rpc.client_connection import ClientCall, ClientConnection
 from minicloud.rpc.client_stream import ClientStream, RecvT, SendT
 from minicloud.rpc.config import ChannelConfig
@@ -37,6 +38,9 @@ _USER_AGENT = f"grpc-python-minicloud/{__version__}".encode()
 
 # A connection may end between being made and being used; one that always does is not asked for ever.
 _MAX_CONNECTIONS_A_CALL = 3
+
+# Before a refused call is sent again once more.
+_REFUSED = Backoff(initial_s=0.05, max_s=1.0)
 
 StubT = TypeVar("StubT")
 
@@ -140,6 +144,10 @@ class Channel:
             if call is not None:
                 return call
         raise GRPCError(Status.UNAVAILABLE, "the server ends its connections as soon as they are made")
+
+    async def pause(self, failures: int) -> None:
+        """For `ClientStream`: wait before a call that was refused is sent again."""
+        await trio.sleep(_REFUSED.delay_s(failures, self._random))
 
     def close(self) -> None:
         """End every connection and call; the tasks in the nursery end soon after."""

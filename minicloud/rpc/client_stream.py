@@ -28,7 +28,9 @@ SendT = TypeVar("SendT", bound=ProtoMessage)
 RecvT = TypeVar("RecvT", bound=ProtoMessage)
 T = TypeVar("T")
 
-_MAX_RETRIES = 1
+# The first at once, as gRPC's retries have it (gRFC A6), the others after pauses. One alone does not always
+# do: a stock server counts a call for a moment after its client knows the end of it, and refuses the next.
+_MAX_RETRIES = 3
 
 
 class Opener(Protocol):
@@ -36,6 +38,9 @@ class Opener(Protocol):
 
     async def open_call(self, headers: Headers, deadline_s: float) -> ClientCall:
         """Send a request's headers on a connection. Raises GRPCError, UNAVAILABLE."""
+
+    async def pause(self, failures: int) -> None:
+        """Let a server that refused have a moment; longer ones after more `failures` (0 and up)."""
 
 
 class ClientStream(Generic[SendT, RecvT]):
@@ -215,6 +220,8 @@ class ClientStream(Generic[SendT, RecvT]):
                 return True
             if not (failed.refused and self._sent.is_complete() and self._retries < _MAX_RETRIES):
                 return False
+            if self._retries:
+                await self._opener.pause(self._retries - 1)
             self._retries += 1
             call = await self._opener.open_call(self._headers, self._deadline_s)
             try:

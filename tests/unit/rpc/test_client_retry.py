@@ -1,4 +1,4 @@
-"""Calls the server says it never looked at are sent again, whole and once."""
+"""Calls the server says it never looked at are sent again, whole, and a few times at most."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import trio
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
 from h2.errors import ErrorCodes
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from minicloud.rpc.config import ChannelConfig, Http2Limits
 from minicloud.rpc.events import DataReceived, GoAwayReceived, StreamReset
@@ -21,7 +21,9 @@ from tests.unit.rpc.played_server import OK_HEADERS, PlayedServers, channel_to, 
 from tests.unit.rpc.support import BOTH_STREAM, CLIENT_STREAM, answer_each, call, joined, reply, request
 
 
-async def test_refused_call_is_sent_again_once() -> None:
+async def test_refused_call_is_sent_again_at_once_and_then_after_pauses_three_times_in_all(
+    autojump_clock: MockClock,
+) -> None:
     servers = PlayedServers()
     async with channel_to(servers.connect) as channel:
         async with trio.open_nursery() as nursery:
@@ -43,9 +45,16 @@ async def test_refused_call_is_sent_again_once() -> None:
                 assert (await failing(channel)).status is Status.UNAVAILABLE
 
             nursery.start_soon(caller)
-            for _ in range(2):
-                server.connection.reset(await server.request(), ErrorCodes.REFUSED_STREAM)
+            seen_s = []
+            for _ in range(4):
+                stream_id = await server.request()
+                seen_s.append(trio.current_time())
+                server.connection.reset(stream_id, ErrorCodes.REFUSED_STREAM)
             await server.flush()
+        first_s, second_s, third_s, fourth_s = seen_s
+        assert second_s == first_s
+        assert 0 < third_s - second_s <= 0.05
+        assert 0 < fourth_s - third_s <= 0.1 + 1e-9
 
 
 async def test_call_above_the_last_of_a_goaway_is_sent_again_elsewhere_and_others_finish() -> None:
