@@ -16,13 +16,14 @@ EXECUTABLE = Path(__file__).resolve().parents[2] / "dist" / "minicloud"
 def main() -> int:
     """Measure and print."""
     log.configure("warning")
+    # First, as the peak of a process counts from what its parent had in memory when it was made.
+    simulated = simulator.measure()
+    print_figures("simulator, virtual time to CPU time", simulated)
     renewals = registry.renewals()
     print_figures("registry renewals", renewals)
     print_figures("sweep", registry.sweeps())
     print_figures("memory", registry.memory())
     print_figures("control plane", control_plane.measure())
-    simulated = simulator.measure()
-    print_figures("simulator, virtual time to CPU time", simulated)
     built = executable.measure(EXECUTABLE) if EXECUTABLE.exists() else []
     print_figures("executable", built)
     print("\nheartbeats per CPU second of the server", flush=True)
