@@ -25,7 +25,8 @@ def main() -> int:
     print_figures("memory", registry.memory())
     print_figures("control plane", control_plane.measure())
     built = executable.measure(EXECUTABLE) if EXECUTABLE.exists() else []
-    print_figures("executable", built)
+    if built:
+        print_figures("executable", built)
     print("\nheartbeats per CPU second of the server", flush=True)
     rpc_throughput.main([])
     return int(any(figure.met is False for figure in (*renewals, *simulated, *built)))
