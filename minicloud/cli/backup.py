@@ -79,8 +79,9 @@ def backup(arguments: Sequence[str]) -> int:
             contents = back_up_at_rest(Path(options.data_dir) / REGISTRY_NAME, target)
         else:
             rest = Rest(options.url, options.timeout)
-            put_in_place(target, lambda unfinished: _download(rest, unfinished))
-            contents = look_into(target)
+            found: list[Contents] = []
+            put_in_place(target, lambda unfinished: found.append(_download(rest, unfinished)))
+            (contents,) = found
     except StoreError as error:
         raise OperationError(str(error)) from error
     print(f"{target} holds {_shown(contents)}")
@@ -107,11 +108,11 @@ def restore_registry(arguments: Sequence[str]) -> int:
     return exits.OK
 
 
-def _download(rest: Rest, unfinished: Path) -> None:
+def _download(rest: Rest, unfinished: Path) -> Contents:
     with unfinished.open("wb") as file:
         for piece in rest.pieces("/api/registry/backup"):
             file.write(piece)
-    look_into(unfinished)
+    return look_into(unfinished)
 
 
 def _data_dir(given: str | None, config_file: str | None) -> Path:

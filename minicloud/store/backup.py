@@ -17,7 +17,7 @@ from pathlib import Path
 from minicloud.core.errors import StoreError
 from minicloud.store.copies import copy_database, copy_file, put_in_place, sync
 from minicloud.store.database import Database
-from minicloud.store.opening import connect, schema_version, told_in_one_line, value
+from minicloud.store.opening import connect, primary_code, schema_version, told_in_one_line, value
 from minicloud.store.schema import APPLICATION_ID
 
 # What SQLite may leave beside a file that was not closed in order.
@@ -62,7 +62,7 @@ def look_into(path: Path) -> Contents:
                 size_bytes=path.stat().st_size,
             )
     except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_NOTADB:
+        if primary_code(error) == sqlite3.SQLITE_NOTADB:
             raise StoreError(f"{path} is no copy of a registry: name a backup") from error
         raise _damaged(path) from error
 
@@ -137,7 +137,7 @@ def _held(registry: Path, remedy: str) -> Iterator[tuple[sqlite3.Connection, boo
             connection.execute("BEGIN EXCLUSIVE")
             connection.execute("COMMIT")  # in this mode the lock stays
         except sqlite3.Error as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            if primary_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise StoreError(f"{registry} is in use by a control plane: {remedy}") from error
             readable = False
         yield connection, readable

@@ -40,6 +40,12 @@ def value(connection: sqlite3.Connection, query: str) -> Any:
     return found
 
 
+def primary_code(error: sqlite3.Error) -> int:
+    """SQLite's primary result code, where the error has an extended one; 0 where it has none."""
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF
+
+
 def schema_version(connection: sqlite3.Connection, path: Path) -> int:
     """The version of the file's schema, 0 of an empty file; raises `StoreError` where it is not ours, or
     not ours to read."""
@@ -76,7 +82,7 @@ def told_in_one_line(path: Path) -> Iterator[None]:
     except (ValueError, TypeError, AttributeError, InvalidError) as error:  # a row that makes no sense
         raise damaged(path) from error
     except sqlite3.Error as error:
-        match getattr(error, "sqlite_errorcode", 0) & 0xFF:  # the primary code of an extended one
+        match primary_code(error):
             case sqlite3.SQLITE_NOTADB:
                 text = f"{path} is not a database: move it aside or name another --data-dir: {ANEW}"
             case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:

@@ -113,7 +113,7 @@ class WorkerRun:
 
     async def _work(self) -> None:
         wires = [channel for channel in self._channels if isinstance(channel, WireChannel)]
-        if not wires:
+        if not wires:  # a nursery for nothing: of thousands of workers, a fiftieth of a run
             await self._be_member()
             return
         async with trio.open_nursery() as nursery:

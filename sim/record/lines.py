@@ -17,11 +17,6 @@ from minicloud.wire.gen.minicloud.execution import (
 )
 
 
-def short(route: str) -> str:
-    """`Heartbeat` of `/minicloud.execution.WorkerManagementService/Heartbeat`."""
-    return route.rpartition("/")[2]
-
-
 def _heartbeat_answered(message: Any, answer: Any) -> str:
     action = answer.instructions.get("action", "-") if answer.instructions else "-"
     return (

@@ -11,7 +11,6 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 from sim.net.journal import Exchange
-from sim.record.lines import short
 from sim.record.record import Mark, Record
 from sim.report.axes import Scale
 from sim.report.figures import exactly, seconds
@@ -131,7 +130,9 @@ def _lifeline(record: Record, name: str, at: float, rows: _Rows, bottom: float) 
 
 def _exchange(exchange: Exchange, columns: dict[str, float], rows: _Rows) -> Markup:
     client, server = columns[exchange.client], columns[exchange.server]
-    name = short(exchange.route)
+    name = exchange.route.rpartition("/")[
+        2
+    ]  # Heartbeat of /minicloud.execution.WorkerManagementService/Heartbeat
     steps = exchange.steps
     arrived = [at_s for step, at_s in steps if step == "arrived"]
     answered = [at_s for step, at_s in steps if step == "answered"]

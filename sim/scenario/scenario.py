@@ -22,7 +22,7 @@ class ScenarioError(MiniCloudError):
 
 
 class TopologySection(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
-    """What there is; see `sim.cluster.cluster.Topology`. More than 10,000 workers take longer than `ramp`."""
+    """What there is; see `sim.cluster.cluster.Topology`. However short `ramp`, 2,000 start a second."""
 
     workers: int = 50
     zones: tuple[str, ...] = ("a", "b", "c")
