@@ -34,6 +34,7 @@ class NodeClock:
         self._anchor_true_s = timeline.now_s
         self._anchor_s = offset_s
         self._reached_s = offset_s  # shown before, or woken for: never less again
+        self._rates = 1  # that it has had
         self._sleepers: dict[Parked, Process] = {}
 
     def monotonic_s(self) -> float:
@@ -52,6 +53,10 @@ class NodeClock:
         """The true time at which the monotonic clock will show `at_s`, if its rate stays."""
         return self._anchor_true_s + (at_s - self._anchor_s) / self.rate
 
+    def true_s_in(self, duration_s: float) -> float:
+        """The true time at which `duration_s` of its own will have passed, if its rate stays."""
+        return self._timeline.now_s + duration_s / self.rate
+
     def set_rate(self, rate: float) -> None:
         """Have the clock run at `rate` from now on; who sleeps by it wakes by the new rate."""
         drift_s = self.monotonic_s() - self._anchor_s - (self._timeline.now_s - self._anchor_true_s)
@@ -59,8 +64,9 @@ class NodeClock:
         self._anchor_s = self.monotonic_s()
         self._anchor_true_s = self._timeline.now_s
         self.rate = rate
+        self._rates += 1
         for sleeper, process in list(self._sleepers.items()):
-            process.carry_out(sleeper.wake, ())  # not before it goes on, if it is paused
+            process.carry_out(sleeper.wake)  # not before it goes on, if it is paused
 
     def step_wall(self, by_s: float) -> None:
         """Set the wall clock forward, or back."""
@@ -71,24 +77,22 @@ class NodeClock:
         if self.monotonic_s() >= deadline_s:
             await trio.lowlevel.checkpoint()
             return
-        parked = Parked()
-        while True:
+        while self._reached_s < deadline_s:
+            parked = Parked()
             if deadline_s < math.inf:
-                process.at(self.true_s(deadline_s), self._wake, parked, deadline_s)
+                when_s = self.true_s(deadline_s)
+                self._timeline.at(when_s, self._wake, parked, deadline_s, self._rates, host=process)
             self._sleepers[parked] = process
             try:
                 await parked.wait()
             finally:
                 del self._sleepers[parked]
-            if self.monotonic_s() >= deadline_s:
-                return
-            parked = Parked()  # the rate has changed: the event planned for the old one wakes nobody
 
-    def _wake(self, parked: Parked, deadline_s: float) -> None:
-        # Rounding may leave the figure an ulp short of the deadline whose time has come.
-        if self.monotonic_s() < deadline_s and self.true_s(deadline_s) <= self._timeline.now_s:
-            self._reached_s = deadline_s
-        parked.wake()
+    def _wake(self, parked: Parked, deadline_s: float, rates: int) -> None:
+        if rates == self._rates:  # else the time was reckoned by a rate it no longer has: somebody else wakes
+            if self._reached_s < deadline_s:  # by rounding, an ulp
+                self._reached_s = deadline_s
+            parked.wake()
 
 
 class ProcessClock:

@@ -12,15 +12,20 @@ from typing import Any
 
 import trio
 
-from sim.engine.timeline import Call, Parked, Timeline, Timeout
+from sim.engine.timeline import Call, Parked, Timeline
 
 
 class Process:
-    """One run of one program. `name` is its node's; `run` it once."""
+    """One run of one program. `name` is its node's; `run` it once.
+
+    `running` is whether it goes on now: neither ended nor paused. As the `host` of an event it lets that
+    happen while it does.
+    """
 
     def __init__(self, timeline: Timeline, name: str) -> None:
         self.name = name
         self.alive = True  # until it ends or is killed
+        self.running = True
         self._stops = 0  # pauses that have not been resumed
         self.failure: Exception | None = None  # what ended it, where it was not killed
         self.timeline = timeline
@@ -50,35 +55,32 @@ class Process:
     def pause(self) -> None:
         """Stop it, as SIGSTOP does: its timers and what it is sent wait for it."""
         self._stops += 1
+        self.running = False
 
     def resume(self) -> None:
         """Take one pause back; after the last, all that has come meanwhile happens, in order."""
         self._stops -= 1
         if self.paused:
             return
+        self.running = self.alive
         backlog, self._backlog = self._backlog, []
         for call, args in backlog:
-            self.timeline.at(self.timeline.now_s, self.carry_out, call, args)
+            self.timeline.at(self.timeline.now_s, call, *args, host=self)
 
-    def at(self, when_s: float, call: Call, *args: Any) -> None:
-        """Have `call(*args)` happen in this process at the true time `when_s`."""
-        self.timeline.at(when_s, self.carry_out, call, args)
-
-    def timeout(self, when_s: float, call: Call, *args: Any) -> Timeout:
-        """As `at`, for what is nearly always dropped (`Timeline.drop`) before its time."""
-        return self.timeline.timeout(when_s, self.carry_out, call, args)
-
-    def carry_out(self, call: Call, args: tuple[Any, ...]) -> None:
+    def carry_out(self, call: Call, *args: Any) -> None:
         """Do it now, or when the process goes on."""
-        if not self.alive:
-            return
-        if self._stops:
+        if self.running:
+            call(*args)
+        else:
+            self.put_off(call, args)
+
+    def put_off(self, call: Call, args: tuple[Any, ...]) -> None:
+        """It is due while the process does not run: it happens when that goes on, if it ever does."""
+        if self.alive:
             self._backlog.append((call, args))
-            return
-        call(*args)
 
     def _end(self) -> None:
-        self.alive = False
+        self.alive = self.running = False
         at_end, self.at_end = self.at_end, {}
         for call in at_end:
             call()
@@ -86,5 +88,5 @@ class Process:
     async def sleep_until(self, when_s: float) -> None:
         """Sleep to the true time `when_s`."""
         parked = Parked()
-        self.timeline.at(when_s, self.carry_out, parked.wake, ())
+        self.timeline.at(when_s, parked.wake, host=self)
         await parked.wait()

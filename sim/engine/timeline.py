@@ -3,23 +3,37 @@
 Trio asks its clock how long to sleep exactly when no task can run; that is the moment at which this clock
 takes the next event, moves time to it and carries it out. Nothing ever waits for real.
 
+What lies ahead is kept by the second it is in, unsorted; only the events of the present second are a heap.
+Thousands of heartbeats and timeouts wait there at no cost, and the heap stays small.
+
 Always holds: time never goes back; events of one instant happen in the order in which they were planned.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from heapq import heappop, heappush
-from typing import Any
+from collections.abc import Callable, Coroutine
+from heapq import heapify, heappop, heappush
+from typing import Any, Protocol
 
 import trio
 from trio._core._run import GLOBAL_RUN_CONTEXT
 
 Call = Callable[..., object]
-Timeout = tuple[int, int]  # the second it is in, and its number
 
-_Event = tuple[float, int, Call, tuple[Any, ...]]
+
+class Host(Protocol):
+    """Where an event happens."""
+
+    @property
+    def running(self) -> bool: ...
+
+    def put_off(self, call: Call, args: tuple[Any, ...]) -> None:
+        """`call(*args)` is due while it is not running."""
+        ...
+
+
+_Event = tuple[float, int, Host | None, Call, tuple[Any, ...]]
 
 # What Trio is told to sleep when nothing at all is planned any more; it asks again after that.
 _NOTHING_PLANNED_S = 0.001
@@ -34,51 +48,45 @@ class Timeline(trio.abc.Clock):
     def __init__(self) -> None:
         self.now_s = 0.0
         self.events = 0  # carried out
-        self._planned: list[_Event] = []
-        self._sequence = 0
-        self._timeouts: dict[int, dict[int, _Event]] = {}  # by the second they are in, by sequence
+        self._number = 0  # of the event planned last
+        self._second = 0
+        self._present: list[_Event] = []  # of that second: a heap
+        self._ahead: dict[int, dict[int, _Event]] = {}  # of later ones: by second, by number
+        self._seconds: list[int] = []  # those of `_ahead`: a heap
 
-    def at(self, when_s: float, call: Call, *args: Any) -> None:
-        """Have `call(*args)` carried out at `when_s`, or as the next thing where that has passed."""
-        self._sequence += 1
-        heappush(self._planned, (when_s if when_s > self.now_s else self.now_s, self._sequence, call, args))
-
-    def timeout(self, when_s: float, call: Call, *args: Any) -> Timeout:
-        """As `at`, for what is nearly always dropped before its time: that costs no place in the queue."""
+    def at(self, when_s: float, call: Call, *args: Any, host: Host | None = None) -> int:
+        """Have `call(*args)` carried out at `when_s`, or as the next thing where that has passed; on `host`,
+        where one is given, and then as its own state allows. Answers with the event's number."""
+        self._number = number = self._number + 1
+        if when_s < self.now_s:
+            when_s = self.now_s
         second = int(when_s)
-        self._sequence += 2
-        sequence = self._sequence
-        event = (when_s, sequence, call, args)
-        if second <= self.now_s:
-            heappush(self._planned, event)
-        elif second in self._timeouts:
-            self._timeouts[second][sequence] = event
+        if second <= self._second:
+            heappush(self._present, (when_s, number, host, call, args))
+        elif second in self._ahead:
+            self._ahead[second][number] = (when_s, number, host, call, args)
         else:
-            self._timeouts[second] = {sequence: event}
-            # With a number below all of theirs, so that they keep their order among the rest.
-            heappush(self._planned, (float(second), sequence - 1, self._begin_second, (second,)))
-        return second, sequence
+            self._ahead[second] = {number: (when_s, number, host, call, args)}
+            heappush(self._seconds, second)
+        return number
 
-    def drop(self, timeout: Timeout) -> None:
-        """Let `timeout` not happen. One whose second has begun may happen all the same."""
-        second, sequence = timeout
-        timeouts = self._timeouts.get(second)
-        if timeouts is not None:
-            timeouts.pop(sequence, None)
-
-    def _begin_second(self, second: int) -> None:
-        for event in self._timeouts.pop(second).values():
-            heappush(self._planned, event)
+    def drop(self, when_s: float, number: int) -> None:
+        """Let the event of that number, planned for `when_s`, not happen. One whose second has begun may
+        happen all the same."""
+        events = self._ahead.get(int(when_s))
+        if events is not None:
+            events.pop(number, None)
 
     @property
     def planned(self) -> int:
         """How many events lie ahead."""
-        return len(self._planned) + sum(len(timeouts) for timeouts in self._timeouts.values())
+        return len(self._present) + sum(len(events) for events in self._ahead.values())
 
     def clear(self) -> None:
         """Let nothing that is planned happen any more: the run is over."""
-        self._planned.clear()
-        self._timeouts.clear()
+        self._present.clear()
+        self._ahead.clear()
+        self._seconds.clear()
 
     def start_clock(self) -> None: ...
 
@@ -86,14 +94,22 @@ class Timeline(trio.abc.Clock):
         return self.now_s
 
     def deadline_to_sleep_time(self, deadline: float) -> float:
-        planned = self._planned
+        present = self._present
         runnable = GLOBAL_RUN_CONTEXT.runner.runq
         for _ in range(_EVENTS_AT_A_TIME):
-            if not planned or planned[0][0] > deadline:
+            if not present:
+                if not self._seconds or self._seconds[0] > deadline:
+                    break
+                self._begin_second()
+                continue
+            if present[0][0] > deadline:
                 break
-            self.now_s, _, call, args = heappop(planned)
+            self.now_s, _, host, call, args = heappop(present)
             self.events += 1
-            call(*args)
+            if host is None or host.running:
+                call(*args)
+            else:
+                host.put_off(call, args)
             if runnable:
                 return 0.0
         else:
@@ -102,6 +118,11 @@ class Timeline(trio.abc.Clock):
             return _NOTHING_PLANNED_S
         self.now_s = max(self.now_s, deadline)
         return 0.0
+
+    def _begin_second(self) -> None:
+        self._second = heappop(self._seconds)
+        self._present.extend(self._ahead.pop(self._second).values())
+        heapify(self._present)
 
 
 class Parked:
@@ -112,16 +133,16 @@ class Parked:
     def __init__(self) -> None:
         self._task: trio.lowlevel.Task | None = None
 
-    async def wait(self) -> None:
-        """Return once woken. Cancelled, it is as if it had never waited."""
-        self._task = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(self._abort)
+    def wait(self) -> Coroutine[Any, Any, Any]:
+        """Return once woken. Cancelled, it is as if it had never waited. Await it where it is called."""
+        self._task = GLOBAL_RUN_CONTEXT.task
+        return trio.lowlevel.wait_task_rescheduled(self._abort)  # noqa: ASYNC105 (the caller does)
 
     def wake(self) -> None:
         """Make the task that waits, if one does, runnable."""
         task, self._task = self._task, None
         if task is not None:
-            trio.lowlevel.reschedule(task)
+            GLOBAL_RUN_CONTEXT.runner.reschedule(task)
 
     def _abort(self, _: Any) -> trio.lowlevel.Abort:
         self._task = None

@@ -26,4 +26,4 @@ class Wait:
         """What was waited for has happened."""
         then, self._then = self._then, []
         for process, call, args in then:
-            process.at(process.timeline.now_s, call, *args)
+            process.timeline.at(process.timeline.now_s, call, *args, host=process)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+
+from grpclib.const import Status
 
 # The steps a call may come to, in order. What was lost lacks one, what was doubled has it twice.
 ARRIVED, ANSWERED, RETURNED = "arrived", "answered", "returned"
@@ -19,16 +21,14 @@ class Exchange:
     route: str
     sent_s: float
     steps: list[tuple[str, float]] = field(default_factory=list)
-    status: str = ""
+    status: Status | None = None
 
 
-class Journal(Protocol):
-    """Called in the step in which it happens; must neither wait nor raise."""
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """Who is told. Each is called in the step in which it happens; must neither wait nor raise."""
 
-    def sent(self, exchange: Exchange) -> None:
-        """A request leaves its client. What becomes of it is written into `exchange`."""
-        ...
-
-    def returned(self, exchange: Exchange) -> None:
-        """An answer has come back to the client, the first one or a doubled one."""
-        ...
+    # A request leaves its client. What becomes of it is written into the exchange.
+    sent: Callable[[Exchange], None]
+    # An answer has come back to the client, the first one or a doubled one.
+    returned: Callable[[Exchange], None]

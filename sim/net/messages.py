@@ -19,13 +19,14 @@ from grpclib.exceptions import GRPCError
 from minicloud.request_id import HEADER, bind_request_id
 from sim.engine.clocks import NodeClock
 from sim.engine.process import Process
-from sim.engine.timeline import Parked, Timeout
+from sim.engine.timeline import Parked
 from sim.engine.wait import Wait
 from sim.net.journal import ANSWERED, ARRIVED, RETURNED, Exchange
 from sim.net.network import Link
 from sim.net.processor import Processor
 
 _MOST_QUEUED = 10_000  # as the gRPC server's `max_calls`
+_LATE = (Status.DEADLINE_EXCEEDED, "deadline exceeded", b"")  # how a call ends that is not answered in time
 
 
 class MessageServer:
@@ -67,7 +68,7 @@ class MessageServer:
             return
         taken = _ServerCall(call, route, data, metadata)
         self._open[taken] = None
-        self.process.at(self._processor.take(), self._begin, taken)
+        self.process.timeline.at(self._processor.take(), self._begin, taken, host=self.process)
 
     def reset(self, clients: Container[str] | None = None) -> None:
         """Break the connections of these clients, by default of all: they learn of it, if they can."""
@@ -78,9 +79,7 @@ class MessageServer:
 
     def _begin(self, taken: _ServerCall) -> None:
         if taken in self._open:
-            context = copy_context()
-            context.run(bind_request_id, taken.metadata.get(HEADER, ""))
-            self._go_on(taken, self._handle(taken), context)
+            self._go_on(taken, self._handle(taken), copy_context())
 
     def _go_on(self, taken: _ServerCall, handling: Coroutine[Any, Any, None], context: Context) -> None:
         """Run a handler to its end, or until it waits for the disk.
@@ -96,6 +95,7 @@ class MessageServer:
         wanted.then(self.process, self._go_on, taken, handling, context)
 
     async def _handle(self, taken: _ServerCall) -> None:
+        bind_request_id(taken.metadata.get(HEADER, ""))
         handler = self._handlers.get(taken.route)
         status, message = Status.OK, ""
         if handler is None:
@@ -174,6 +174,7 @@ class _ClientCall:
     __slots__ = (
         "_channel",
         "_exchange",
+        "_expires_s",
         "_metadata",
         "_outcome",
         "_parked",
@@ -196,9 +197,10 @@ class _ClientCall:
         self._reply_type = reply_type
         self._timeout_s = timeout_s
         self._metadata = metadata
-        self._parked = Parked()
+        self._parked: Parked | None = None  # where its stub waits
         self._outcome: tuple[Status, str, bytes] | None = None
-        self._timeout: Timeout | None = None
+        self._expires_s = 0.0
+        self._timeout = 0  # the number of the event; 0 is none
         self._exchange: Exchange | None = None  # where a journal is kept
 
     @property
@@ -217,21 +219,20 @@ class _ClientCall:
         channel = self._channel
         if not channel.process.alive:
             return
-        if self._timeout_s is not None:
-            clock = channel.clock
-            expires_s = clock.true_s(clock.monotonic_s() + self._timeout_s)
-            self._timeout = channel.process.timeout(
-                expires_s, self._end, Status.DEADLINE_EXCEEDED, "deadline exceeded", b""
-            )
         link = channel.link
         network = link.network
-        if network.journal is not None:
+        if self._timeout_s is not None:
+            self._expires_s = channel.clock.true_s_in(self._timeout_s)
+            self._timeout = network.timeline.at(self._expires_s, self._end, *_LATE, host=channel.process)
+        journal = network.journal
+        if journal is not None:
             self._exchange = Exchange(link.client, link.server, self._route, network.timeline.now_s)
-            network.journal.sent(self._exchange)
+            journal.sent(self._exchange)
         link.send(link.to_server, self._arrive, message.SerializeToString())
 
     async def recv_message(self) -> Any:
         if self._outcome is None:
+            self._parked = Parked()
             await self._parked.wait()
         assert self._outcome is not None
         status, text, data = self._outcome
@@ -244,7 +245,7 @@ class _ClientCall:
         link = self._channel.link
         if self._exchange is not None:
             self._exchange.steps.append((ANSWERED, link.network.timeline.now_s))
-            self._exchange.status = status.name
+            self._exchange.status = status
         link.send(link.to_client, self._replied, status, message, data)
 
     def _arrive(self, data: bytes) -> None:
@@ -258,18 +259,20 @@ class _ClientCall:
 
     def _replied(self, status: Status, message: str, data: bytes) -> None:
         exchange = self._exchange
+        channel = self._channel
         if exchange is not None:
-            network = self._channel.link.network
+            network = channel.link.network
             exchange.steps.append((RETURNED, network.timeline.now_s))
-            exchange.status = status.name
+            exchange.status = status
             if network.journal is not None:
                 network.journal.returned(exchange)
-        self._channel.process.carry_out(self._end, (status, message, data))
+        channel.process.carry_out(self._end, status, message, data)
 
     def _end(self, status: Status, message: str, data: bytes) -> None:
         if self._outcome is not None:
             return
         self._outcome = (status, message, data)
-        if self._timeout is not None:
-            self._channel.process.timeline.drop(self._timeout)
-        self._parked.wake()
+        if self._timeout:
+            self._channel.process.timeline.drop(self._expires_s, self._timeout)
+        if self._parked is not None:
+            self._parked.wake()

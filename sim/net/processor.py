@@ -17,5 +17,7 @@ class Processor:
 
     def take(self) -> float:
         """Take one call more in; answers with the true time at which it will have been worked on."""
-        self._busy_until_s = max(self._busy_until_s, self._timeline.now_s) + self._service_time_s()
+        now_s = self._timeline.now_s
+        begins_s = self._busy_until_s if self._busy_until_s > now_s else now_s
+        self._busy_until_s = begins_s + self._service_time_s()
         return self._busy_until_s

@@ -88,7 +88,7 @@ class _Pipe:
         self._link.network.counts.delivered += 1
         end = self.end
         if end is not None:
-            end.process.carry_out(end.arrived, (chunk,))
+            end.process.carry_out(end.arrived, chunk)
 
 
 class SimStream(trio.abc.Stream):
@@ -207,5 +207,5 @@ class Connections:
         link.reset = theirs.reset
         for stream in (ours, theirs):
             stream.process.at_end[stream.reset] = None
-        timeline.at(timeline.now_s, server.process.carry_out, server.accepted, (theirs,))
+        timeline.at(timeline.now_s, server.accepted, theirs, host=server.process)
         return ours

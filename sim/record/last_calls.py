@@ -25,6 +25,11 @@ class LastCalls:
             calls = self._calls[exchange.client] = deque(maxlen=self._per_node)
         calls.append(exchange)
 
+    def forget(self) -> None:
+        """Keep nothing any more."""
+        self._per_node = 0
+        self._calls.clear()
+
     def __contains__(self, client: str) -> bool:
         return client in self._calls
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import replace
 
-from sim.net.journal import Exchange
 from sim.outcome import Violation
 from sim.record.last_calls import LastCalls
 from sim.record.record import Mark, Moment
@@ -27,14 +26,9 @@ class Recollection:
 
     def __init__(self, workers: int) -> None:
         self.moment: Moment | None = None
-        self._calls = LastCalls(max(_FEWEST, min(_MOST, _KEPT // max(1, workers))))
+        self.calls = LastCalls(max(_FEWEST, min(_MOST, _KEPT // max(1, workers))))
         self._marks: dict[str, deque[Mark]] = {}
         self._machines: dict[str, deque[str]] = {}  # that went by an id, the last ones
-
-    def sent(self, exchange: Exchange) -> None:
-        """A call is sent."""
-        if self.moment is None:
-            self._calls.add(exchange)
 
     def mark(self, node: str, at_s: float, text: str, place: str = "") -> None:
         """Something else has happened that concerns `node`, at `place`, by default at itself."""
@@ -55,7 +49,7 @@ class Recollection:
         """Keep what is to be drawn of `violation`, the first one, and forget all else."""
         nodes = self._concerned(violation)
         exchanges = sorted(
-            (exchange for node in nodes for exchange in self._calls.of(node)),
+            (exchange for node in nodes for exchange in self.calls.of(node)),
             key=lambda exchange: exchange.sent_s,
         )
         before = [exchange for exchange in exchanges if exchange.sent_s <= violation.at_s]
@@ -69,17 +63,17 @@ class Recollection:
         # As they are now: calls go on, the moment is over.
         taken = tuple(replace(exchange, steps=list(exchange.steps)) for exchange in drawn)
         self.moment = Moment(violation, taken, tuple(marks[-_DRAWN_MARKS:]))
-        self._calls = LastCalls(0)
+        self.calls.forget()
         self._marks.clear()
 
     def _concerned(self, violation: Violation) -> list[str]:
         """The violation's node under all its names; where it sent nothing, those that sent last before."""
-        named = [node for node in self.machines(violation.node) if node in self._calls]
+        named = [node for node in self.machines(violation.node) if node in self.calls]
         if named:
             return list(dict.fromkeys([*named, violation.node]))
         spoke: list[tuple[float, str]] = []
-        for node in self._calls.clients():
-            sent = [exchange.sent_s for exchange in self._calls.of(node)]
+        for node in self.calls.clients():
+            sent = [exchange.sent_s for exchange in self.calls.of(node)]
             last_s = max((at_s for at_s in sent if at_s <= violation.at_s), default=-1.0)
             spoke.append((-last_s, node))
         spoke.sort()

@@ -17,7 +17,7 @@ from minicloud.store.port import Entry
 from minicloud.wire.gen.minicloud.execution import HeartbeatRequest, RegisterWorkerRequest
 from sim.cluster.control_plane import ControlPlaneRun
 from sim.cluster.worker import WorkerRun
-from sim.net.journal import Exchange
+from sim.net.journal import Exchange, Journal
 from sim.outcome import Outcome, Violation
 from sim.record.lines import ANSWERS, REQUESTS
 from sim.record.recollection import Recollection
@@ -65,7 +65,7 @@ class Recorder(Watcher):
     def begins(self, simulation: Simulation) -> None:
         self._timeline = simulation.timeline
         self._network = simulation.cluster.network
-        self._network.journal = self
+        self._network.journal = Journal(self._recollection.calls.add, self._returned)
         self._timeline.at(self._record.step_s, self._sample_often)
 
     def record(self, detection_s: Sequence[float] = (), recovery_s: Sequence[float] = ()) -> Record:
@@ -85,12 +85,10 @@ class Recorder(Watcher):
 
     # Calls on their way
 
-    def sent(self, exchange: Exchange) -> None:
-        self._recollection.sent(exchange)
-
-    def returned(self, exchange: Exchange) -> None:
+    def _returned(self, exchange: Exchange) -> None:
         # Of the steps before, the service tells, if they come to anything.
-        self._add(f"{self._timeline.now_s!r} returned {exchange.client} {exchange.status}")
+        assert exchange.status is not None
+        self._add(f"{self._timeline.now_s!r} returned {exchange.client} {exchange.status.name}")
 
     # What the control plane does
 

@@ -10,6 +10,8 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 
+from grpclib.const import Status
+
 from sim.net.journal import Exchange
 from sim.record.record import Mark, Record
 from sim.report.axes import Scale
@@ -130,15 +132,13 @@ def _lifeline(record: Record, name: str, at: float, rows: _Rows, bottom: float) 
 
 def _exchange(exchange: Exchange, columns: dict[str, float], rows: _Rows) -> Markup:
     client, server = columns[exchange.client], columns[exchange.server]
-    name = exchange.route.rpartition("/")[
-        2
-    ]  # Heartbeat of /minicloud.execution.WorkerManagementService/Heartbeat
+    _, _, name = exchange.route.rpartition("/")  # of its service
     steps = exchange.steps
     arrived = [at_s for step, at_s in steps if step == "arrived"]
     answered = [at_s for step, at_s in steps if step == "answered"]
     returned = [at_s for step, at_s in steps if step == "returned"]
     parts = [_arrow(client, server, rows(exchange.sent_s), [rows(at_s) for at_s in arrived], name)]
-    status = exchange.status if exchange.status != "OK" else ""
+    status = "" if exchange.status in (None, Status.OK) else exchange.status.name
     for index, at_s in enumerate(answered):
         back = [rows(returned[index])] if index < len(returned) else []
         parts.append(_arrow(server, client, rows(at_s), back, status, answer=True))

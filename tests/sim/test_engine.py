@@ -43,41 +43,42 @@ def test_timeline_events_of_one_instant_happen_in_the_order_in_which_they_were_p
     assert seen == [(1.0, "a"), (2.0, "b"), (2.0, "c"), (2.0, "d")]
 
 
-def test_timeline_timeouts_keep_their_order_among_the_other_events() -> None:
-    def order(of_timeouts: str) -> list[tuple[float, str]]:
-        timeline = Timeline()
-        seen: list[tuple[float, str]] = []
-
-        def event(name: str) -> None:
-            seen.append((timeline.now_s, name))
-
-        async def main() -> None:
-            await trio.sleep(1.5)
-            for at_s, name in ((3.0, "a"), (3.0, "b"), (2.0, "c"), (1.7, "d"), (3.0, "e"), (3.2, "f")):
-                (timeline.timeout if name in of_timeouts else timeline.at)(at_s, event, name)
-            await trio.sleep(5)
-
-        _run(timeline, main)
-        return seen
-
-    as_events = order("")
-    assert [name for _, name in as_events] == ["d", "c", "a", "b", "e", "f"]
-    for of_timeouts in ("a", "b", "abcdef", "be", "df", "cef"):
-        assert order(of_timeouts) == as_events
+_QUARTERS_S = st.integers(0, 20).map(lambda quarters: quarters / 4)
 
 
-def test_timeline_timeout_that_is_dropped_before_its_second_leaves_nothing_planned() -> None:
+@given(plans=st.lists(st.tuples(_QUARTERS_S, _QUARTERS_S), max_size=30))
+def test_timeline_order_does_not_depend_on_when_an_event_was_planned(
+    plans: list[tuple[float, float]],
+) -> None:
+    timeline = Timeline()
+    seen: list[tuple[float, int]] = []
+
+    def event(number: int) -> None:
+        seen.append((timeline.now_s, number))
+
+    async def main() -> None:
+        for number, (planned_at_s, when_s) in enumerate(plans):
+            timeline.at(planned_at_s, timeline.at, when_s, event, number)
+        await trio.sleep(6)
+
+    _run(timeline, main)
+    in_order_of_planning = sorted(enumerate(plans), key=lambda plan: plan[1][0])
+    due = [(max(when_s, at_s), number) for number, (at_s, when_s) in in_order_of_planning]
+    assert seen == sorted(due, key=lambda event: event[0])
+
+
+def test_timeline_event_that_is_dropped_before_its_second_leaves_nothing_planned() -> None:
     timeline = Timeline()
     seen: list[str] = []
 
     async def main() -> None:
-        dropped = timeline.timeout(7.5, seen.append, "dropped")
-        timeline.timeout(7.5, seen.append, "kept")
+        dropped = timeline.at(7.5, seen.append, "dropped")
+        timeline.at(7.5, seen.append, "kept")
         before = timeline.planned
-        timeline.drop(dropped)
+        timeline.drop(7.5, dropped)
         assert timeline.planned == before - 1
         await trio.sleep(10)
-        timeline.drop(dropped)  # again, long after
+        timeline.drop(7.5, dropped)  # again, long after
 
     _run(timeline, main)
     assert seen == ["kept"]
@@ -182,7 +183,7 @@ def test_process_that_is_paused_does_what_came_meanwhile_in_order_when_it_goes_o
 
     async def main() -> None:
         for at_s, name in ((1.0, "a"), (2.0, "b"), (3.0, "c"), (9.0, "d")):
-            process.at(at_s, event, name)
+            timeline.at(at_s, event, name, host=process)
         timeline.at(1.5, process.pause)
         timeline.at(5.0, process.resume)
         await trio.sleep(10)
@@ -197,7 +198,7 @@ def test_process_paused_twice_goes_on_after_the_second_resume() -> None:
     seen: list[float] = []
 
     async def main() -> None:
-        process.at(1.0, lambda: seen.append(timeline.now_s))
+        timeline.at(1.0, lambda: seen.append(timeline.now_s), host=process)
         for at_s, call in ((0.1, process.pause), (0.2, process.pause), (2.0, process.resume)):
             timeline.at(at_s, call)
         await trio.sleep(3)
@@ -216,11 +217,11 @@ def test_process_that_is_killed_runs_nothing_any_more_not_even_what_its_finally_
     seen: list[str] = []
 
     async def program() -> None:
-        process.at(3.0, seen.append, "a timer")
+        timeline.at(3.0, seen.append, "a timer", host=process)
         try:
             await trio.sleep_forever()
         finally:
-            process.at(timeline.now_s, seen.append, "a last word")
+            timeline.at(timeline.now_s, seen.append, "a last word", host=process)
 
     async def main() -> None:
         process.at_end[lambda: seen.append("ended")] = None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from grpclib.const import Status
+
 from minicloud.store.port import Entry
 from sim.cluster.control_plane import ControlPlaneRun
 from sim.net.journal import Exchange
@@ -147,7 +149,7 @@ def test_moment_of_a_violation_has_the_calls_of_its_node_and_the_lost_ones_among
     whole = next(exchange for exchange in moment.exchanges if exchange.steps)
     assert [name for name, _ in whole.steps] == ["arrived", "answered", "returned"]
     assert whole.sent_s < whole.steps[0][1] <= whole.steps[1][1] < whole.steps[2][1] < whole.sent_s + 0.1
-    assert whole.status == "OK"
+    assert whole.status is Status.OK
     assert f"{moment.violation.node} unhealthy" in {mark.text for mark in moment.marks}
     assert "partition begins" in {mark.text for mark in moment.marks}
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from grpclib.const import Status
 
 from minicloud.cli.text import Paint
 from sim.net.journal import Exchange
@@ -108,7 +109,7 @@ def broken_run() -> tuple[Outcome, Record]:
                 *(("arrived", 130.401), ("answered", 130.402), ("returned", 130.403)),
                 *(("arrived", 130.9), ("answered", 130.901), ("returned", 130.904)),
             ],
-            "UNAVAILABLE",
+            Status.UNAVAILABLE,
         ),
     )
     marks = (Mark(130.5, "control-plane", "worker-1 <unhealthy>"),)
