@@ -80,6 +80,11 @@ class Membership:
         self._sweep_what_is_due(now_s)
         return self._registry
 
+    @property
+    def executed(self) -> Registry:
+        """The registry as `execute` left it, to read in the step in which that returned: nothing is due."""
+        return self._registry
+
     def next_deadline_s(self) -> float:
         """When there will next be something to sweep; infinity if never. Sweeps nothing itself."""
         return self._registry.next_deadline_s()

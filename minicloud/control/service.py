@@ -66,6 +66,7 @@ class WorkerManagementService(WorkerManagementServiceBase):
         self._membership = membership
         self._counter = counter
         self._random = random
+        self._interval_ms = round(membership.heartbeat_interval_s * 1000)
         # Bound now, not at each line: a debug line that is not wanted then costs next to nothing.
         self._log = structlog.get_logger().bind()
 
@@ -91,7 +92,7 @@ class WorkerManagementService(WorkerManagementServiceBase):
         return RegisterWorkerResponse(
             registered=True,
             assigned_worker_id=event.worker_id,
-            response=self._succeeded(),
+            response=self._response(),
             incarnation=event.incarnation,
             heartbeat_interval_ms=self._interval_ms,
         )
@@ -126,16 +127,17 @@ class WorkerManagementService(WorkerManagementServiceBase):
         result = "accepted" if events else "stale"
         self._counter.heartbeat(result)
         self._log.debug("heartbeat", worker_id=worker_id, sequence=message.sequence, result=result)
+        worker = membership.executed.get(worker_id)
         if len(events) > 1:  # it was UNHEALTHY, and that it no longer is has to be kept
             await membership.durable()
-        worker = membership.registry.get(worker_id)
+            worker = membership.registry.get(worker_id)
         if worker is None:  # it left, or was removed, while this waited
-            return HeartbeatResponse(acknowledged=True, response=self._succeeded())
+            return HeartbeatResponse(acknowledged=True, response=self._response())
         return HeartbeatResponse(
             acknowledged=True,
             expected_status=status_to_wire(worker.status),
             instructions=_instructions(worker),
-            response=self._succeeded(),
+            response=self._response(),
             next_heartbeat_ms=self._interval_ms,
         )
 
@@ -146,7 +148,7 @@ class WorkerManagementService(WorkerManagementServiceBase):
             self._log.debug("deregistration_refused", error=str(error))
             return DeregisterWorkerResponse(deregistered=False, response=self._refused(error))
         await self._membership.durable()
-        return DeregisterWorkerResponse(deregistered=True, response=self._succeeded())
+        return DeregisterWorkerResponse(deregistered=True, response=self._response())
 
     async def list_workers(self, message: ListWorkersRequest) -> ListWorkersResponse:
         status = None
@@ -174,24 +176,17 @@ class WorkerManagementService(WorkerManagementServiceBase):
                 ]
             )
             await trio.lowlevel.checkpoint()
-        answer.end(page.next_token, self._succeeded())
+        answer.end(page.next_token, self._response())
         return answer
 
-    @property
-    def _interval_ms(self) -> int:
-        return round(self._membership.heartbeat_interval_s * 1000)
-
-    def _succeeded(self) -> StandardResponse:
-        return self._response(ResponseStatus.SUCCESS)
+    def _response(self, status: ResponseStatus = ResponseStatus.SUCCESS) -> StandardResponse:
+        wall_ms = round(self._membership.clock.wall_s() * 1000)
+        return StandardResponse(status=status, request_id=current_request_id(), timestamp=timestamp(wall_ms))
 
     def _refused(self, error: Exception) -> StandardResponse:
         response = self._response(ResponseStatus.FAILED)
         response.metadata = {"error": str(error)}
         return response
-
-    def _response(self, status: ResponseStatus) -> StandardResponse:
-        wall_ms = round(self._membership.clock.wall_s() * 1000)
-        return StandardResponse(status=status, request_id=current_request_id(), timestamp=timestamp(wall_ms))
 
 
 def _instructions(worker: Worker) -> dict[str, str]:

@@ -128,7 +128,8 @@ class Registry:
 
     def next_deadline_s(self) -> float:
         """When there will next be something to sweep; infinity if never."""
-        return min(self._leases.next_s(), self._retentions.next_s())
+        lease_s, retention_s = self._leases.next_s(), self._retentions.next_s()
+        return lease_s if lease_s < retention_s else retention_s
 
     # What a command does
 

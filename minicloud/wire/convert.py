@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from minicloud.core.model import Resources, Status, Worker
 from minicloud.wire.gen.minicloud.common import ResourceInfo, WorkerInfo, WorkerStatus
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _STATUS_TO_WIRE = {status: WorkerStatus[status.value] for status in Status}
 _STATUS_FROM_WIRE = {wire: status for status, wire in _STATUS_TO_WIRE.items()}
@@ -25,7 +23,7 @@ def status_from_wire(status: WorkerStatus) -> Status | None:
 
 def timestamp(unix_ms: int) -> datetime:
     """Unix milliseconds as the messages' timestamp."""
-    return _EPOCH + timedelta(milliseconds=unix_ms)
+    return datetime.fromtimestamp(unix_ms / 1000, UTC)
 
 
 def resources_to_message(resources: Resources) -> ResourceInfo:

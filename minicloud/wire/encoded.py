@@ -28,7 +28,7 @@ class EncodedList(ListWorkersResponse):
         """Set the rest."""
         self._parts.append(bytes(ListWorkersResponse(next_page_token=next_page_token, response=response)))
 
-    def __bytes__(self) -> bytes:
+    def SerializeToString(self) -> bytes:  # noqa: N802
         # Encoded messages one behind the other are the encoding of both merged, repeated fields joined
         # (protobuf.dev/programming-guides/encoding, "Last One Wins").
         return b"".join(self._parts)

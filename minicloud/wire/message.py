@@ -32,8 +32,11 @@ class Message(betterproto2.Message):
             raise ValueError(f"not a {cls.__name__} message: {error}") from None
         return message
 
-    def __bytes__(self) -> bytes:
+    def SerializeToString(self) -> bytes:  # noqa: N802
         c_class, _, fill = codec(type(self))
         message = c_class()
         fill(self, message)
         return message.SerializeToString()
+
+    def __bytes__(self) -> bytes:
+        return self.SerializeToString()

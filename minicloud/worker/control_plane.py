@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from minicloud.core.commands import Deregister, Heartbeat
 from minicloud.core.errors import MiniCloudError
@@ -41,8 +41,7 @@ class RegisterAnswer:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class HeartbeatAnswer:
+class HeartbeatAnswer(NamedTuple):
     """`action` is what the worker is told to do; None for a status stands for one this version cannot read.
     `next_heartbeat_s` of 0 says nothing."""
 

@@ -112,17 +112,19 @@ class ControlPlaneClient:
         return answer.deregistered
 
     async def _first_answer(self, call: _Call[_Answer], timeout_s: float) -> _Answer:
+        stubs = self._stubs
         deadline_s = self._clock.monotonic_s() + timeout_s
+        left_s = timeout_s
         problems = []
-        for tried, (address, stub) in enumerate(self._stubs):
-            left_s = deadline_s - self._clock.monotonic_s()
+        for tried, (address, stub) in enumerate(stubs):
             try:
-                answer = await call(stub, left_s / (len(self._stubs) - tried))
+                answer = await call(stub, left_s / (len(stubs) - tried))
             except GRPCError as error:
                 problems.append(f"{address}: {error.status.name}: {error.message or 'no details'}")
+                left_s = deadline_s - self._clock.monotonic_s()
             else:
-                # The ones that failed go to the end: the others keep their order.
-                self._stubs = self._stubs[tried:] + self._stubs[:tried]
+                if tried:  # the ones that failed go to the end: the others keep their order
+                    self._stubs = stubs[tried:] + stubs[:tried]
                 return answer
         raise ControlPlaneError("; ".join(problems))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import trio
 
@@ -82,7 +82,13 @@ class ControlPlaneRun:
         self.server = make_server(
             node.depth,
             self.process,
-            [Tapped(self.plane.service, self)],
+            [
+                Tapped(
+                    self.plane.service,
+                    [partial(observer.took, self) for observer in node.observers],
+                    [partial(observer.answered, self) for observer in node.observers],
+                )
+            ],
             self._service_time_s,
             node.network,
             node.streams.stream(node.name, "server", str(node.starts)),
@@ -108,16 +114,6 @@ class ControlPlaneRun:
         for extra in node.slowness:
             took_s += extra.draw_s(self._random)
         return took_s
-
-    # What is seen of it
-
-    def took(self, message: Any) -> None:
-        for observer in self.node.observers:
-            observer.took(self, message)
-
-    def answered(self, message: Any, answer: Any) -> None:
-        for observer in self.node.observers:
-            observer.answered(self, message, answer)
 
     def _on_entry(self, entry: Entry) -> None:
         for observer in self.node.observers:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from minicloud.wire.gen.minicloud.execution import (
     DeregisterWorkerRequest,
@@ -21,22 +21,22 @@ RequestT = TypeVar("RequestT")
 AnswerT = TypeVar("AnswerT")
 
 
-class Observer(Protocol):
-    """Who is told. Called in the step in which it happens; must neither wait nor raise."""
-
-    def took(self, message: Any) -> None:
-        """The service is about to handle `message`."""
-
-    def answered(self, message: Any, answer: Any) -> None:
-        """The service has decided on `answer`."""
-
-
 class Tapped(WorkerManagementServiceBase):
-    """A service like `service`, overheard."""
+    """A service like `service`, overheard.
 
-    def __init__(self, service: WorkerManagementServiceBase, observer: Observer) -> None:
+    `took` are told that it is about to handle a message, `answered` what it has decided to answer, in the
+    step in which that happens; they must neither wait nor raise.
+    """
+
+    def __init__(
+        self,
+        service: WorkerManagementServiceBase,
+        took: Sequence[Callable[[Any], None]],
+        answered: Sequence[Callable[[Any, Any], None]],
+    ) -> None:
         self._service = service
-        self._observer = observer
+        self._took = took
+        self._answered = answered
 
     def register_worker(self, message: RegisterWorkerRequest) -> Coroutine[Any, Any, RegisterWorkerResponse]:
         return self._overhear(self._service.register_worker, message)
@@ -53,7 +53,9 @@ class Tapped(WorkerManagementServiceBase):
         return self._overhear(self._service.list_workers, message)
 
     async def _overhear(self, handle: Callable[[RequestT], Awaitable[AnswerT]], message: RequestT) -> AnswerT:
-        self._observer.took(message)
+        for took in self._took:
+            took(message)
         answer = await handle(message)
-        self._observer.answered(message, answer)
+        for answered in self._answered:
+            answered(message, answer)
         return answer

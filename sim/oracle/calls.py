@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from minicloud.wire.gen.minicloud.execution import (
     DeregisterWorkerRequest,
     HeartbeatRequest,
+    ListWorkersRequest,
     RegisterWorkerRequest,
 )
 from sim.oracle.durability import Durability
@@ -19,7 +21,8 @@ _REFUSED = (Verdict.FENCED, Verdict.UNKNOWN)
 
 
 class Calls:
-    """`heartbeats` are those of this control plane since its start, `totals` of all in this run."""
+    """`judges` judge messages, each by its type. `heartbeats` are those of this control plane since its
+    start, `totals` of all in this run."""
 
     def __init__(self, model: Model, step: Step, ledger: Ledger, durability: Durability) -> None:
         self.heartbeats = dict.fromkeys(Verdict, 0)
@@ -30,6 +33,12 @@ class Calls:
         self._durability = durability
         # Verdicts on messages that are not answered in the step that takes them, by the message's identity.
         self._waiting: dict[int, Verdict] = {}
+        self.judges: dict[type[Any], Callable[[Any, float], None]] = {
+            HeartbeatRequest: self._judge_heartbeat,
+            RegisterWorkerRequest: self._judge_registration,
+            DeregisterWorkerRequest: self._judge_leave,
+            ListWorkersRequest: _judge_nothing,
+        }
 
     def restart(self) -> None:
         """A control plane has started: nothing is under way."""
@@ -40,18 +49,6 @@ class Calls:
     @property
     def totals(self) -> dict[Verdict, int]:
         return {verdict: self._before[verdict] + count for verdict, count in self.heartbeats.items()}
-
-    def took(self, message: Any, now_s: float) -> None:
-        """The service is about to handle `message`."""
-        kind = type(message)
-        if kind is HeartbeatRequest:
-            self._step.begin(message, now_s, self._judge_heartbeat)
-        elif kind is DeregisterWorkerRequest:
-            self._step.begin(message, now_s, self._judge_leave)
-        else:
-            if kind is RegisterWorkerRequest:
-                self._ledger.note(message.worker_id, "asks to register from", message.endpoint)
-            self._step.begin(message, now_s, _judge_nothing)
 
     def answered(self, message: Any, answer: Any) -> None:
         """The service answers."""
@@ -99,6 +96,9 @@ class Calls:
                 step.recovering = member
                 step.unsettled = True
                 self._waiting[id(message)] = verdict
+
+    def _judge_registration(self, message: Any, now_s: float) -> None:
+        self._ledger.note(message.worker_id, "asks to register from", message.endpoint)
 
     def _judge_leave(self, message: Any, now_s: float) -> None:
         worker_id = message.worker_id

@@ -126,10 +126,9 @@ class Oracle(Watcher):
     def took(self, run: ControlPlaneRun, message: Any) -> None:
         if run is not self._run:
             self._meet(run)
-        if self._step.unsettled:
-            self._step.settle()
-        self._calls.took(message, run.node.clock.monotonic_s())
-        if type(message) is RegisterWorkerRequest:
+        kind = type(message)
+        self._step.begin(message, run.node.clock.monotonic_s(), self._calls.judges[kind])
+        if kind is RegisterWorkerRequest:
             self._convergence.asked_to_register(message)
 
     def answered(self, run: ControlPlaneRun, message: Any, answer: Any) -> None:

@@ -38,6 +38,8 @@ class Step:
 
     def begin(self, message: Any, now_s: float, judge: Callable[[Any, float], None]) -> None:
         """The service has taken `message`; `judge` it as soon as its time has come."""
+        if self.unsettled:
+            self.settle()
         self.message = message
         self.now_s = now_s
         self.verdict = None

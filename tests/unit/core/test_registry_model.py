@@ -36,7 +36,9 @@ INSTANCE = st.sampled_from(["", "", "A", "B", "C", "D"])
 ENDPOINT = st.sampled_from(["h:1", "h:2", "h:3"])
 ANY_ID = st.sampled_from(["w", "w-1", "w-2", "w-3", "g", "g-1", "w-12", LONG, LONG[:126] + "-1", "nobody"])
 RESOURCES = st.builds(
-    Resources, cpu_cores=st.integers(0, 3), cpu_utilization=st.sampled_from([0.0, 0.5, 1.0])
+    lambda cpu_cores, cpu_utilization: Resources(cpu_cores=cpu_cores, cpu_utilization=cpu_utilization),
+    st.integers(0, 3),
+    st.sampled_from([0.0, 0.5, 1.0]),
 )
 
 
