@@ -78,7 +78,8 @@ class Agent:
         self._acknowledged = 0
         self._failed = 0
         self._order = Order.WORK
-        self._drain_ordered = trio.Event()
+        self._nursery: trio.Nursery | None = None
+        self._draining = False
         self._stop_reason: str | None = None
         self._stop_requested = trio.Event()
         self._registration_answered: trio.Event | None = None
@@ -117,8 +118,8 @@ class Agent:
         """
         started = _Once(task_status)
         async with trio.open_nursery() as nursery:
+            self._nursery = nursery
             nursery.start_soon(self._stay_member, started)
-            nursery.start_soon(self._leave_once_drained)
             await self._stop_requested.wait()
             await self._finish_queries()
             leave_by_s = self._clock.monotonic_s() + self._config.leave_timeout_s
@@ -280,22 +281,20 @@ class Agent:
             self._queries.resume()
         else:
             self._queries.stop_accepting()
-        if order is Order.DRAIN:
-            self._drain_ordered.set()
-        elif self._drain_ordered.is_set():
-            self._drain_ordered = trio.Event()
+        if order is Order.DRAIN and not self._draining:
+            self._draining = True
+            assert self._nursery is not None, "what beats runs in it"
+            self._nursery.start_soon(self._leave_once_drained)
         self._log.info("ordered", to=order.value, active_queries=self._queries.active)
 
     # Leaving
 
     async def _leave_once_drained(self) -> None:
-        while True:
-            await self._drain_ordered.wait()
-            await self._queries.wait_idle()
-            # The order may have been taken back, and given again, meanwhile: what counts is this moment.
-            if self._order is Order.DRAIN:
-                self.stop(DRAINED)
-                return
+        await self._queries.wait_idle()
+        self._draining = False
+        # The order may have been taken back, and given again, meanwhile: what counts is this moment.
+        if self._order is Order.DRAIN:
+            self.stop(DRAINED)
 
     async def _finish_queries(self) -> None:
         deadline_s = self._clock.monotonic_s() + self._config.drain_timeout_s
