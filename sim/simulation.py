@@ -76,6 +76,7 @@ class Simulation:
                 await watcher.check()
             self.timeline.clear()
             nursery.cancel_scope.cancel()
+        self.timeline.clear()  # of what was planned on the way out
 
     # Each is an event of the timeline.
 
