@@ -52,8 +52,12 @@ class Simulation:
         """Run it. Raises what the simulator's own code raises; what the production code does wrong is for
         the watchers to see."""
         # What thousands of workers would log costs a third of a run, and nobody would read it.
+        logged = structlog.get_config()
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-        run_virtually(self._main, self.timeline, self.schedule.seed)
+        try:
+            run_virtually(self._main, self.timeline, self.schedule.seed)
+        finally:
+            structlog.configure(**logged)
 
     def stop(self) -> None:
         """Let the run be over now; the watchers still `check`."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from minicloud.worker.contact import Outage
 
@@ -19,8 +19,7 @@ class Phase(StrEnum):
     LEFT = "left"
 
 
-@dataclass(frozen=True, slots=True)
-class AgentState:
+class AgentState(NamedTuple):
     """The agent as of one moment. Instants are monotonic seconds of its clock."""
 
     phase: Phase

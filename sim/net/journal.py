@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -26,9 +27,9 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """Who is told. Each is called in the step in which it happens; must neither wait nor raise."""
+    """Who keeps it. `returned` is called in the step in which it happens; must neither wait nor raise."""
 
-    # A request leaves its client. What becomes of it is written into the exchange.
-    sent: Callable[[Exchange], None]
+    # Where the calls of a client go, by its name: each when it is sent. What becomes of it is written there.
+    of: Callable[[str], deque[Exchange]]
     # An answer has come back to the client, the first one or a doubled one.
     returned: Callable[[Exchange], None]

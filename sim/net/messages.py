@@ -151,6 +151,8 @@ class MessageChannel:
         self.clock = clock
         self.link = link
         self.find = find
+        journal = link.network.journal
+        self.calls = journal.of(link.client) if journal is not None else None
 
     def request(
         self,
@@ -224,10 +226,9 @@ class _ClientCall:
         if self._timeout_s is not None:
             self._expires_s = channel.clock.true_s_in(self._timeout_s)
             self._timeout = network.timeline.at(self._expires_s, self._end, *_LATE, host=channel.process)
-        journal = network.journal
-        if journal is not None:
+        if channel.calls is not None:
             self._exchange = Exchange(link.client, link.server, self._route, network.timeline.now_s)
-            journal.sent(self._exchange)
+            channel.calls.append(self._exchange)
         link.send(link.to_server, self._arrive, message.SerializeToString())
 
     async def recv_message(self) -> Any:

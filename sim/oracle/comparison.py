@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from minicloud.control.membership import Membership
-from minicloud.core.model import Health, Status, Worker
+from minicloud.core.model import Admin, Health, Status, Worker
 from sim.oracle.ledger import Ledger
 from sim.oracle.model import Member, Model
 from sim.oracle.promises import (
@@ -59,12 +59,12 @@ class Comparison:
                     self._tell(REGISTRATIONS_DURABLE, worker_id, f"{worker_id} is not registered any more")
         for worker in registry.schedulable_workers():
             ledger.checks[ONLY_HEALTHY_OFFERED] += 1
-            status = model.status_of(worker.worker_id)
-            if status is not Status.HEALTHY:
+            member = members.get(worker.worker_id)
+            if member is None or not member.healthy or member.admin is not Admin.ACTIVE:
                 self._tell(
                     ONLY_HEALTHY_OFFERED,
                     worker.worker_id,
-                    f"{worker.worker_id} is {status} and offered for scheduling",
+                    f"{worker.worker_id} is {model.status_of(worker.worker_id)} and offered for scheduling",
                 )
         stats = membership.stats()
         counts = model.counts
@@ -107,7 +107,8 @@ class Comparison:
                 f"{worker.last_heartbeat_s:.6f} s; delivered once and in order it is {member.sequence} at "
                 f"{member.accepted_s:.6f} s",
             )
-        if _figures(worker.resources) != _figures(member.resources):
+        shown, reported = worker.resources, member.resources
+        if shown.memory_used_mb != reported.memory_used_mb or shown.active_queries != reported.active_queries:
             self._tell(
                 DELIVERY_IDEMPOTENT,
                 worker_id,

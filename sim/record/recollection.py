@@ -1,6 +1,6 @@
 """The last calls and other events of each node, so that there is something to draw once a promise has broken.
 
-Always holds: its size is bounded, over all nodes together; after `moment` has been taken nothing is kept.
+Always holds: its size is bounded, over all nodes together; once `moment` has been taken, it stays.
 """
 
 from __future__ import annotations
@@ -63,12 +63,11 @@ class Recollection:
         # As they are now: calls go on, the moment is over.
         taken = tuple(replace(exchange, steps=list(exchange.steps)) for exchange in drawn)
         self.moment = Moment(violation, taken, tuple(marks[-_DRAWN_MARKS:]))
-        self.calls.forget()
         self._marks.clear()
 
     def _concerned(self, violation: Violation) -> list[str]:
         """The violation's node under all its names; where it sent nothing, those that sent last before."""
-        named = [node for node in self.machines(violation.node) if node in self.calls]
+        named = [node for node in self.machines(violation.node) if self.calls.of(node)]
         if named:
             return list(dict.fromkeys([*named, violation.node]))
         spoke: list[tuple[float, str]] = []

@@ -65,7 +65,7 @@ class Recorder(Watcher):
     def begins(self, simulation: Simulation) -> None:
         self._timeline = simulation.timeline
         self._network = simulation.cluster.network
-        self._network.journal = Journal(self._recollection.calls.add, self._returned)
+        self._network.journal = Journal(self._recollection.calls.of, self._returned)
         self._timeline.at(self._record.step_s, self._sample_often)
 
     def record(self, detection_s: Sequence[float] = (), recovery_s: Sequence[float] = ()) -> Record:
@@ -88,20 +88,20 @@ class Recorder(Watcher):
     def _returned(self, exchange: Exchange) -> None:
         # Of the steps before, the service tells, if they come to anything.
         assert exchange.status is not None
-        self._add(f"{self._timeline.now_s!r} returned {exchange.client} {exchange.status.name}")
+        self._add(f"{self._timeline.now_s:.9f} returned {exchange.client} {exchange.status.name}")
 
     # What the control plane does
 
     def took(self, run: ControlPlaneRun, message: Any) -> None:
         line = REQUESTS.get(type(message))
         if line is not None:
-            self._add(f"{self._timeline.now_s!r} took {line(message)}")
+            self._add(f"{self._timeline.now_s:.9f} took {line(message)}")
             if type(message) is RegisterWorkerRequest:
                 self._attempted()
 
     def answered(self, run: ControlPlaneRun, message: Any, answer: Any) -> None:
         kind = type(message)
-        self._add(f"{self._timeline.now_s!r} {ANSWERS[kind](message, answer)}")
+        self._add(f"{self._timeline.now_s:.9f} {ANSWERS[kind](message, answer)}")
         if kind is HeartbeatRequest:
             self._heartbeats += 1
             if not answer.acknowledged:
@@ -112,13 +112,14 @@ class Recorder(Watcher):
             machine = message.endpoint.rpartition(":")[0]
             self._recollection.goes_by(machine, answer.assigned_worker_id)
             self._mark(machine, f"is {answer.assigned_worker_id} #{answer.incarnation}", run.node.name)
-        self._look()
+        if self._violations:
+            self._look()
 
     def changed(self, run: ControlPlaneRun, entry: Entry) -> None:
         self._statuses[entry.old_status] -= 1
         self._statuses[entry.new_status] += 1
         self._add(
-            f"{self._timeline.now_s!r} entry {entry.event_id} {entry.at_ms} {entry.kind} "
+            f"{self._timeline.now_s:.9f} entry {entry.event_id} {entry.at_ms} {entry.kind} "
             f"{entry.detail or '-'} {entry.worker_id} {entry.incarnation} "
             f"{entry.old_status}>{entry.new_status} {entry.reason!r} {entry.request_id or '-'}"
         )
@@ -140,27 +141,27 @@ class Recorder(Watcher):
         if now_s > self._down_since_s:
             self._record.outages.append((self._down_since_s, now_s))
         self._up = True
-        self._add(f"{now_s!r} started {run.node.name} {run.node.starts}")
+        self._add(f"{now_s:.9f} started {run.node.name} {run.node.starts}")
         self._mark(run.node.name, "starts")
 
     def control_plane_ended(self, run: ControlPlaneRun) -> None:
         now_s = self._timeline.now_s
         self._up = False
         self._down_since_s = now_s
-        self._add(f"{now_s!r} ended {run.node.name} {run.process.failure!r}")
+        self._add(f"{now_s:.9f} ended {run.node.name} {run.process.failure!r}")
         self._mark(run.node.name, "ends")
 
     def worker_started(self, run: WorkerRun) -> None:
         node = run.node
-        self._add(f"{self._timeline.now_s!r} started {node.name} {node.starts} {node.instance_id}")
+        self._add(f"{self._timeline.now_s:.9f} started {node.name} {node.starts} {node.instance_id}")
         self._mark(node.name, "starts")
 
     def call_failed(self, run: WorkerRun, error: str) -> None:
-        self._add(f"{self._timeline.now_s!r} failed {run.node.name} {error!r}")
+        self._add(f"{self._timeline.now_s:.9f} failed {run.node.name} {error!r}")
 
     def worker_ended(self, run: WorkerRun, reason: str) -> None:
         failure = f" {run.process.failure!r}" if run.process.failure is not None else ""
-        self._add(f"{self._timeline.now_s!r} ended {run.node.name} {reason!r}{failure}")
+        self._add(f"{self._timeline.now_s:.9f} ended {run.node.name} {reason!r}{failure}")
         self._mark(run.node.name, f"ends: {reason}" if reason else "ends")
 
     # The course of the run
@@ -172,21 +173,21 @@ class Recorder(Watcher):
         self._fault("ends", fault)
 
     def healed(self) -> None:
-        self._add(f"{self._timeline.now_s!r} healed")
+        self._add(f"{self._timeline.now_s:.9f} healed")
 
     async def check(self) -> None:
         if not self._up:
             self._record.outages.append((self._down_since_s, self._timeline.now_s))
         self._over_s = self._timeline.now_s
         self._sample()  # of the rest, shorter than a step
-        self._add(f"{self._over_s!r} over {self._network.counts!r}")
+        self._add(f"{self._over_s:.9f} over {self._network.counts!r}")
         self._digest = self._trace.digest()
         self._trace.close()
         if self._violations and self._recollection.moment is None:
             self._take()
 
     def _fault(self, what: str, fault: Fault) -> None:
-        self._add(f"{self._timeline.now_s!r} fault {what} {fault.kind} {' '.join(fault.nodes)}")
+        self._add(f"{self._timeline.now_s:.9f} fault {what} {fault.kind} {' '.join(fault.nodes)}")
         for node in fault.nodes:
             self._mark(node, f"{fault.kind} {what}" if fault.for_s else fault.kind)
 

@@ -170,7 +170,7 @@ def test_last_calls_of_a_client_are_its_newest() -> None:
     first, second, third = (Exchange("a", "server", "/x/One", at_s) for at_s in (1.0, 2.0, 3.0))
     others = Exchange("b", "server", "/x/One", 2.5)
     for exchange in (first, second, others, third):
-        calls.add(exchange)
+        calls.of(exchange.client).append(exchange)
     assert list(calls.of("a")) == [second, third]
     assert list(calls.of("b")) == [others]
     assert list(calls.of("c")) == []
