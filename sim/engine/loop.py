@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Awaitable, Callable
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import trio
 import trio._core._run as _run
@@ -21,6 +21,20 @@ T = TypeVar("T")
 
 _FLAG = "_ALLOW_DETERMINISTIC_SCHEDULING"
 _GARBAGE = 5_000_000  # objects more than there were, before the collector looks; nearly all are no garbage
+
+
+class _IdleIO:
+    """Trio's I/O, looked at only where Trio would wait for it: nothing in a simulation does any."""
+
+    def __init__(self, io: Any) -> None:
+        self._io = io
+        self.process_events = io.process_events
+
+    def get_events(self, timeout_s: float) -> Any:
+        return self._io.get_events(timeout_s) if timeout_s > 0 else ()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._io, name)
 
 
 class UnsupportedTrioError(Exception):
@@ -40,8 +54,10 @@ def run_virtually(main: Callable[[], Awaitable[T]], timeline: Timeline, seed: in
     _run._r.seed(seed)
 
     async def pure() -> T:
+        runner = _run.GLOBAL_RUN_CONTEXT.runner
         # Trio asks its instruments ten times a heartbeat; with none, a plain dictionary answers faster.
-        _run.GLOBAL_RUN_CONTEXT.runner.instruments = {}  # type: ignore[assignment]
+        runner.instruments = {}  # type: ignore[assignment]
+        runner.io_manager = _IdleIO(runner.io_manager)  # type: ignore[assignment]
         with Purity(timeline):
             return await main()
 
