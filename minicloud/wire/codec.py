@@ -48,7 +48,6 @@ def codec(cls: Any) -> Codec:
         "    has = m.HasField",
         "    o = new(cls)",
         *reads,
-        "    o.__post_init__()",  # betterproto2's
         "    return o",
         "def fill(o, m):",
         *writes,

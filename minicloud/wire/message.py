@@ -22,6 +22,8 @@ from minicloud.wire.codec import codec
 class Message(betterproto2.Message):
     """What generated messages derive from. Equal, printed and built as betterproto2's are."""
 
+    _unknown_fields = b""  # of those that are parsed: passed over
+
     @classmethod
     def FromString(cls, s: bytes) -> Self:  # noqa: N802
         """The message of those bytes; raises `ValueError` where they are none."""
