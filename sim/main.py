@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import os
 import shlex
 import sys
@@ -47,6 +49,8 @@ class CannotRunError(MiniCloudError):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `minicloud-sim` with `arguments` (by default the process's) and return the exit code."""
     options = sim_parser().parse_args(arguments)
+    # It ends with all that thousands of workers were; to look through that for garbage first took a second.
+    atexit.register(gc.freeze)
     try:
         return _main(options)
     except KeyboardInterrupt:
