@@ -7,7 +7,7 @@ shuffled by a generator we seed, the order depends on the seed alone.
 from __future__ import annotations
 
 import gc
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableSequence
 from random import Random
 from typing import Any, TypeVar
 
@@ -21,6 +21,14 @@ T = TypeVar("T")
 
 _FLAG = "_ALLOW_DETERMINISTIC_SCHEDULING"
 _GARBAGE = 5_000_000  # objects more than there were, before the collector looks; nearly all are no garbage
+
+
+class _Order(Random):
+    """Draws an order only where there is more than one."""
+
+    def shuffle(self, x: MutableSequence[Any]) -> None:
+        if len(x) > 1:
+            super().shuffle(x)
 
 
 class _IdleIO:
@@ -49,9 +57,9 @@ def run_virtually(main: Callable[[], Awaitable[T]], timeline: Timeline, seed: in
     """
     if not isinstance(getattr(_run, "_r", None), Random) or not hasattr(_run, _FLAG):
         raise UnsupportedTrioError(f"Trio {trio.__version__} cannot be made repeatable: install trio 0.35")
-    flag, state = getattr(_run, _FLAG), _run._r.getstate()
+    flag, random = getattr(_run, _FLAG), _run._r
     setattr(_run, _FLAG, True)
-    _run._r.seed(seed)
+    _run._r = _Order(seed)
 
     async def pure() -> T:
         runner = _run.GLOBAL_RUN_CONTEXT.runner
@@ -70,4 +78,4 @@ def run_virtually(main: Callable[[], Awaitable[T]], timeline: Timeline, seed: in
     finally:
         gc.set_threshold(*thresholds)
         setattr(_run, _FLAG, flag)
-        _run._r.setstate(state)
+        _run._r = random
