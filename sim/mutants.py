@@ -20,7 +20,7 @@ from minicloud.control.membership import Membership
 from minicloud.control.metrics import Metrics
 from minicloud.control.service import WorkerManagementService
 from minicloud.core.commands import Heartbeat, Register
-from minicloud.core.events import LeaseRestored, Registration, WorkerRestored
+from minicloud.core.events import LeaseRenewed, LeaseRestored, Registration, WorkerRestored
 from minicloud.core.ids import IdBook
 from minicloud.core.model import Admin, ClusterStats, Health, Worker, WorkerId
 from minicloud.core.registry import Registry
@@ -222,6 +222,13 @@ def _cordon_ignored(original: Any) -> Any:
     return offered
 
 
+def _load_forgotten(original: Any) -> Any:
+    def apply(self: Registry, event: LeaseRenewed) -> None:
+        original(self, event._replace(resources=None))
+
+    return apply
+
+
 def _stats_off_by_one(original: Any) -> Any:
     def stats(workers: Any, now_s: float) -> ClusterStats:
         right = cluster_stats(workers, now_s)
@@ -350,6 +357,10 @@ _ALL = (
     Mutant(
         "duplicate-counted", "a heartbeat that comes again, or late, counts", DELIVERY_IDEMPOTENT,
         doubled_messages, Registry, "_decide_heartbeat", _sequence_ignored,
+    ),
+    Mutant(
+        "load-forgotten", "a heartbeat renews the lease, and what it says of the load is dropped",
+        DELIVERY_IDEMPOTENT, silences, Registry, "_apply_renewed", _load_forgotten,
     ),
     Mutant(
         "counted-twice", "metrics count each heartbeat twice", VIEWS_AGREE,

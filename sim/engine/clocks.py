@@ -34,7 +34,7 @@ class NodeClock:
         self._anchor_true_s = timeline.now_s
         self._anchor_s = offset_s
         self._reached_s = offset_s  # shown before, or woken for: never less again
-        self._rates = 1  # that it has had
+        self._rate_changes = 0
         self._sleepers: dict[Parked, Process] = {}
 
     def monotonic_s(self) -> float:
@@ -64,7 +64,7 @@ class NodeClock:
         self._anchor_s = self.monotonic_s()
         self._anchor_true_s = self._timeline.now_s
         self.rate = rate
-        self._rates += 1
+        self._rate_changes += 1
         for sleeper, process in list(self._sleepers.items()):
             process.carry_out(sleeper.wake)  # not before it goes on, if it is paused
 
@@ -81,18 +81,19 @@ class NodeClock:
             parked = Parked()
             if deadline_s < math.inf:
                 when_s = self.true_s(deadline_s)
-                self._timeline.at(when_s, self._wake, parked, deadline_s, self._rates, host=process)
+                self._timeline.at(when_s, self._wake, parked, deadline_s, self._rate_changes, host=process)
             self._sleepers[parked] = process
             try:
                 await parked.wait()
             finally:
                 del self._sleepers[parked]
 
-    def _wake(self, parked: Parked, deadline_s: float, rates: int) -> None:
-        if rates == self._rates:  # else the time was reckoned by a rate it no longer has: somebody else wakes
-            if self._reached_s < deadline_s:  # by rounding, an ulp
-                self._reached_s = deadline_s
-            parked.wake()
+    def _wake(self, parked: Parked, deadline_s: float, rate_changes: int) -> None:
+        if rate_changes != self._rate_changes:
+            return  # too soon or too late by the new rate, whose beginning woke the sleeper
+        if self._reached_s < deadline_s:
+            self._reached_s = deadline_s  # which rounding may leave an ulp ahead
+        parked.wake()
 
 
 class ProcessClock:

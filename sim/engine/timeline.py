@@ -55,8 +55,8 @@ class Timeline(trio.abc.Clock):
         self._seconds: list[int] = []  # those of `_ahead`: a heap
 
     def at(self, when_s: float, call: Call, *args: Any, host: Host | None = None) -> int:
-        """Have `call(*args)` carried out at `when_s`, or as the next thing where that has passed; on `host`,
-        where one is given, and then as its own state allows. Answers with the event's number."""
+        """Have `call(*args)` carried out at `when_s`, or as the next thing where that has passed; put off by
+        `host`, where one is given, if that is not running then. Answers with the event's number."""
         self._number = number = self._number + 1
         if when_s < self.now_s:
             when_s = self.now_s
@@ -98,7 +98,7 @@ class Timeline(trio.abc.Clock):
         runnable = GLOBAL_RUN_CONTEXT.runner.runq
         for _ in range(_EVENTS_AT_A_TIME):
             if not present:
-                if not self._seconds or self._seconds[0] > deadline:
+                if not self._seconds:
                     break
                 self._begin_second()
                 continue

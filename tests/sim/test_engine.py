@@ -72,13 +72,15 @@ def test_timeline_event_that_is_dropped_before_its_second_leaves_nothing_planned
     seen: list[str] = []
 
     async def main() -> None:
-        dropped = timeline.at(7.5, seen.append, "dropped")
+        dropped = [timeline.at(7.5, seen.append, "first")]
         timeline.at(7.5, seen.append, "kept")
+        dropped.append(timeline.at(7.5, seen.append, "last"))
         before = timeline.planned
-        timeline.drop(7.5, dropped)
-        assert timeline.planned == before - 1
+        for number in dropped:
+            timeline.drop(7.5, number)
+        assert timeline.planned == before - 2
         await trio.sleep(10)
-        timeline.drop(7.5, dropped)  # again, long after
+        timeline.drop(7.5, dropped[0])  # again, long after
 
     _run(timeline, main)
     assert seen == ["kept"]
@@ -128,6 +130,14 @@ def test_loop_with_one_seed_runs_tasks_in_one_order_and_with_another_in_another(
 
     assert order(1) == order(1)
     assert order(1) != order(2)
+
+
+def test_loop_leaves_trio_its_own_generator() -> None:
+    async def main() -> None: ...
+
+    before = trio._core._run._r
+    _run(Timeline(), main)
+    assert trio._core._run._r is before
 
 
 # Purity
@@ -235,6 +245,26 @@ def test_process_that_is_killed_runs_nothing_any_more_not_even_what_its_finally_
     assert process.failure is None
 
 
+def test_process_killed_while_paused_does_nothing_when_it_is_resumed() -> None:
+    timeline = Timeline()
+    process = Process(timeline, "node")
+    seen: list[str] = []
+
+    async def main() -> None:
+        process.pause()
+        timeline.at(1.0, seen.append, "put off", host=process)
+        timeline.at(9.0, seen.append, "later", host=process)
+        await trio.sleep(2)
+        process.kill()
+        process.resume()
+        process.carry_out(seen.append, "now")
+        await trio.sleep(10)
+
+    _run(timeline, main)
+    assert seen == []
+    assert not process.running
+
+
 def test_process_whose_program_fails_says_why() -> None:
     timeline = Timeline()
     process = Process(timeline, "node")
@@ -274,6 +304,22 @@ def test_clock_whose_rate_changes_wakes_a_sleeper_by_the_new_rate() -> None:
         assert timeline.now_s == pytest.approx(6.0)
 
     _run(timeline, main)
+
+
+def test_clock_that_slows_down_wakes_nobody_by_its_old_rate_and_shows_no_more_than_has_passed() -> None:
+    timeline = Timeline()
+    clock = NodeClock(timeline)
+    process_clock = ProcessClock(clock, Process(timeline, "node"))
+    shown_s: list[float] = []
+
+    async def main() -> None:
+        timeline.at(4.0, clock.set_rate, 0.5)
+        timeline.at(12.0, lambda: shown_s.append(clock.monotonic_s()))
+        await process_clock.sleep_until(10.0)
+        assert timeline.now_s == pytest.approx(16.0)
+
+    _run(timeline, main)
+    assert shown_s == [8.0]
 
 
 def test_clock_whose_wall_is_set_back_goes_on_monotonically() -> None:

@@ -11,6 +11,7 @@ from grpclib.exceptions import GRPCError
 
 from minicloud.core.model import Status as WorkerStatus
 from minicloud.core.model import WorkerId
+from minicloud.request_id import HEADER, current_request_id
 from minicloud.store.port import Change, Entry
 from minicloud.wire.gen.minicloud.execution import (
     HeartbeatRequest,
@@ -38,12 +39,14 @@ class _Rig:
         self.client = Process(self.timeline, "client")
         self.server = Process(self.timeline, "server")
         self.taken: list[tuple[float, int]] = []
+        self.request_ids: list[str] = []
         self.arrived: list[tuple[float, str]] = []
         rig = self
 
         class Service(WorkerManagementServiceBase):
             async def heartbeat(self, message: HeartbeatRequest) -> HeartbeatResponse:
                 rig.taken.append((round(rig.timeline.now_s, 3), message.sequence))
+                rig.request_ids.append(current_request_id())
                 if message.sequence == 99:
                     raise RuntimeError("a bug")
                 return HeartbeatResponse(acknowledged=True, next_heartbeat_ms=message.sequence)
@@ -182,6 +185,19 @@ def test_link_that_reorders_lets_later_messages_pass() -> None:
     assert names != sorted(names) == [f"{number:02}" for number in range(20)]
 
 
+def test_link_that_is_slow_for_several_reasons_takes_the_sum_of_them() -> None:
+    rig = _Rig()
+    rig.link.to_server.extra += [Delay(0.5, 0.5), Delay(0.25, 0.25)]
+
+    async def main() -> None:
+        rig.send("a")
+        await trio.sleep(5)
+
+    rig.run(main)
+    assert rig.arrived == [(1.75, "a")]
+    assert rig.link.delay_s(rig.link.to_server) == 1.75
+
+
 def test_link_of_one_node_draws_the_same_whatever_happens_on_another() -> None:
     def arrivals(trouble: bool) -> list[tuple[float, str]]:
         rig = _Rig(Delay(0.0, 1.0))
@@ -231,6 +247,28 @@ def test_call_whose_answer_is_lost_ends_at_its_deadline_by_its_own_clock() -> No
 
     rig.run(main)
     assert rig.taken == [(1.1, 1)]
+
+
+def test_call_that_was_answered_leaves_no_deadline_behind() -> None:
+    rig = _Rig()
+
+    async def main() -> None:
+        before = rig.timeline.planned
+        assert await rig.call(1, timeout_s=1000.0) == "1 at 2.1"
+        assert rig.timeline.planned == before
+
+    rig.run(main)
+
+
+def test_call_is_handled_under_the_request_id_it_brings_and_under_none_where_it_brings_none() -> None:
+    rig = _Rig()
+
+    async def main() -> None:
+        await rig.stub.heartbeat(HeartbeatRequest(sequence=1), metadata={HEADER: "abc"})
+        await rig.stub.heartbeat(HeartbeatRequest(sequence=2))
+
+    rig.run(main)
+    assert rig.request_ids == ["abc", ""]
 
 
 def test_call_to_a_machine_without_a_server_is_refused() -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 import pytest
+import structlog
+from structlog.typing import EventDict
 
 from minicloud.control.plane import Timers
+from minicloud.wire.gen.minicloud.execution import RegisterWorkerRequest
 from sim.cluster.cluster import CONTROL_PLANE, Topology
 from sim.engine.clocks import EPOCH_S
 from sim.engine.timeline import Timeline
 from sim.mutants import applied
 from sim.oracle.durability import Durability
 from sim.oracle.ledger import MOST_KEPT, MOST_OF_ONE, Ledger
+from sim.oracle.model import Model
 from sim.oracle.oracle import Oracle
 from sim.oracle.promises import (
     CRASHED_DETECTED,
@@ -21,7 +26,9 @@ from sim.oracle.promises import (
     NO_EARLY_VERDICT,
     OLD_INCARNATIONS_FENCED,
     PROMISES,
+    VERDICT_ON_TIME,
 )
+from sim.oracle.step import Step
 from sim.outcome import Outcome, Violation
 from sim.probes import PROBES
 from sim.record.recorder import Recorder
@@ -179,6 +186,34 @@ def test_ledger_keeps_the_first_violations_and_counts_the_rest() -> None:
     assert ledger.total == len(told) == len(PROMISES) * (MOST_OF_ONE + 5)
     assert ledger.checks[NO_EARLY_VERDICT] == MOST_OF_ONE + 6
     assert [violation.text for violation in found[:MOST_OF_ONE]] == [str(n) for n in range(MOST_OF_ONE)]
+
+
+def test_step_that_a_new_message_ends_judges_the_message_before_and_what_was_due() -> None:
+    found: list[Violation] = []
+    ledger = Ledger(Timeline(), 1, found, lambda: None)
+    model = Model(120.0, ledger)
+    step = Step(model, ledger)
+    model.register("w", 1, RegisterWorkerRequest(endpoint="h:1"), 0.0)
+    judged: list[object] = []
+    for message in ("first", "second"):
+        step.begin(message, 120.0, lambda message, now_s: judged.append(message))
+    assert judged == ["first", "second"]
+    assert [violation.promise for violation in found] == [str(VERDICT_ON_TIME)]
+
+
+def test_run_leaves_the_log_of_its_process_as_it_was() -> None:
+    def nothing(logger: object, method: str, event: EventDict) -> EventDict:
+        return event
+
+    structlog.configure(
+        processors=[nothing], wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG)
+    )
+    before = structlog.get_config()
+    try:
+        Simulation(_schedule(), [Oracle()]).run()
+        assert structlog.get_config() == before
+    finally:
+        structlog.reset_defaults()
 
 
 def test_run_that_is_watched_is_the_same_run() -> None:

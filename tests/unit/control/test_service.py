@@ -16,7 +16,7 @@ from minicloud.clock import SystemClock
 from minicloud.control.membership import Membership
 from minicloud.control.service import WorkerManagementService
 from minicloud.control.sweeper import Sweeper
-from minicloud.core.commands import Cordon, Drain, Uncordon
+from minicloud.core.commands import Cordon, Drain, Remove, Uncordon
 from minicloud.core.registry import Registry
 from minicloud.store.port import Entry
 from minicloud.wire.gen.minicloud.common import ResourceInfo, ResponseStatus, WorkerStatus
@@ -251,6 +251,27 @@ async def test_heartbeat_after_silence_is_acknowledged_once_the_recovery_is_dura
     assert worker.status == "HEALTHY"
     plane.store.gate.set()
     assert (await plane.beat()).expected_status == WorkerStatus.HEALTHY
+
+
+async def test_heartbeat_whose_worker_is_removed_while_its_recovery_is_written_is_acknowledged_without_more(
+    plane: Plane, autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    await plane.register()
+    await trio.sleep(120)
+    plane.store.gate = trio.Event()
+    answers: list[HeartbeatResponse] = []
+
+    async def beat() -> None:
+        answers.append(await plane.beat())
+
+    nursery.start_soon(beat)
+    await trio.sleep(1)
+    plane.membership.execute(Remove("w"))
+    plane.store.gate.set()
+    await trio.sleep(1)
+    (answer,) = answers
+    assert answer.acknowledged
+    assert answer.next_heartbeat_ms == 0
 
 
 async def test_heartbeat_tells_cordon_and_drain_and_takes_them_back(plane: Plane) -> None:

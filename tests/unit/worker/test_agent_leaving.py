@@ -263,6 +263,31 @@ async def test_drain_taken_back_and_given_again_leaves_once_idle(
     assert world.left() == (DRAINED, 400)
 
 
+async def test_drain_taken_back_and_given_again_when_idle_leaves(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    world = World()
+    world.control_plane.heartbeat_script.extend([DRAIN, ACKNOWLEDGED, ACKNOWLEDGED, ACKNOWLEDGED])
+    world.control_plane.usual_heartbeat = DRAIN
+    await nursery.start(world.run)
+    nursery.start_soon(world.run_query, 70)
+    await trio.sleep(200)
+    assert world.left()[0] == DRAINED
+
+
+async def test_drain_taken_back_and_given_again_many_times_takes_one_task(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    world = World()
+    world.control_plane.heartbeat_script.extend([DRAIN, ACKNOWLEDGED] * 20)
+    await nursery.start(world.run)
+    nursery.start_soon(world.run_query, 2000)
+    before = trio.lowlevel.current_statistics().tasks_living
+    await trio.sleep(1000)
+    assert trio.lowlevel.current_statistics().tasks_living <= before + 1
+    assert world.left()[0] is None
+
+
 async def test_drain_during_an_outage_leaves_once_idle(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
