@@ -112,8 +112,7 @@ class Comparison:
             self._tell(
                 DELIVERY_IDEMPOTENT,
                 worker_id,
-                f"{worker_id} is shown with {_figures(worker.resources)} MiB and queries in use, and "
-                f"reported {_figures(member.resources)} last",
+                f"{worker_id} is shown with {_load(shown)} in use, and reported {_load(reported)} last",
             )
 
     def _tell(self, promise: Promise, worker_id: str, text: str) -> None:
@@ -122,6 +121,6 @@ class Comparison:
             self._ledger.violate(promise, worker_id, text)
 
 
-def _figures(resources: Any) -> tuple[int, int]:
+def _load(resources: Any) -> str:
     """What changes from one report to the next, of a message's or of the core's resources."""
-    return (resources.memory_used_mb, resources.active_queries)
+    return f"{resources.memory_used_mb} MiB and {resources.active_queries} queries"

@@ -26,7 +26,7 @@ def course(record: Record) -> Markup:
     """The drawing."""
     phases = record.schedule.phases
     x = Scale(0.0, phases.end_s, _LEFT, _RIGHT)
-    swim, top = lanes(record.schedule.faults, x, 28.0)
+    swim, top = lanes(record.schedule.faults, x, 28.0 if record.moment is None else 44.0)
     counts_top = top + 38
     counts, counts_bottom = _counts(record, x, counts_top)
     heartbeats, bottom = _rate(record, x, counts_bottom + 52, "heartbeats", lambda sample: sample.heartbeats)
@@ -106,7 +106,7 @@ def _violation(record: Record, x: Scale, bottom: float) -> Markup:
             "first violation",
             class_="violated-name end" if near_end else "violated-name",
             x=at - 5 if near_end else at + 5,
-            y=14,
+            y=30,  # below the phases' names
         ),
     )
 
