@@ -115,7 +115,7 @@ class DiskStore:
         while True:
             if not self._queue:
                 self._wanted = Parked()
-                await self._wanted.wait()
+                await self._wanted
             batch, self._queue = self._queue, []
             if self._process.alive:
                 self._disk.write(batch)

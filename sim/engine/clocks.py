@@ -84,7 +84,7 @@ class NodeClock:
                 self._timeline.at(when_s, self._wake, parked, deadline_s, self._rate_changes, host=process)
             self._sleepers[parked] = process
             try:
-                await parked.wait()
+                await parked
             finally:
                 del self._sleepers[parked]
 

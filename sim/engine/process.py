@@ -89,4 +89,4 @@ class Process:
         """Sleep to the true time `when_s`."""
         parked = Parked()
         self.timeline.at(when_s, parked.wake, host=self)
-        await parked.wait()
+        await parked

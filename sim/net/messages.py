@@ -234,7 +234,7 @@ class _ClientCall:
     async def recv_message(self) -> Any:
         if self._outcome is None:
             self._parked = Parked()
-            await self._parked.wait()
+            await self._parked
         assert self._outcome is not None
         status, text, data = self._outcome
         if status is not Status.OK:

@@ -125,7 +125,7 @@ class SimStream(trio.abc.Stream):
             if self._ended:
                 return b""
             self._reader = Parked()
-            await self._reader.wait()
+            await self._reader
         data = self._received.popleft()
         if max_bytes is not None and len(data) > max_bytes:
             self._received.appendleft(data[max_bytes:])

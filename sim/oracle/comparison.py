@@ -57,8 +57,9 @@ class Comparison:
             for worker_id in members:
                 if registry.get(worker_id) is None:
                     self._tell(REGISTRATIONS_DURABLE, worker_id, f"{worker_id} is not registered any more")
+        offered = 0
         for worker in registry.schedulable_workers():
-            ledger.checks[ONLY_HEALTHY_OFFERED] += 1
+            offered += 1
             member = members.get(worker.worker_id)
             if member is None or not member.healthy or member.admin is not Admin.ACTIVE:
                 self._tell(
@@ -66,6 +67,7 @@ class Comparison:
                     worker.worker_id,
                     f"{worker.worker_id} is {model.status_of(worker.worker_id)} and offered for scheduling",
                 )
+        ledger.checks[ONLY_HEALTHY_OFFERED] += offered
         stats = membership.stats()
         counts = model.counts
         shown = (stats.healthy, stats.unhealthy, stats.draining)
