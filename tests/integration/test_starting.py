@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.processes import ControlPlane, Launcher
+from tests.unit.store.files import SCHEMA_1
 
-# A registry as the last version with schema 1 left it.
-SCHEMA_1 = Path(__file__).parent.parent / "unit/store/data/registry-schema-1.db"
 ANY_PORTS = ("--grpc-port", "0", "--http-port", "0")
 
 

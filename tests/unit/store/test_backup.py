@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import stat
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,11 +14,10 @@ from minicloud.core.errors import StoreError
 from minicloud.store import backup
 from minicloud.store.backup import Contents, back_up_at_rest, check, look_into, restore
 from minicloud.store.database import Database
-from minicloud.store.port import Snapshot
 from minicloud.store.schema import SCHEMA_VERSION
 from tests.unit.store.changes import kept
+from tests.unit.store.files import SCHEMA_1, by_hand, read
 
-SCHEMA_1 = Path(__file__).parent / "data" / "registry-schema-1.db"
 NOW = datetime(2026, 11, 24, 12, 30, 59, tzinfo=UTC)
 
 
@@ -30,23 +28,8 @@ def write(path: Path, *numbers: int) -> Path:
     return path
 
 
-def read(path: Path) -> Snapshot:
-    database = Database(path)
-    try:
-        return database.snapshot()
-    finally:
-        database.close()
-
-
 def workers(path: Path) -> list[str]:
     return [worker.worker_id for worker in read(path).workers]
-
-
-def by_hand(path: Path, *statements: str) -> None:
-    connection = sqlite3.connect(path, isolation_level=None)
-    for statement in statements:
-        connection.execute(statement)
-    connection.close()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import stat
 import subprocess
 import sys
@@ -18,9 +17,10 @@ from hypothesis import strategies as st
 
 from minicloud.core.errors import StoreError, StoreWriteError
 from minicloud.store.database import TRIM_EVERY_ENTRIES, Database
-from minicloud.store.port import HISTORY_ENTRIES, Change, Snapshot
+from minicloud.store.port import HISTORY_ENTRIES, Change
 from minicloud.store.schema import APPLICATION_ID, SCHEMA_VERSION
 from tests.unit.store.changes import entry, gone, kept, stored
+from tests.unit.store.files import by_hand, read
 
 
 @pytest.fixture
@@ -41,21 +41,6 @@ def write(path: Path, *changes: Change) -> None:
         database.write(changes)
     finally:
         database.close()
-
-
-def read(path: Path) -> Snapshot:
-    database = Database(path)
-    try:
-        return database.snapshot()
-    finally:
-        database.close()
-
-
-def by_hand(path: Path, *statements: str) -> None:
-    connection = sqlite3.connect(path, isolation_level=None)
-    for statement in statements:
-        connection.execute(statement)
-    connection.close()
 
 
 def refusal(path: Path) -> str:

@@ -14,9 +14,9 @@ from random import Random
 
 import pytest
 
-from minicloud.store.database import Database
 from minicloud.store.port import Snapshot, StoredWorker
 from tests.unit.store.crash_child import change
+from tests.unit.store.files import read
 
 KILLS = 6
 ROOT = Path(__file__).resolve().parents[3]
@@ -25,14 +25,6 @@ ROOT = Path(__file__).resolve().parents[3]
 def child(path: Path, *arguments: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "tests.unit.store.crash_child", str(path), *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
-
-
-def read(path: Path) -> Snapshot:
-    database = Database(path)
-    try:
-        return database.snapshot()
-    finally:
-        database.close()
 
 
 def check(snapshot: Snapshot, acknowledged: set[int]) -> None:

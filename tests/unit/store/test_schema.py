@@ -18,8 +18,7 @@ from minicloud.store.port import Snapshot
 from minicloud.store.schema import SCHEMA_VERSION, STEPS, TABLES, steps_from
 from tests.unit.logged import logged
 from tests.unit.store.changes import entry, gone, kept, stored
-
-SCHEMA_1 = Path(__file__).parent / "data" / "registry-schema-1.db"
+from tests.unit.store.files import SCHEMA_1, by_hand, read
 
 
 @pytest.fixture
@@ -28,22 +27,6 @@ def old(tmp_path: Path) -> Path:
     path = tmp_path / "registry.db"
     shutil.copyfile(SCHEMA_1, path)
     return path
-
-
-def read(path: Path) -> Snapshot:
-    opened = Database(path)
-    try:
-        return opened.snapshot()
-    finally:
-        opened.close()
-
-
-def by_hand(path: Path, *statements: str) -> list[object]:
-    connection = sqlite3.connect(path, isolation_level=None)
-    try:
-        return [connection.execute(statement).fetchone() for statement in statements]
-    finally:
-        connection.close()
 
 
 def layout(path: Path) -> list[tuple[object, ...]]:

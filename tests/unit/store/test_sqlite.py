@@ -16,6 +16,7 @@ from minicloud.store.database import Database
 from minicloud.store.port import Change, Snapshot, StoreObserver
 from minicloud.store.sqlite import MAX_BATCH_CHANGES, SqliteStore
 from tests.unit.store.changes import kept
+from tests.unit.store.files import read
 
 
 class Gate:
@@ -63,16 +64,8 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "registry.db"
 
 
-def load(path: Path) -> Snapshot:
-    database = Database(path)
-    try:
-        return database.snapshot()
-    finally:
-        database.close()
-
-
 def event_ids(path: Path) -> list[int]:
-    return [entry.event_id for entry in load(path).entries]
+    return [entry.event_id for entry in read(path).entries]
 
 
 async def settled(done: list[str], expected: list[str]) -> None:
@@ -228,7 +221,7 @@ async def test_run_cancelled_while_idle_lets_go_of_the_file(path: Path) -> None:
             await nursery.start(store.run)
             await wait_all_tasks_blocked(0.001)
             nursery.cancel_scope.cancel()
-    assert load(path) == Snapshot()
+    assert read(path) == Snapshot()
 
 
 async def test_run_cancelled_over_a_hanging_disk_gives_up_and_says_so(
