@@ -105,9 +105,7 @@ class Link:
         """Have `call(*args)` happen when, and if, a message sent now arrives."""
         network = self.network
         network.counts.sent += 1
-        delay_s = network.delay.draw_s(self._delays)
-        if direction.extra:
-            delay_s += self._extra_s(direction)
+        delay_s = self.delay_s(direction)
         if direction.cut or (direction.loss and self._chance("loss") < direction.loss):
             network.counts.dropped += 1
             return
@@ -122,10 +120,10 @@ class Link:
 
     def delay_s(self, direction: Direction) -> float:
         """What one message takes, drawn."""
-        return self.network.delay.draw_s(self._delays) + self._extra_s(direction)
-
-    def _extra_s(self, direction: Direction) -> float:
-        return sum(extra.draw_s(self._chance_of("extra")) for extra in direction.extra)
+        delay_s = self.network.delay.draw_s(self._delays)
+        for extra in direction.extra:
+            delay_s += extra.draw_s(self._chance_of("extra"))
+        return delay_s
 
     def release(self, direction: Direction) -> None:
         """Lift one hold; with the last one, what was held arrives, in the order in which it would have."""

@@ -47,7 +47,6 @@ class Recorder(Watcher):
         self._recollection = Recollection(schedule.topology.workers)
         self._violations = violations
         self._trace = Trace(trace)
-        self._add = self._trace.add
         self._statuses = dict.fromkeys(Status, 0)
         self._up = False
         self._down_since_s = 0.0
@@ -88,20 +87,20 @@ class Recorder(Watcher):
     def _returned(self, exchange: Exchange) -> None:
         # Of the steps before, the service tells, if they come to anything.
         assert exchange.status is not None
-        self._add(f"{self._timeline.now_s:.9f} returned {exchange.client} {exchange.status.name}")
+        self._add(f"returned {exchange.client} {exchange.status.name}")
 
     # What the control plane does
 
     def took(self, run: ControlPlaneRun, message: Any) -> None:
         line = REQUESTS.get(type(message))
         if line is not None:
-            self._add(f"{self._timeline.now_s:.9f} took {line(message)}")
+            self._add(f"took {line(message)}")
             if type(message) is RegisterWorkerRequest:
                 self._attempted()
 
     def answered(self, run: ControlPlaneRun, message: Any, answer: Any) -> None:
         kind = type(message)
-        self._add(f"{self._timeline.now_s:.9f} {ANSWERS[kind](message, answer)}")
+        self._add(ANSWERS[kind](message, answer))
         if kind is HeartbeatRequest:
             self._heartbeats += 1
             if not answer.acknowledged:
@@ -119,7 +118,7 @@ class Recorder(Watcher):
         self._statuses[entry.old_status] -= 1
         self._statuses[entry.new_status] += 1
         self._add(
-            f"{self._timeline.now_s:.9f} entry {entry.event_id} {entry.at_ms} {entry.kind} "
+            f"entry {entry.event_id} {entry.at_ms} {entry.kind} "
             f"{entry.detail or '-'} {entry.worker_id} {entry.incarnation} "
             f"{entry.old_status}>{entry.new_status} {entry.reason!r} {entry.request_id or '-'}"
         )
@@ -141,27 +140,27 @@ class Recorder(Watcher):
         if now_s > self._down_since_s:
             self._record.outages.append((self._down_since_s, now_s))
         self._up = True
-        self._add(f"{now_s:.9f} started {run.node.name} {run.node.starts}")
+        self._add(f"started {run.node.name} {run.node.starts}")
         self._mark(run.node.name, "starts")
 
     def control_plane_ended(self, run: ControlPlaneRun) -> None:
         now_s = self._timeline.now_s
         self._up = False
         self._down_since_s = now_s
-        self._add(f"{now_s:.9f} ended {run.node.name} {run.process.failure!r}")
+        self._add(f"ended {run.node.name} {run.process.failure!r}")
         self._mark(run.node.name, "ends")
 
     def worker_started(self, run: WorkerRun) -> None:
         node = run.node
-        self._add(f"{self._timeline.now_s:.9f} started {node.name} {node.starts} {node.instance_id}")
+        self._add(f"started {node.name} {node.starts} {node.instance_id}")
         self._mark(node.name, "starts")
 
     def call_failed(self, run: WorkerRun, error: str) -> None:
-        self._add(f"{self._timeline.now_s:.9f} failed {run.node.name} {error!r}")
+        self._add(f"failed {run.node.name} {error!r}")
 
     def worker_ended(self, run: WorkerRun, reason: str) -> None:
         failure = f" {run.process.failure!r}" if run.process.failure is not None else ""
-        self._add(f"{self._timeline.now_s:.9f} ended {run.node.name} {reason!r}{failure}")
+        self._add(f"ended {run.node.name} {reason!r}{failure}")
         self._mark(run.node.name, f"ends: {reason}" if reason else "ends")
 
     # The course of the run
@@ -173,21 +172,21 @@ class Recorder(Watcher):
         self._fault("ends", fault)
 
     def healed(self) -> None:
-        self._add(f"{self._timeline.now_s:.9f} healed")
+        self._add("healed")
 
     async def check(self) -> None:
         if not self._up:
             self._record.outages.append((self._down_since_s, self._timeline.now_s))
         self._over_s = self._timeline.now_s
         self._sample()  # of the rest, shorter than a step
-        self._add(f"{self._over_s:.9f} over {self._network.counts!r}")
+        self._add(f"over {self._network.counts!r}")
         self._digest = self._trace.digest()
         self._trace.close()
         if self._violations and self._recollection.moment is None:
             self._take()
 
     def _fault(self, what: str, fault: Fault) -> None:
-        self._add(f"{self._timeline.now_s:.9f} fault {what} {fault.kind} {' '.join(fault.nodes)}")
+        self._add(f"fault {what} {fault.kind} {' '.join(fault.nodes)}")
         for node in fault.nodes:
             self._mark(node, f"{fault.kind} {what}" if fault.for_s else fault.kind)
 
@@ -221,6 +220,9 @@ class Recorder(Watcher):
             self._attempts = 0
         self._attempts += 1
         self._most_attempts = max(self._most_attempts, self._attempts)
+
+    def _add(self, line: str) -> None:
+        self._trace.add(f"{self._timeline.now_s:.9f} {line}")
 
     # The first violation
 
