@@ -11,12 +11,10 @@ Rejected: one row of JSON a worker (not to be queried or migrated by SQL); a loc
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,10 +22,10 @@ import structlog
 
 from minicloud import __version__
 from minicloud.core.errors import StoreError, StoreWriteError
-from minicloud.core.model import Admin, Health, Resources, Status, WorkerId
+from minicloud.store.columns import ENTRIES, WORKERS
 from minicloud.store.copies import copy_database, fill_with_copy, make_empty
 from minicloud.store.opening import connect, damaged, schema_version, told_in_one_line, value
-from minicloud.store.port import HISTORY_ENTRIES, Change, Entry, Snapshot, StoredWorker
+from minicloud.store.port import HISTORY_ENTRIES, Change, Snapshot
 from minicloud.store.schema import SCHEMA_VERSION, TABLES, steps_from
 
 log = structlog.get_logger()
@@ -36,20 +34,8 @@ log = structlog.get_logger()
 # too many, and most batches pay nothing. Told by ids, not counted, so that restarts do not put it off.
 TRIM_EVERY_ENTRIES = HISTORY_ENTRIES // 10
 
-# In the order of the tables' columns.
-_entry_row = attrgetter(
-    "event_id", "at_ms", "kind", "detail", "worker_id", "incarnation", "endpoint",
-    "old_status.value", "new_status.value", "reason", "request_id",
-)  # fmt: skip
-_worker_row = attrgetter(
-    "worker_id", "endpoint", "instance_id", "wanted_id", "incarnation", "registered_at_ms",
-    "last_heartbeat_ms", "health.value", "health_reason", "health_since_ms", "admin.value", "admin_reason",
-    "admin_since_ms", "resources.cpu_cores", "resources.memory_mb", "resources.disk_mb",
-    "resources.active_queries", "resources.cpu_utilization", "resources.memory_utilization",
-    "resources.memory_used_mb", "resources.disk_used_mb",
-)  # fmt: skip
-_PUT_WORKER = f"INSERT OR REPLACE INTO workers VALUES ({', '.join('?' * 22)})"
-_PUT_ENTRY = f"INSERT INTO entries VALUES ({', '.join('?' * 11)})"
+_PUT_WORKER = f"INSERT OR REPLACE {WORKERS.values}"
+_PUT_ENTRY = f"INSERT {ENTRIES.values}"
 
 
 class Database:
@@ -82,9 +68,9 @@ class Database:
         """All that is kept; raises `StoreError` where it cannot be read or makes no sense."""
         with told_in_one_line(self._path):
             execute = self._connection.execute
-            workers = tuple(map(_to_worker, execute("SELECT * FROM workers ORDER BY worker_id")))
-            newest = execute("SELECT * FROM entries ORDER BY event_id DESC LIMIT ?", (HISTORY_ENTRIES,))
-            entries = tuple(map(_to_entry, reversed(newest.fetchall())))
+            workers = tuple(map(WORKERS.parse, execute(f"{WORKERS.select} ORDER BY worker_id")))
+            newest = execute(f"{ENTRIES.select} ORDER BY event_id DESC LIMIT ?", (HISTORY_ENTRIES,))
+            entries = tuple(map(ENTRIES.parse, reversed(newest.fetchall())))
             return Snapshot(
                 workers=workers,
                 entries=entries,
@@ -102,9 +88,9 @@ class Database:
         connection = self._connection
         try:
             connection.execute("BEGIN IMMEDIATE")
-            connection.executemany(_PUT_ENTRY, [_entry_row(change.entry) for change in changes])
+            connection.executemany(_PUT_ENTRY, [ENTRIES.row(change.entry) for change in changes])
             connection.executemany("DELETE FROM workers WHERE worker_id = ?", gone)
-            connection.executemany(_PUT_WORKER, map(_to_row, kept))
+            connection.executemany(_PUT_WORKER, map(WORKERS.row, kept))
             connection.execute("UPDATE floor SET incarnation = ?", (changes[-1].incarnation_floor,))
             if (first_id - 1) // TRIM_EVERY_ENTRIES != last_id // TRIM_EVERY_ENTRIES:
                 connection.execute("DELETE FROM entries WHERE event_id <= ?", (last_id - HISTORY_ENTRIES,))
@@ -170,36 +156,3 @@ class Database:
 
     def _value(self, query: str) -> Any:
         return value(self._connection, query)
-
-
-def _to_row(worker: StoredWorker) -> tuple[object, ...]:
-    return (*_worker_row(worker), json.dumps(dict(worker.metadata)))
-
-
-def _to_worker(row: tuple[Any, ...]) -> StoredWorker:
-    metadata = json.loads(row[21])
-    return StoredWorker(
-        worker_id=WorkerId(row[0]),
-        endpoint=row[1],
-        instance_id=row[2],
-        wanted_id=row[3],
-        metadata={str(key): str(value) for key, value in metadata.items()},
-        incarnation=row[4],
-        registered_at_ms=row[5],
-        last_heartbeat_ms=row[6],
-        health=Health(row[7]),
-        health_reason=row[8],
-        health_since_ms=row[9],
-        admin=Admin(row[10]),
-        admin_reason=row[11],
-        admin_since_ms=row[12],
-        resources=Resources(*row[13:21]),
-    )
-
-
-def _to_entry(row: tuple[Any, ...]) -> Entry:
-    event_id, at_ms, kind, detail, worker_id, incarnation, endpoint, old, new, reason, request_id = row
-    return Entry(
-        event_id, at_ms, kind, detail, WorkerId(worker_id), incarnation, endpoint,
-        Status(old), Status(new), reason, request_id,
-    )  # fmt: skip

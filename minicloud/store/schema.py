@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from minicloud.store.columns import ENTRIES, WORKERS
+
 APPLICATION_ID = 0x4D43_4C44  # "MCLD": tells our files from other programs' (sqlite.org/pragma.html)
 SCHEMA_VERSION = 2
 
@@ -20,45 +22,8 @@ _WRITTEN_BY = (
 )
 
 TABLES: tuple[str, ...] = (
-    """
-    CREATE TABLE workers (
-        worker_id TEXT PRIMARY KEY NOT NULL,
-        endpoint TEXT NOT NULL,
-        instance_id TEXT NOT NULL,
-        wanted_id TEXT NOT NULL,
-        incarnation INTEGER NOT NULL,
-        registered_at_ms INTEGER NOT NULL,
-        last_heartbeat_ms INTEGER NOT NULL,
-        health TEXT NOT NULL,
-        health_reason TEXT NOT NULL,
-        health_since_ms INTEGER NOT NULL,
-        admin TEXT NOT NULL,
-        admin_reason TEXT NOT NULL,
-        admin_since_ms INTEGER NOT NULL,
-        cpu_cores INTEGER NOT NULL,
-        memory_mb INTEGER NOT NULL,
-        disk_mb INTEGER NOT NULL,
-        active_queries INTEGER NOT NULL,
-        cpu_utilization REAL NOT NULL,
-        memory_utilization REAL NOT NULL,
-        memory_used_mb INTEGER NOT NULL,
-        disk_used_mb INTEGER NOT NULL,
-        metadata TEXT NOT NULL -- a JSON object
-    )""",
-    """
-    CREATE TABLE entries (
-        event_id INTEGER PRIMARY KEY NOT NULL,
-        at_ms INTEGER NOT NULL,
-        kind TEXT NOT NULL,
-        detail TEXT NOT NULL,
-        worker_id TEXT NOT NULL,
-        incarnation INTEGER NOT NULL,
-        endpoint TEXT NOT NULL,
-        old_status TEXT NOT NULL,
-        new_status TEXT NOT NULL,
-        reason TEXT NOT NULL,
-        request_id TEXT NOT NULL
-    )""",
+    WORKERS.create,
+    ENTRIES.create,
     "CREATE TABLE floor (one INTEGER PRIMARY KEY CHECK (one = 1), incarnation INTEGER NOT NULL)",
     "INSERT INTO floor VALUES (1, 0)",
     *_WRITTEN_BY,

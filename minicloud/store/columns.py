@@ -1,0 +1,151 @@
+"""The columns of the registry's tables: the one list from which DDL, rows and records are made.
+
+A field that is to be kept needs one line here, a step in `store/schema.py` for files of before, and nothing
+else. A new column goes to the end of its table's list, because ALTER TABLE puts it there too. Always holds:
+every field of a record has a column (`tests/unit/store/test_columns.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, Generic, TypeVar, get_type_hints
+
+from minicloud.core.model import Admin, Health, Status
+from minicloud.store.port import Entry, StoredWorker
+
+R = TypeVar("R")
+
+_TEXT = "TEXT NOT NULL"
+_INTEGER = "INTEGER NOT NULL"
+_REAL = "REAL NOT NULL"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column. `path` is where its value is in the record, with a dot for a record in a record; it is the
+    column's name unless it differs. `write` makes the value for SQLite, `read` makes it back; a value that
+    `read` cannot make raises `ValueError`, `TypeError` or `AttributeError`."""
+
+    name: str
+    declaration: str
+    path: str = ""
+    write: Callable[[Any], object] | None = None
+    read: Callable[[Any], object] | None = None
+
+    @property
+    def source(self) -> str:
+        return self.path or self.name
+
+
+class Table(Generic[R]):
+    """A table that holds one record of type `record` a row. The first column is the primary key."""
+
+    def __init__(self, name: str, record: type[R], columns: Sequence[Column]) -> None:
+        self.name = name
+        self.columns = tuple(columns)
+        names = ", ".join(column.name for column in columns)
+        self.create = f"CREATE TABLE {name} ({', '.join(f'{c.name} {c.declaration}' for c in columns)})"
+        self.select = f"SELECT {names} FROM {name}"
+        self.values = f"INTO {name} ({names}) VALUES ({', '.join('?' * len(columns))})"
+        self.record = record
+        self._get = attrgetter(*(column.source for column in columns))
+        self._writers = [(index, c.write) for index, c in enumerate(columns) if c.write is not None]
+        self._readers = [(index, c.read) for index, c in enumerate(columns) if c.read is not None]
+        self._fields = [
+            (index, column.source) for index, column in enumerate(columns) if "." not in column.source
+        ]
+        self._parts = _parts(record, self.columns)
+
+    def row(self, record: R) -> Sequence[object]:
+        """`record` as the values of its row, in the order of the columns."""
+        values = list(self._get(record))
+        for index, write in self._writers:
+            values[index] = write(values[index])
+        return values
+
+    def parse(self, row: Sequence[Any]) -> R:
+        """The record of a row that `select` answered with. Raises `ValueError`, `TypeError`,
+        `AttributeError` or `InvalidError` where the values are not those of a record."""
+        values = list(row)
+        for index, read in self._readers:
+            values[index] = read(values[index])
+        fields = {name: values[index] for index, name in self._fields}
+        for name, kind, columns in self._parts:
+            fields[name] = kind(**{part: values[index] for index, part in columns})
+        return self.record(**fields)
+
+
+def _parts(
+    record: type[Any], columns: Sequence[Column]
+) -> list[tuple[str, Callable[..., object], list[tuple[int, str]]]]:
+    """The records in `record`: field, type, and the column of each field of theirs."""
+    found: dict[str, list[tuple[int, str]]] = {}
+    for index, column in enumerate(columns):
+        field, dot, part = column.source.partition(".")
+        if dot:
+            found.setdefault(field, []).append((index, part))
+    hints = get_type_hints(record)
+    return [(field, hints[field], parts) for field, parts in found.items()]
+
+
+def _enum(name: str, kind: Callable[[str], object]) -> Column:
+    return Column(name, _TEXT, write=attrgetter("value"), read=kind)
+
+
+def _write_mapping(mapping: Mapping[str, str]) -> str:
+    return json.dumps(dict(mapping))
+
+
+def _read_mapping(text: str) -> dict[str, str]:
+    return {str(key): str(value) for key, value in json.loads(text).items()}
+
+
+WORKERS = Table(
+    "workers",
+    StoredWorker,
+    [
+        Column("worker_id", "TEXT PRIMARY KEY NOT NULL"),
+        Column("endpoint", _TEXT),
+        Column("instance_id", _TEXT),
+        Column("wanted_id", _TEXT),
+        Column("incarnation", _INTEGER),
+        Column("registered_at_ms", _INTEGER),
+        Column("last_heartbeat_ms", _INTEGER),
+        _enum("health", Health),
+        Column("health_reason", _TEXT),
+        Column("health_since_ms", _INTEGER),
+        _enum("admin", Admin),
+        Column("admin_reason", _TEXT),
+        Column("admin_since_ms", _INTEGER),
+        Column("cpu_cores", _INTEGER, "resources.cpu_cores"),
+        Column("memory_mb", _INTEGER, "resources.memory_mb"),
+        Column("disk_mb", _INTEGER, "resources.disk_mb"),
+        Column("active_queries", _INTEGER, "resources.active_queries"),
+        Column("cpu_utilization", _REAL, "resources.cpu_utilization"),
+        Column("memory_utilization", _REAL, "resources.memory_utilization"),
+        Column("memory_used_mb", _INTEGER, "resources.memory_used_mb"),
+        Column("disk_used_mb", _INTEGER, "resources.disk_used_mb"),
+        Column("metadata", _TEXT, write=_write_mapping, read=_read_mapping),  # a JSON object
+    ],
+)
+
+ENTRIES = Table(
+    "entries",
+    Entry,
+    [
+        Column("event_id", "INTEGER PRIMARY KEY NOT NULL"),
+        Column("at_ms", _INTEGER),
+        Column("kind", _TEXT),
+        Column("detail", _TEXT),
+        Column("worker_id", _TEXT),
+        Column("incarnation", _INTEGER),
+        Column("endpoint", _TEXT),
+        _enum("old_status", Status),
+        _enum("new_status", Status),
+        Column("reason", _TEXT),
+        Column("request_id", _TEXT),
+    ],
+)
