@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
-import subprocess
-import termios
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.integration.processes import PROGRAM, WITHIN_S, Launcher, Process, eventually, needs_linux
+from tests.integration.processes import PROGRAM, Launcher, Process, eventually, needs_linux
 from tests.integration.test_dev import dev
+from tests.terminal import CTRL_C, Terminal
 
 HOME = "_PYI_APPLICATION_HOME_DIR"  # what the bootloader gives the inner process: where it is unpacked
 SERVE = ("--grpc-port", "0", "--http-port", "0", "--data-dir", "none", "--log-format", "json")
@@ -115,37 +113,15 @@ def test_registry_survives_the_end_of_either_process(launch: Launcher, which: st
 
 
 def test_ctrl_c_on_a_terminal_ends_it_in_order(launch: Launcher) -> None:
-    ours, theirs = os.openpty()
-
-    def take_the_terminal() -> None:
-        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
-
-    process = subprocess.Popen(
-        [*PROGRAM, *SERVE],
-        env=launch.environment,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
-        preexec_fn=take_the_terminal,
-    )
-    os.close(theirs)
-    said = b""
-    try:
-        while b"control_plane_ready" not in said:
-            said += os.read(ours, 4096)
-        (inner,) = psutil.Process(process.pid).children()
+    with Terminal([*PROGRAM, *SERVE], env=launch.environment) as terminal:
+        terminal.until_shown("control_plane_ready")
+        (inner,) = psutil.Process(terminal.pid).children()
         # Or the terminal would send it a second one, which means: at once.
-        assert os.getpgid(inner.pid) != os.getpgid(process.pid)
-        os.write(ours, b"\x03")
-        assert process.wait(WITHIN_S) == 0
-        said += os.read(ours, 4096)
-    finally:
-        process.kill()
-        process.wait()
-        os.close(ours)
-    assert b"control_plane_stopped" in said
-    assert b"ended_at_once" not in said
+        assert os.getpgid(inner.pid) != os.getpgid(terminal.pid)
+        terminal.press(CTRL_C)
+        assert terminal.exit_code() == 0
+        assert "control_plane_stopped" in terminal.shown
+        assert "ended_at_once" not in terminal.shown
 
 
 @needs_linux

@@ -23,6 +23,7 @@ from minicloud.cli.parser import COMMANDS
 from minicloud.config import ControlPlaneConfig, LogConfig, WorkerConfig
 from minicloud.config.table import SETTINGS
 from minicloud.core.errors import ConfigError, RegistrationFailedError, StoreError, StoreWriteError
+from tests.terminal import Terminal
 from tests.unit.cli.server import Answer, ScriptedServer, block, event, stream, worker
 
 MINICLOUD = (sys.executable, "-m", "minicloud")
@@ -289,21 +290,18 @@ def test_events_followed_and_interrupted_end_with_130_and_no_traceback(server: S
 def test_table_on_a_terminal_has_colours_and_fits_it(server: ScriptedServer) -> None:
     ill = worker(status="UNHEALTHY", statusReason="r" * 300)
     server.on("GET /api/workers?limit=1000", Answer([ill]))
-    shown = _on_a_terminal({"TERM": "xterm", "COLUMNS": "100"})
+    shown = _on_a_terminal(100)
     assert "\x1b[31mUNHEALTHY" in shown
     assert "…" in shown
-    plain = _on_a_terminal({"TERM": "xterm", "COLUMNS": "100", "NO_COLOR": "1"})
+    plain = _on_a_terminal(100, NO_COLOR="1")
     assert "\x1b" not in plain
     assert max(len(line) for line in plain.splitlines()) == 100
 
 
-def _on_a_terminal(env: dict[str, str]) -> str:
+def _on_a_terminal(columns: int, **env: str) -> str:
     """What `minicloud workers` writes to a terminal."""
-    ours, theirs = os.openpty()
-    kept = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
-    try:
-        subprocess.run([*MINICLOUD, "workers"], stdout=theirs, env=kept | env, timeout=20, check=True)
-        return os.read(ours, 65536).decode()
-    finally:
-        os.close(ours)
-        os.close(theirs)
+    unwanted = ("NO_COLOR", "COLUMNS", "TERM")
+    kept = {name: value for name, value in os.environ.items() if name not in unwanted}
+    with Terminal([*MINICLOUD, "workers"], env=kept | env, columns=columns) as terminal:
+        assert terminal.exit_code() == 0
+        return terminal.shown
