@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from minicloud.cli import exits
+from minicloud.cli.output import ReaderGoneError, standard_streams
 from minicloud.core.errors import MiniCloudError, RegistrationFailedError, StoreWriteError
 
 
@@ -16,19 +17,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Ends with `SystemExit` where argparse does: after --help, --version and usage errors.
     """
     try:
-        code = _run(list(sys.argv[1:] if arguments is None else arguments))
-        sys.stdout.flush()
+        with standard_streams():
+            return _run(list(sys.argv[1:] if arguments is None else arguments))
     except KeyboardInterrupt:
         return exits.INTERRUPTED
-    except (BrokenPipeError, MiniCloudError) as error:
+    except MiniCloudError as error:
         return _failed(error)
     except BaseExceptionGroup as group:
         # A nursery wraps what ended it, even if that is one error.
-        named = [error for error in _leaves(group) if isinstance(error, BrokenPipeError | MiniCloudError)]
+        named = [error for error in _leaves(group) if isinstance(error, MiniCloudError)]
         if not named:
             raise
         return _failed(named[0])
-    return code
 
 
 def _run(arguments: list[str]) -> int:
@@ -71,12 +71,9 @@ def _start_log(level: str, format: str, warnings: Sequence[str]) -> None:
         structlog.get_logger().warning("config_passed_over", detail=warning)
 
 
-def _failed(error: BrokenPipeError | MiniCloudError) -> int:
-    if isinstance(error, BrokenPipeError):
-        # Whoever read us has what they wanted, as in `minicloud workers | head`. Nothing may be left for
-        # the interpreter to flush into the closed pipe at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return exits.OK
+def _failed(error: MiniCloudError) -> int:
+    if isinstance(error, ReaderGoneError):
+        return exits.OK  # the reader has what it wanted, as in `minicloud workers | head`
     text = " ".join(str(error).split())
     print(f"minicloud: {text}", file=sys.stderr)
     if isinstance(error, RegistrationFailedError):

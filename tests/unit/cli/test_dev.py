@@ -193,6 +193,20 @@ def test_dev_output_nobody_reads_ends_it_quietly(start: Callable[..., Dev]) -> N
     assert eventually(lambda: not any(is_running(pid) for pid in dev.child_pids()))
 
 
+def test_dev_output_that_is_full_is_one_line_and_exit_code_1() -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=WITHIN_S,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"minicloud: cannot write to standard output: no space left on device")
+    assert done.stderr.count(b"\n") == 1
+
+
 def test_ports_taken_or_wanted_twice_are_replaced_and_said() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

@@ -1,0 +1,136 @@
+"""Standard output and standard error of every command, made fit for whatever they are connected to.
+
+`standard_streams` replaces both streams once, so that `print` is safe everywhere:
+
+    with standard_streams():
+        return run(arguments)
+
+Always holds inside it: a character that the locale cannot show is written as an escape, such as `\\xe9`; a
+failure to write standard output raises `OutputError`, once; a failure to write standard error raises nothing,
+as no place is left for a message; no file or socket opened later takes the number of a standard stream.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import select
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from minicloud.cli.exits import OperationError
+
+STDIN, STDOUT, STDERR = 0, 1, 2
+
+
+class OutputError(OperationError):
+    """Standard output cannot be written: its disk is full, or it is closed."""
+
+
+class ReaderGoneError(OutputError):
+    """The program that reads standard output has ended, as `head` does when it has its lines."""
+
+
+@contextmanager
+def standard_streams() -> Iterator[None]:
+    """Run the block with safe streams, and write out what is buffered when it ends.
+
+    Raises `OutputError` where standard output failed and nothing else did. The streams stay replaced
+    afterwards: the interpreter flushes them once more at its end.
+    """
+    _keep_numbers()
+    sys.stdout = _safe(sys.stdout, sys.__stdout__, _Output(STDOUT))
+    sys.stderr = _safe(sys.stderr, sys.__stderr__, _Error(STDERR))
+    try:
+        yield
+    except BaseException as error:
+        try:
+            sys.stdout.flush()
+        except OutputError:
+            if isinstance(error, SystemExit) and not error.code:  # --help and --version end so
+                raise
+        raise
+    sys.stdout.flush()
+
+
+def _keep_numbers() -> None:
+    """Open what is closed of the standard streams, in a way in which every use of it fails as before.
+
+    Otherwise the next socket or file gets the number, and what is meant for people is written into it.
+    """
+    for number, mode in ((STDIN, os.O_WRONLY), (STDOUT, os.O_RDONLY), (STDERR, os.O_RDONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, mode)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            os.set_inheritable(number, True)
+
+
+def _safe(stream: TextIO | None, original: TextIO | None, raw: io.FileIO) -> TextIO:
+    """The stream to use in place of `stream`. One that somebody else has put there stays, and escapes."""
+    if stream is not original and stream is not None:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+        return stream
+    before = stream if isinstance(stream, io.TextIOWrapper) else None
+    return io.TextIOWrapper(
+        raw,  # each `write` of it writes all, so it needs no buffer between
+        encoding=before.encoding if before is not None else None,
+        errors="backslashreplace",
+        newline="\n",
+        line_buffering=before is None or before.line_buffering,
+        write_through=before is not None and before.write_through,
+    )
+
+
+class _Whole(io.FileIO):
+    """A descriptor that writes all it is given, also where it was made non-blocking by another program."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number, "wb", closefd=False)
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:  # type: ignore[override]
+        rest = memoryview(data)
+        size_bytes = len(rest)
+        while rest:
+            written = super().write(rest)
+            if written is None:  # its pipe is full
+                select.select((), (self,), ())
+            else:
+                rest = rest[written:]
+        return size_bytes
+
+
+class _Output(_Whole):
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self._failed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:  # type: ignore[override]
+        if not self._failed:  # said once is enough; the rest has no reader
+            try:
+                return super().write(data)
+            except BrokenPipeError:
+                self._failed = True
+                raise ReaderGoneError("nobody reads standard output any more") from None
+            except OSError as error:
+                self._failed = True
+                why = "it is closed" if error.errno == errno.EBADF else (error.strerror or str(error)).lower()
+                raise OutputError(
+                    f"cannot write to standard output: {why}: send it to a file or a program"
+                ) from None
+        return len(data)
+
+
+class _Error(_Whole):
+    def write(self, data: bytes | bytearray | memoryview) -> int:  # type: ignore[override]
+        try:
+            return super().write(data)
+        except OSError:
+            return len(data)
