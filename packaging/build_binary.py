@@ -65,9 +65,11 @@ def build(dist: Path, work: Path) -> dict[str, str]:
     link = dist / LINK
     link.unlink(missing_ok=True)
     link.symlink_to(NAME)
-    (dist / LIST).write_text(document(dist / NAME, version(), by_owner(bundle, work), epoch_s, needs))
+    parts = document(dist / NAME, version(), by_owner(bundle, work), epoch_s, needs)
+    (dist / LIST).write_text(parts, encoding="utf-8")
     (dist / SUMS).write_text(
-        "".join(f"{sha256((dist / name).read_bytes()).hexdigest()}  {name}\n" for name in (NAME, LIST))
+        "".join(f"{sha256((dist / name).read_bytes()).hexdigest()}  {name}\n" for name in (NAME, LIST)),
+        encoding="utf-8",
     )
     return needs
 
@@ -78,7 +80,7 @@ def source_date() -> int:
         return int(told)
     command = ["git", "-C", str(ROOT), "log", "-1", "--format=%ct"]
     try:
-        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        return int(subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout)
     except (OSError, ValueError, subprocess.CalledProcessError):
         return _EARLIEST_S  # sources without their history
 

@@ -36,7 +36,7 @@ class Bundle:
     def __init__(self, executable: Path, record: Path) -> None:
         self._executable = executable
         self._archive = CArchiveReader(str(executable))
-        self._sources: dict[str, str] = json.loads(record.read_text())
+        self._sources: dict[str, str] = json.loads(record.read_text(encoding="utf-8"))
 
     def parts(self) -> list[Part]:
         """Everything in it, by name, but for packages that are nothing but a folder. Raises

@@ -102,7 +102,7 @@ def _python() -> Owner:
 
 def _swagger_ui(file: Path) -> Owner:
     readme = next(folder for folder in file.parents if folder.name == "static") / "README.md"
-    version = re.search(r"swagger-ui-dist\)?[^,]*, version (\d+\.\d+\.\d+)", readme.read_text())
+    version = re.search(r"swagger-ui-dist\)?[^,]*, version (\d+\.\d+\.\d+)", readme.read_text("utf-8"))
     if not version:
         raise UnknownOwnerError(f"{readme} does not say which version of swagger-ui-dist is here")
     return Owner(
@@ -135,6 +135,6 @@ def _system_package(file: Path) -> Owner:
 
 def _asked(*command: str) -> str:
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+        return subprocess.run(command, capture_output=True, encoding="utf-8", check=False).stdout.strip()
     except FileNotFoundError:
         return ""

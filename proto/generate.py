@@ -52,13 +52,14 @@ def generate(output: Path) -> None:
 
 def _rebase(path: Path) -> None:
     """Have the messages in `path` derive from our base."""
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     if "(betterproto2.Message)" in text:
         text = text.replace("(betterproto2.Message)", "(Message)")
         first_import = "import betterproto2\n"
         assert first_import in text, f"{path}: the compiler's output has changed"
         path.write_text(
-            text.replace(first_import, f"{first_import}from minicloud.wire.message import Message\n", 1)
+            text.replace(first_import, f"{first_import}from minicloud.wire.message import Message\n", 1),
+            encoding="utf-8",
         )
 
 

@@ -80,7 +80,7 @@ def compare_processes(schedule: Schedule, command: Sequence[str], env: dict[str,
 def first_difference(first: Path, second: Path) -> Difference | None:
     """Where two traces part, if they do. Reads them line by line, however long they are."""
     before: deque[str] = deque(maxlen=_CONTEXT_LINES)
-    with first.open() as one, second.open() as other:
+    with first.open(encoding="utf-8") as one, second.open(encoding="utf-8") as other:
         pairs = enumerate(zip_longest(one, other), start=1)
         for number, (left, right) in pairs:
             if left == right:

@@ -1,10 +1,34 @@
-"""Which tests there are, and what all of them start from."""
+"""Which tests there are, and what all of them start from: the same environment, whoever starts them."""
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Mapping
 from pathlib import Path
+
+# What a test and the processes it starts see of the environment: where programs and folders are, and what
+# pytest, its plugins, pip and Python's own caches are set to. All else stays outside: settings of MiniCloud,
+# the size and colours of a terminal, locale, timezone, proxies, the sockets of a service manager.
+_KEPT = frozenset(
+    {
+        "CI",
+        "HOME",
+        "LD_LIBRARY_PATH",
+        "LOGNAME",
+        "MINICLOUD_EXECUTABLE",
+        "PATH",
+        "PYTHONDONTWRITEBYTECODE",
+        "PYTHONHASHSEED",
+        "PYTHONPATH",
+        "PYTHONPYCACHEPREFIX",
+        "SHELL",
+        "TMPDIR",
+        "USER",
+    }
+)
+_KEPT_PREFIXES = ("HYPOTHESIS_", "PIP_", "PYENV_", "PYTEST_", "SSL_CERT_")
+_SET = {"LANG": "C.UTF-8", "TERM": "dumb"}
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
@@ -14,6 +38,18 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 
 def pytest_configure() -> None:
-    """A shell starts what it puts in the background deaf to Ctrl-C, and so would be all that tests start."""
+    """Make environment, file modes and signals the same for everybody."""
+    kept = environment_for_tests(os.environ)
+    for name in set(os.environ) - set(kept):
+        del os.environ[name]
+    os.environ.update(kept)
+    os.umask(0o022)
+    # A shell starts what it puts in the background deaf to Ctrl-C, and so would be all that tests start.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def environment_for_tests(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the part of `env` that tests may depend on, and what is set for them."""
+    kept = {name: value for name, value in env.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)}
+    return kept | _SET

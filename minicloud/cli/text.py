@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "magenta": "35", "cyan": "36"}
+_COLUMNS = 80  # where nobody knows better
 _STYLES = {"bold": "1", "dim": "2", **_COLOURS}
 
 
@@ -23,6 +24,20 @@ class Paint:
     def __call__(self, text: str, style: str) -> str:
         """`text` in `style`: bold, dim or a colour; empty for none."""
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.on and style else text
+
+
+def columns_of(stream: TextIO) -> int:
+    """The width of the terminal behind `stream`: COLUMNS if it is set, else what the terminal has, else 80.
+
+    `shutil.get_terminal_size` asks the terminal behind standard output, whichever stream is written to.
+    """
+    told = os.environ.get("COLUMNS", "")
+    if told.isascii() and told.isdecimal() and int(told[:9]) > 0:
+        return int(told[:9])
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or _COLUMNS
+    except (OSError, ValueError):  # not a terminal, or not even a file
+        return _COLUMNS
 
 
 def age(milliseconds: float) -> str:

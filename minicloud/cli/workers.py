@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ from urllib.parse import quote
 from minicloud.cli import exits
 from minicloud.cli.parser import Parser, operator_parser
 from minicloud.cli.rest import Rest
-from minicloud.cli.text import Paint, age, clean, fields, percent, size, table
+from minicloud.cli.text import Paint, age, clean, columns_of, fields, percent, size, table
 from minicloud.core.commands import check_worker_id
 
 STATUS_STYLES = {"HEALTHY": "green", "UNHEALTHY": "red", "DRAINING": "yellow"}
@@ -92,7 +91,7 @@ def _list(found: Sequence[Mapping[str, Any]], paint: Paint) -> list[str]:
         return []
     rows = [_row(worker) for worker in found]
     styles = [_styles(worker) for worker in found]
-    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    columns = columns_of(sys.stdout) if sys.stdout.isatty() else None
     return table(
         _HEADINGS,
         rows,

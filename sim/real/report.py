@@ -8,7 +8,7 @@ from typing import TextIO
 
 import msgspec
 
-from minicloud.cli.text import clean
+from minicloud.cli.text import clean, columns_of
 from sim.outcome import Quantiles
 from sim.real.fleet import Moment
 from sim.real.outcome import Load, RealOutcome
@@ -28,7 +28,8 @@ class Progress:
 
     def __call__(self, moment: Moment) -> None:
         if self._terminal:
-            self._stream.write(f"\r{_line(moment)}\x1b[K")
+            # One column short of the edge: a line that fills its row wraps, and cannot be drawn over.
+            self._stream.write(f"\r{_line(moment)[: columns_of(self._stream) - 1]}\x1b[K")
         elif moment.elapsed_s >= self._due_s:
             self._due_s = moment.elapsed_s + _LINES_EVERY_S
             self._stream.write(f"{_line(moment)}\n")

@@ -5,12 +5,11 @@ Knows the real time, which nothing inside a run may.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from time import perf_counter  # the real one: inside a run, asking `time` for it is an error
 from typing import TextIO
 
-from minicloud.cli.text import Paint
+from minicloud.cli.text import Paint, columns_of
 from sim.report.figures import clock, nodes, of, times
 from sim.scenario.schedule import Schedule
 
@@ -78,7 +77,7 @@ class Progress:
         filled = int(share * _BAR)
         line = f"{'█' * filled}{'░' * (_BAR - filled)} {share:4.0%}  {text.rstrip()}"
         # One column short of the edge: a line that fills its row wraps, and cannot be drawn over.
-        line = line[: shutil.get_terminal_size().columns - 1]
+        line = line[: columns_of(self._stream) - 1]
         self._width = len(line)
         self._stream.write(f"\r{line}\x1b[K")
         self._stream.flush()

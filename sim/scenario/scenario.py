@@ -117,13 +117,13 @@ def builtin_names() -> list[str]:
 def load(name: str) -> Scenario:
     """The built-in scenario of that name, or the one in the file of that name. Raises `ScenarioError`."""
     if name in builtin_names():
-        return parse((_builtins() / f"{name}.toml").read_text(), name)
+        return parse((_builtins() / f"{name}.toml").read_text("utf-8"), name)
     path = Path(name)
     if not path.is_file():
         known = ", ".join([*builtin_names(), "swarm"])
         raise ScenarioError(f"no scenario {name!r}: name a TOML file, or one of {known}")
     try:
-        return parse(path.read_text(), name)
+        return parse(path.read_text(encoding="utf-8"), name)
     except (OSError, UnicodeDecodeError) as error:
         raise ScenarioError(f"{name}: {error}") from None
 

@@ -402,14 +402,23 @@ class Terminal(StringIO):
 
 @pytest.mark.parametrize(("stream", "lines"), [(StringIO(), 3), (Terminal(), 1)])
 def test_progress_is_one_line_on_a_terminal_and_one_each_ten_seconds_elsewhere(
-    stream: StringIO, lines: int
+    stream: StringIO, lines: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "140")
     progress = Progress(stream)
     for second in range(25):
         progress(Moment(float(second), 60.0, True, False, 50, 49, 12.0, 3, 0, 0.002, 0.05, ("crash",)))
     shown = stream.getvalue()
     assert len(shown.splitlines() if lines > 1 else shown.rpartition("\r")[2].splitlines()) == lines
     assert "49 of 50 registered  12 heartbeats/s  p50 2.0 ms  p99 50 ms  3 errors  [crash]" in shown
+
+
+def test_progress_fits_a_terminal_that_is_narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    stream = Terminal()
+    progress = Progress(stream)
+    progress(Moment(1.0, 60.0, True, False, 50, 49, 12.0, 3, 0, 0.002, 0.05, ("crash",)))
+    assert len(stream.getvalue().removeprefix("\r").removesuffix("\x1b[K")) == 39
 
 
 class Somebody:

@@ -263,7 +263,11 @@ def test_progress_of_one_run_after_another_begins_anew() -> None:
     assert shown == ["steady"] * 10 + ["partition"] * 10
 
 
-def test_progress_on_a_terminal_is_one_line_that_is_wiped_at_the_end() -> None:
+@pytest.mark.parametrize("columns", [30, 80, 200])
+def test_progress_on_a_terminal_is_one_line_that_is_wiped_at_the_end(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
     stream = Terminal()
     clock_s = ticks(1.0)
     progress = Progress(stream, lambda: next(clock_s))
@@ -274,7 +278,7 @@ def test_progress_on_a_terminal_is_one_line_that_is_wiped_at_the_end() -> None:
     text = stream.getvalue()
     assert "\n" not in text
     assert text.endswith("\r\x1b[K")
-    assert all(len(line.removesuffix("\x1b[K")) < 80 for line in text.split("\r"))
+    assert all(len(line.removesuffix("\x1b[K")) < columns for line in text.split("\r"))
 
 
 def test_progress_of_several_runs_counts_those_that_are_over() -> None:

@@ -126,13 +126,16 @@ class Envelope:
                     await body.complete.wait()
             await send(message)
 
+        failed = False
         try:
             await self._app(scope, body.receive, send_on)
         except* Exception as group:
             # Past the app's own handlers: while it was sending, or in the library itself.
             log.error("http_request_failed", method=scope["method"], path=scope["path"], exc_info=group)
-            if exchange.code == _NO_ANSWER:
-                await _last_resort(send_on, exchange)
+            failed = True
+        # Not in the handler above: before Python 3.11.4, what is raised in one reaches its caller in a group.
+        if failed and exchange.code == _NO_ANSWER:
+            await _last_resort(send_on, exchange)
 
 
 async def _last_resort(send: Send, exchange: Exchange) -> None:

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import fcntl
 import io
+import os
+import struct
+import termios
 
 import pytest
 
-from minicloud.cli.text import Paint, age, clean, fields, percent, size, table
+from minicloud.cli.text import Paint, age, clean, columns_of, fields, percent, size, table
 
 
 class Terminal(io.StringIO):
@@ -85,3 +89,22 @@ def test_paint_on_a_terminal_respects_its_environment(
 
 def test_fields_line_up_and_empty_ones_go() -> None:
     assert fields([("a", "1"), ("long", "2"), ("none", "")], PLAIN) == ["a     1", "long  2"]
+
+
+def test_columns_are_those_of_the_terminal_that_is_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 61, 0, 0))
+    with open(theirs, "w", encoding="utf-8") as stream:
+        assert columns_of(stream) == 61
+        monkeypatch.setenv("COLUMNS", "200")
+        assert columns_of(stream) == 200
+        for unusable in ("", "0", "-3", "wide", "²"):
+            monkeypatch.setenv("COLUMNS", unusable)
+            assert columns_of(stream) == 61
+    os.close(ours)
+
+
+def test_columns_of_what_is_no_terminal_are_80() -> None:
+    assert columns_of(io.StringIO()) == 80
+    with open(os.devnull, "w", encoding="utf-8") as file:
+        assert columns_of(file) == 80
