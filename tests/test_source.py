@@ -24,16 +24,15 @@ def trees(*folders: str) -> Iterator[tuple[str, ast.Module]]:
 
 def raising_handlers(tree: ast.AST) -> list[int]:
     """The lines of `except*` handlers that raise, await or exit."""
-    found = []
-    for statement in ast.walk(tree):
-        if not isinstance(statement, ast.TryStar):
-            continue
-        for node in (node for handler in statement.handlers for node in ast.walk(handler)):
-            if isinstance(node, ast.Raise | ast.Await | ast.AsyncWith | ast.AsyncFor) or (
-                isinstance(node, ast.Call) and ast.unparse(node.func) in ("exit", "sys.exit")
-            ):
-                found.append(node.lineno)
-    return found
+    return [
+        node.lineno
+        for statement in ast.walk(tree)
+        if isinstance(statement, ast.TryStar)
+        for handler in statement.handlers
+        for node in ast.walk(handler)
+        if isinstance(node, ast.Raise | ast.Await | ast.AsyncWith | ast.AsyncFor)
+        or (isinstance(node, ast.Call) and ast.unparse(node.func) in ("exit", "sys.exit"))
+    ]
 
 
 def files_in_the_locales_encoding(tree: ast.AST) -> list[int]:
