@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
-from minicloud.cli import exits
+from minicloud.cli import exits, interruption
 from minicloud.cli.output import ReaderGoneError, standard_streams
 from minicloud.core.errors import MiniCloudError, RegistrationFailedError, StoreWriteError
 
@@ -16,30 +18,54 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Ends with `SystemExit` where argparse does: after --help, --version and usage errors.
     """
+    own = arguments is None  # the process is this program's alone
+    if own:
+        interruption.end_at_once_on_ctrl_c()
     try:
         with standard_streams():
-            return _run(list(sys.argv[1:] if arguments is None else arguments))
+            return _run(list(sys.argv[1:] if arguments is None else arguments), own)
     except KeyboardInterrupt:
-        return exits.INTERRUPTED
+        return _interrupted(own)
     except MiniCloudError as error:
         return _failed(error)
     except BaseExceptionGroup as group:
         # A nursery wraps what ended it, even if that is one error.
+        if group.subgroup(KeyboardInterrupt):
+            return _interrupted(own)
         named = [error for error in _leaves(group) if isinstance(error, MiniCloudError)]
         if not named:
             raise
         return _failed(named[0])
+    finally:
+        if own:
+            interruption.end_at_once_on_ctrl_c()
 
 
-def _run(arguments: list[str]) -> int:
+def _run(arguments: list[str], own: bool) -> int:
+    bound: AbstractContextManager[None] = nullcontext()
     if arguments and not arguments[0].startswith("-"):
-        from minicloud.cli.commands import run_command
+        from minicloud.cli.commands import ON_TRIO, command_named
 
-        return run_command(arguments[0], arguments[1:])
-    return _serve(arguments)
+        run: Callable[[], int] = partial(command_named(arguments[0]), arguments[1:])
+        if own and arguments[0] not in ON_TRIO:
+            bound = interruption.bounded()
+    else:
+        run = _server(arguments)
+    # Everything is imported: from here on there may be something to put in order.
+    interruption.raise_on_ctrl_c()
+    with bound:
+        return run()
 
 
-def _serve(arguments: list[str]) -> int:
+def _interrupted(own: bool) -> int:
+    if own:
+        # Nothing is left to be put in order, and the interpreter's own end would take a tenth of a second.
+        interruption.end_at_once()
+    interruption.tell()
+    return exits.INTERRUPTED
+
+
+def _server(arguments: list[str]) -> Callable[[], int]:
     from minicloud.cli.parser import serve_parser
     from minicloud.config import control_plane_config, is_worker, prepare_data_dir, worker_config
 
@@ -52,13 +78,13 @@ def _serve(arguments: list[str]) -> int:
         _start_log(worker.log.level, worker.log.format, warnings)
         from minicloud.app.worker import run_worker
 
-        return run_worker(worker)
+        return partial(run_worker, worker)
     control_plane, warnings = control_plane_config(flags, os.environ)
     prepare_data_dir(control_plane.data_dir)
     _start_log(control_plane.log.level, control_plane.log.format, warnings)
     from minicloud.app.control_plane import run_control_plane
 
-    return run_control_plane(control_plane)
+    return partial(run_control_plane, control_plane)
 
 
 def _start_log(level: str, format: str, warnings: Sequence[str]) -> None:

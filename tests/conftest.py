@@ -44,9 +44,13 @@ def pytest_configure() -> None:
         del os.environ[name]
     os.environ.update(kept)
     os.umask(0o022)
-    # A shell starts what it puts in the background deaf to Ctrl-C, and so would be all that tests start.
+    # A shell starts what it puts in the background deaf to Ctrl-C, and nohup(1) starts a program deaf to the
+    # end of its terminal. So would be all that tests start: an ignored signal stays ignored in a new program,
+    # and one that has a handler does not.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 def environment_for_tests(env: Mapping[str, str]) -> dict[str, str]:

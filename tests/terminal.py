@@ -37,11 +37,13 @@ CTRL_Z = "\x1a"
 WITHIN_S = 30.0
 _POLL_S = 0.01
 
-# Makes the terminal the session's, then becomes the program. `preexec_fn` would do the same, but Python 3.12
-# warns of it in a process that has threads, as one that runs tests has.
+# Makes the terminal the session's, then becomes the program, with no signal ignored. `preexec_fn` would do
+# the same, but Python 3.12 warns of it in a process that has threads, as one that runs tests has.
 _WITH_THE_TERMINAL = (
     *(sys.executable, "-I", "-S", "-c"),
-    f"import fcntl, os, sys; fcntl.ioctl(0, {termios.TIOCSCTTY}, 0); os.execvp(sys.argv[1], sys.argv[1:])",
+    f"import fcntl, os, signal, sys; fcntl.ioctl(0, {termios.TIOCSCTTY}, 0);"
+    "signal.signal(signal.SIGINT, signal.SIG_DFL); signal.signal(signal.SIGHUP, signal.SIG_DFL);"
+    "os.execvp(sys.argv[1], sys.argv[1:])",
 )
 
 

@@ -18,7 +18,7 @@ from grpclib.const import Status
 from minicloud import __version__
 from minicloud.app.service_manager import ServiceManager
 from minicloud.app.serving import connection_limit, raise_open_file_limit, with_standard_services
-from minicloud.app.signals import ENDING, until_signalled
+from minicloud.app.signals import ending_signals, until_signalled
 from minicloud.clock import SystemClock
 from minicloud.config import ControlPlaneConfig
 from minicloud.control.journal import log_entry
@@ -83,7 +83,7 @@ async def _control_plane(config: ControlPlaneConfig, connections: int, manager: 
         copies=store.backup if isinstance(store, SqliteStore) else None,
     )
 
-    with trio.open_signal_receiver(*ENDING) as signals:
+    with trio.open_signal_receiver(*ending_signals()) as signals:
         async with trio.open_nursery() as watching:
             async with trio.open_nursery() as keeping:
                 await keeping.start(store.run)

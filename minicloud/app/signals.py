@@ -1,4 +1,4 @@
-"""How a program ends on SIGTERM and SIGINT: in order after the first, at once after a second."""
+"""How a program ends on SIGTERM, SIGINT and SIGHUP: in order after the first, at once after a second."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ from typing import Self
 import structlog
 import trio
 
-ENDING = (signal.SIGTERM, signal.SIGINT)
-
 # timeout(1), and service managers that signal every process of a service, reach the executable's outer
 # process, which passes it on, and the inner one besides: two signals of one telling, within a millisecond. A
 # person who means it twice is slower.
 _ECHO_S = 0.1
 
 log = structlog.get_logger()
+
+
+def ending_signals() -> tuple[signal.Signals, ...]:
+    """The signals that end a program. SIGHUP, which a closed terminal sends, is not one of them where it is
+    ignored: nohup(1) has started the program then."""
+    hang_up = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
+    return (signal.SIGTERM, signal.SIGINT, *hang_up)
 
 
 class Tellings:

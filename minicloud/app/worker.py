@@ -15,7 +15,7 @@ import trio
 
 from minicloud.app.service_manager import ServiceManager
 from minicloud.app.serving import raise_open_file_limit, with_standard_services
-from minicloud.app.signals import ENDING, until_signalled
+from minicloud.app.signals import ending_signals, until_signalled
 from minicloud.clock import SystemClock
 from minicloud.config import WorkerConfig
 from minicloud.core.errors import RegistrationFailedError
@@ -62,7 +62,7 @@ async def _worker_on(
     probe = ResourceProbe(config.data_dir or Path("/"), clock)
     health, services = with_standard_services(config.enable_reflection)
     server = Server(services, random=random)
-    with trio.open_signal_receiver(*ENDING) as signals:
+    with trio.open_signal_receiver(*ending_signals()) as signals:
         async with AsyncExitStack() as scopes:
             stubs = []
             for address, control_plane in zip(addresses, config.control_planes, strict=True):

@@ -11,16 +11,19 @@ from typing import NoReturn, TextIO
 
 import trio
 
-from minicloud.app.signals import ENDING, Tellings
+from minicloud.app.signals import Tellings, ending_signals
 from minicloud.cli import exits
 from minicloud.cli.child import Child, ended
 from minicloud.cli.exits import OperationError
+from minicloud.cli.output import OutputError
 from minicloud.cli.ports import HOST, Ports
 from minicloud.cli.text import Paint, clean
 from minicloud.config.durations import format_duration, parse_duration_s
 
 _READY_WITHIN_S = 30.0
 _END_WITHIN_S = 15.0
+# After Ctrl-C somebody is waiting. Nothing is kept, so that ending a process early loses nothing.
+_INTERRUPTED_END_WITHIN_S = 0.6
 _STYLES = ("cyan", "green", "yellow", "magenta", "blue")
 
 
@@ -31,17 +34,21 @@ class Cluster:
         self._command = list(command)
         self._env = dict(env)
         self._out = out
+        self._on_terminal = out.isatty()
         self._paint = Paint(out)
         self._children: list[Child] = []
         self._ending = False
+        self._interrupted = False
 
     async def run(self, ports: Ports, heartbeat_interval: str, notices: Sequence[str] = ()) -> int:
-        """Start everything, pass on what it says, and end it all on SIGINT or SIGTERM; the exit code.
+        """Start everything, pass on its output, and end it all on a signal; return the exit code.
 
-        A second signal kills what has not ended yet. A worker that ends is reported; a control plane that
-        ends, ends the rest, and is an `OperationError`.
+        SIGTERM and SIGHUP leave everything time to end in order. After Ctrl-C (SIGINT) that time is short,
+        output is not passed on any more, and `KeyboardInterrupt` is raised once everything has ended. A
+        second signal kills what has not ended yet. A worker that ends is reported; a control plane that ends,
+        ends the rest, and is an `OperationError`.
         """
-        with trio.open_signal_receiver(*ENDING) as signals:
+        with trio.open_signal_receiver(*ending_signals()) as signals:
             async with trio.open_nursery() as nursery:
                 try:
                     with trio.CancelScope() as serving:
@@ -51,10 +58,13 @@ class Cluster:
                     with trio.CancelScope(shield=True):
                         await self._end()
                     nursery.cancel_scope.cancel()
+        if self._interrupted:
+            raise KeyboardInterrupt
         return exits.OK
 
     async def _obey(self, tellings: Tellings, serving: trio.CancelScope) -> None:
-        async for _ in tellings:
+        async for number in tellings:
+            self._interrupted |= number == signal.SIGINT
             if serving.cancel_called or self._ending:
                 self._kill()
             else:
@@ -123,7 +133,7 @@ class Cluster:
     async def _end(self) -> None:
         """Workers first, so that they can take their leave; then the control plane."""
         self._ending = True
-        with trio.move_on_after(_END_WITHIN_S):
+        with trio.move_on_after(_INTERRUPTED_END_WITHIN_S if self._interrupted else _END_WITHIN_S):
             for group in (self._children[1:], self._children[:1]):
                 for child in group:
                     child.signal(signal.SIGTERM)
@@ -139,7 +149,14 @@ class Cluster:
             child.signal(signal.SIGKILL)
 
     def _say(self, line: str) -> None:
-        print(line, file=self._out, flush=True)
+        if self._interrupted:
+            return
+        try:
+            print(line, file=self._out, flush=True)
+        except OutputError:
+            if not self._on_terminal:
+                raise
+            # The terminal was closed: SIGHUP, which is on its way, ends everything, unless it is ignored.
 
 
 def _banner(ports: Ports, interval: str, timeout: str, notices: Sequence[str], paint: Paint) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
 
 from minicloud.cli.parser import COMMANDS, Parser, refuse_command
 
@@ -11,52 +11,60 @@ from minicloud.cli.parser import COMMANDS, Parser, refuse_command
 # nothing here; so it says by its own installation where its command is.
 _ADDED = "minicloud.commands"
 
+# Those that run Trio, which looks after their signals itself.
+ON_TRIO = frozenset({"dev", "health", "sim"})
 
-def run_command(name: str, arguments: Sequence[str]) -> int:
-    """Run the command `name`; the exit code. Plain imports: PyInstaller does not see any other kind."""
+Command = Callable[[Sequence[str]], int]
+
+
+def command_named(name: str) -> Command:
+    """Import and return what runs the command `name`.
+
+    The imports are plain ones: PyInstaller does not see any other kind.
+    """
     if name not in COMMANDS:
         refuse_command(name)
     if name == "dev":
         from minicloud.cli.dev import dev
 
-        return dev(arguments)
+        return dev
     if name == "workers":
         from minicloud.cli.workers import workers
 
-        return workers(arguments)
+        return workers
     if name == "stats":
         from minicloud.cli.workers import stats
 
-        return stats(arguments)
+        return stats
     if name == "events":
         from minicloud.cli.events import events
 
-        return events(arguments)
+        return events
     if name == "backup":
         from minicloud.cli.backup import backup
 
-        return backup(arguments)
+        return backup
     if name == "restore":
         from minicloud.cli.backup import restore_registry
 
-        return restore_registry(arguments)
+        return restore_registry
     if name == "health":
         from minicloud.cli.health import health
 
-        return health(arguments)
+        return health
     if name == "sim":
-        return int(_added(name)(arguments))
+        return _added(name)
     from minicloud.cli.admin import admin
 
-    return admin(name, arguments)
+    return partial(admin, name)
 
 
-def _added(name: str) -> Callable[[Sequence[str]], Any]:
+def _added(name: str) -> Command:
     """What runs a command that another installed package adds."""
     from importlib.metadata import entry_points
 
     found = list(entry_points(group=_ADDED, name=name))
     if not found:
         Parser("minicloud").error(f"the command {name} is not part of this installation")
-    command: Callable[[Sequence[str]], Any] = found[0].load()
+    command: Command = found[0].load()
     return command

@@ -12,13 +12,14 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 SHOWN = """\
 exit codes:
-  0    done; a control plane, worker or dev cluster that was told to end ended in order
+  0    done; a control plane or worker that was told to end (SIGTERM, SIGINT, SIGHUP), or a dev
+       cluster (SIGTERM, SIGHUP), ended in order
   1    the operation failed, or what ran did: the registry's disk is full, a crash;
        or standard output is full or closed
   2    nothing was started: the command line, the configuration or what it names is wrong,
        a port is in use, a data folder cannot be written, a registry cannot be read
   3    a worker gave up (--exit-after-failures)
-  130  an operator command was interrupted with Ctrl-C"""
+  130  an operator command or a dev cluster was interrupted with Ctrl-C"""
 
 
 class OperationError(MiniCloudError):

@@ -7,7 +7,18 @@ import re
 import signal
 from urllib.request import urlopen
 
-from tests.integration.processes import WITHIN_S, Launcher, Process, eventually, is_running, needs_linux
+import psutil
+
+from tests.integration.processes import (
+    PROGRAM,
+    WITHIN_S,
+    Launcher,
+    Process,
+    eventually,
+    is_running,
+    needs_linux,
+)
+from tests.terminal import Terminal
 
 
 def dev(launch: Launcher, workers: int) -> tuple[Process, str, list[int]]:
@@ -33,16 +44,26 @@ def dev(launch: Launcher, workers: int) -> tuple[Process, str, list[int]]:
     return process, url, children
 
 
-def test_dev_runs_a_cluster_until_ctrl_c_and_leaves_nobody(launch: Launcher) -> None:
+def test_dev_runs_a_cluster_until_it_is_told_to_end_and_leaves_nobody(launch: Launcher) -> None:
     process, url, children = dev(launch, workers=3)
     for path in ("/docs", "/metrics"):
         assert f"{url}{path}\n" in process.stdout
-    assert process.end(signal.SIGINT) == 0
+    assert process.end(signal.SIGTERM) == 0
     assert not any(is_running(pid) for pid in children)
     said = process.stdout
     assert said.count("deregistered") == 3  # the workers had somebody to say goodbye to
     assert said.rindex("worker_stopped") < said.rindex("control_plane_stopped")
     assert process.stderr == ""
+
+
+def test_dev_whose_terminal_is_closed_leaves_nobody(launch: Launcher) -> None:
+    arguments = ["dev", "--grpc-port", "0", "--http-port", "0", "--worker-port", "0", "--workers", "1"]
+    with Terminal([*PROGRAM, *arguments], env=launch.environment | {"NO_COLOR": "1"}) as terminal:
+        terminal.until_shown("worker-1      | started")
+        children = psutil.Process(terminal.pid).children(recursive=True)
+        terminal.hang_up()
+        assert terminal.exit_code() == 0
+        assert not any(is_running(child.pid) for child in children)
 
 
 @needs_linux

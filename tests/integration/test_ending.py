@@ -12,10 +12,11 @@ import pytest
 
 from minicloud.app.control_plane import GRACE_S
 from minicloud.rpc.connection import PREFACE
-from tests.integration.processes import HOST, WITHIN_S, ControlPlane, Launcher, eventually
+from tests.integration.processes import HOST, PROGRAM, WITHIN_S, ControlPlane, Launcher, eventually
+from tests.terminal import Terminal
 from tests.unit.rpc.raw_peer import SETTINGS, frame_bytes
 
-BOTH = [signal.SIGTERM, signal.SIGINT]
+ENDING = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def peer_that_answers_nothing(control_plane: ControlPlane) -> Iterator[socket.so
         yield peer
 
 
-@pytest.mark.parametrize("number", BOTH)
+@pytest.mark.parametrize("number", ENDING)
 def test_worker_told_to_end_deregisters_with_a_reason_and_exits_0(
     launch: Launcher, shared: ControlPlane, number: signal.Signals
 ) -> None:
@@ -45,7 +46,7 @@ def test_worker_told_to_end_deregisters_with_a_reason_and_exits_0(
     assert worker.logged("worker_stopped", reason="shutdown")
 
 
-@pytest.mark.parametrize("number", BOTH)
+@pytest.mark.parametrize("number", ENDING)
 def test_control_plane_told_to_end_exits_0_and_its_worker_waits_for_it(
     launch: Launcher, number: signal.Signals
 ) -> None:
@@ -80,6 +81,24 @@ def test_control_plane_that_is_ending_is_not_ready_and_a_second_signal_ends_it_a
         assert control_plane.end(signal.SIGINT) == 128 + signal.SIGINT
     assert control_plane.logged("ended_at_once", signal="SIGINT")
     assert not control_plane.logged("control_plane_stopped")
+
+
+def test_control_plane_started_by_nohup_outlives_its_terminal(launch: Launcher) -> None:
+    control_plane = launch.control_plane(before=("nohup",))
+    control_plane.send(signal.SIGHUP)
+    assert control_plane.get("/livez") == {"status": "alive"}
+    assert control_plane.end(signal.SIGTERM) == 0
+    assert [line["signal"] for line in control_plane.logged("stopping")] == ["SIGTERM"]
+
+
+def test_worker_whose_terminal_is_closed_leaves_in_order(launch: Launcher, shared: ControlPlane) -> None:
+    arguments = ["--worker", "--control-plane", shared.address, "--port", "0", "--data-dir", "none"]
+    with Terminal([*PROGRAM, *arguments, "--id", "hung-up"], env=launch.environment) as terminal:
+        shared.until_status("hung-up", "HEALTHY")
+        terminal.hang_up()
+        assert terminal.exit_code() == 0
+    departed = shared.events_of("hung-up")[-1]
+    assert (departed["kind"], departed["detail"], departed["reason"]) == ("departed", "left", "shutdown")
 
 
 def is_ready(control_plane: ControlPlane) -> bool:

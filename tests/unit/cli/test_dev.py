@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from minicloud.cli.cluster import _END_WITHIN_S
 from minicloud.cli.ports import Ports, choose_ports
 
 STUB = Path(__file__).parent / "stub_process.py"
@@ -97,7 +98,7 @@ def start() -> Iterator[Callable[..., Dev]]:
         dev.process.wait(WITHIN_S)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_dev_told_to_end_ends_workers_then_control_plane_and_leaves_nobody(
     start: Callable[..., Dev], number: signal.Signals
 ) -> None:
@@ -112,6 +113,30 @@ def test_dev_told_to_end_ends_workers_then_control_plane_and_leaves_nobody(
     )
     assert last_worker < dev.line_of("control-plane | ended in order")
     assert not any("has ended" in line for line in dev.said)
+
+
+def test_dev_interrupted_ends_everything_with_one_line_and_exit_code_130(start: Callable[..., Dev]) -> None:
+    dev = start()
+    dev.until_all("worker-1      | worker-1 with", "worker-2      | worker-2 with")
+    shown = len(dev.said)
+    pids = dev.child_pids()
+    dev.process.send_signal(signal.SIGINT)
+    assert dev.end() == 130
+    assert [line for line in dev.said[shown:] if "settings" not in line] == ["minicloud: interrupted"]
+    assert not any(is_running(pid) for pid in pids)
+
+
+def test_dev_interrupted_waits_no_longer_than_a_person_for_what_will_not_end(
+    start: Callable[..., Dev],
+) -> None:
+    dev = start("stubborn")
+    dev.until_all("worker-1 with", "worker-2 with")
+    pids = dev.child_pids()
+    since_s = time.monotonic()
+    dev.process.send_signal(signal.SIGINT)
+    assert dev.end() == 130
+    assert time.monotonic() - since_s < _END_WITHIN_S  # and so not the time that SIGTERM leaves them
+    assert not any(is_running(pid) for pid in pids)
 
 
 def test_dev_gives_its_processes_loopback_ports_and_no_settings_of_its_own(start: Callable[..., Dev]) -> None:
@@ -145,7 +170,7 @@ def test_dev_worker_that_dies_is_reported_and_the_rest_goes_on(start: Callable[.
     dev.until_all("worker-1 has ended (exit code 7); the others go on")
     assert any("worker-1      | something is wrong\\x1b[2J" in line for line in dev.said)
     assert dev.process.poll() is None
-    dev.process.send_signal(signal.SIGINT)
+    dev.process.send_signal(signal.SIGTERM)
     assert dev.end() == 0
 
 
@@ -178,8 +203,8 @@ def test_dev_told_twice_kills_what_will_not_end(start: Callable[..., Dev]) -> No
     dev = start("stubborn")
     dev.until_all("worker-1 with", "worker-2 with")
     pids = dev.child_pids()
-    dev.process.send_signal(signal.SIGINT)
     dev.process.send_signal(signal.SIGTERM)
+    dev.process.send_signal(signal.SIGHUP)
     assert dev.end() == 0
     assert not any(is_running(pid) for pid in pids)
 

@@ -284,7 +284,7 @@ def test_events_followed_and_interrupted_end_with_130_and_no_traceback(server: S
     assert "UNHEALTHY" in process.stdout.readline()
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=20)
-    assert (process.returncode, err) == (130, "")
+    assert (process.returncode, err) == (130, "minicloud: interrupted\n")
 
 
 def test_table_on_a_terminal_has_colours_and_fits_it(server: ScriptedServer) -> None:

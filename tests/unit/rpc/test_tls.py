@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from random import Random
 
@@ -91,10 +91,13 @@ async def test_client_without_h2_by_alpn_is_dropped_with_one_line() -> None:
     with capture_logs() as logs:
         async with served(server_context(CERT)) as up:
             stream = await trio.open_ssl_over_tcp_stream("127.0.0.1", up.port, ssl_context=client_context(CA))
-            await stream.do_handshake()
-            with pytest.raises(trio.BrokenResourceError):
-                await stream.receive_some()
-            await trio.aclose_forcefully(stream)
+            try:
+                await stream.do_handshake()
+                # Dropped without the goodbye of TLS, which Python 3.11.2 takes for the end and later ones for an error.
+                with suppress(trio.BrokenResourceError):
+                    assert await stream.receive_some() == b""
+            finally:
+                await trio.aclose_forcefully(stream)
     reasons = [line["reason"] for line in logs if line["event"] == "rpc_connection_dropped"]
     assert reasons == ["TLS client does not offer h2 by ALPN"]
 

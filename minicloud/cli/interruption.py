@@ -1,0 +1,82 @@
+"""Ctrl-C: one line and exit code 130 within a second, whatever the process is doing.
+
+KeyboardInterrupt alone is not enough. While modules are imported it may be raised inside a callback of the
+interpreter's own, which prints it and goes on. Python runs a signal's handler only between two of its
+instructions, so a call into C, such as the look-up of a name, delays it until the call returns. And standard
+output may be a pipe that is full.
+
+Always holds: a process that was started deaf to Ctrl-C, as shells start what they put in the background,
+stays so; the line is written once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import NoReturn
+
+from minicloud.cli import exits
+
+# For a command to remove what it has not finished. A second is what a person allows.
+_GRACE_S = 0.7
+_LINE = b"minicloud: interrupted\n"
+
+
+def end_at_once_on_ctrl_c() -> None:
+    """Have Ctrl-C end the process where it stands. For a process that has nothing to put in order."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, end_at_once)
+
+
+def raise_on_ctrl_c() -> None:
+    """Have Ctrl-C raise KeyboardInterrupt again."""
+    if signal.getsignal(signal.SIGINT) is end_at_once:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def end_at_once(*_: object) -> NoReturn:
+    """Write the line and end the process. Nothing buffered is written, no `finally` block runs."""
+    tell()
+    os._exit(exits.INTERRUPTED)
+
+
+def tell() -> None:
+    """Write the line to standard error."""
+    with suppress(OSError):
+        os.write(2, _LINE)
+
+
+@contextmanager
+def bounded(grace_s: float = _GRACE_S) -> Iterator[None]:
+    """Have Ctrl-C end the process after `grace_s`, unless the KeyboardInterrupt that it raises in the block
+    has ended it before.
+
+    For the main thread, and not around `trio.run`: a process has one descriptor that its signals are written
+    to, and Trio uses it too.
+    """
+    ours, theirs = os.pipe()
+    os.set_blocking(theirs, False)
+    before = signal.set_wakeup_fd(theirs, warn_on_full_buffer=False)
+    threading.Thread(target=_watch, args=(ours, grace_s), daemon=True).start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise  # the watch goes on: the process has not ended yet
+    except BaseException:
+        signal.set_wakeup_fd(before)
+        os.close(theirs)
+        raise
+    signal.set_wakeup_fd(before)
+    os.close(theirs)
+
+
+def _watch(ours: int, grace_s: float) -> None:
+    """Read the numbers of signals as they come, until the other end of the pipe is closed."""
+    while numbers := os.read(ours, 64):
+        if signal.SIGINT in numbers and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            threading.Event().wait(grace_s)
+            end_at_once()
+    os.close(ours)
