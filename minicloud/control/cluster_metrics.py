@@ -7,6 +7,7 @@ takes 7 us a sample, which for 5,000 workers would stop the loop for a fifth of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -15,6 +16,7 @@ from minicloud.control.membership import Membership
 from minicloud.core.model import ClusterStats, Status, Worker
 
 _BYTES_PER_MIB = 1024 * 1024
+_WORKERS_A_SLICE = 200  # a fifth of a millisecond
 
 _GAUGES: tuple[tuple[str, str, Callable[[ClusterStats], float]], ...] = (
     ("cluster_cpu_cores", "CPU cores of all registered workers.", lambda stats: stats.cpu_cores),
@@ -118,20 +120,24 @@ _WORKER_GAUGES: tuple[tuple[str, str, Callable[[Worker, float], float]], ...] = 
 )
 
 
-def worker_series(membership: Membership) -> str:
-    """Six gauges a worker, in lines that are valid in the text format and in OpenMetrics."""
-    now_s = membership.clock.monotonic_s()
-    # The charset of ids needs no escaping; a zone may hold anything.
-    labelled = [
-        (f'{{worker_id="{worker.worker_id}",zone="{_escaped(worker.zone)}"}}', worker)
-        for worker in membership.registry.workers()
-    ]
-    lines: list[str] = []
+def worker_series(membership: Membership) -> Iterator[str]:
+    """Six gauges a worker, in lines that are valid in the text format and in OpenMetrics, some at a time.
+
+    Each slice shows its workers as they are when it is made: the others may have changed since the last one.
+    """
     for name, help_text, value_of in _WORKER_GAUGES:
         name = f"minicloud_worker_{name}"
-        lines.append(f"# HELP {name} {help_text}\n# TYPE {name} gauge\n")
-        lines.extend(f"{name}{labels} {value_of(worker, now_s)}\n" for labels, worker in labelled)
-    return "".join(lines)
+        yield f"# HELP {name} {help_text}\n# TYPE {name} gauge\n"
+        after = ""
+        while workers := list(islice(membership.registry.workers(after), _WORKERS_A_SLICE)):
+            now_s = membership.clock.monotonic_s()
+            # The charset of ids needs no escaping; a zone may hold anything.
+            yield "".join(
+                f'{name}{{worker_id="{worker.worker_id}",zone="{_escaped(worker.zone)}"}} '
+                f"{value_of(worker, now_s)}\n"
+                for worker in workers
+            )
+            after = workers[-1].worker_id
 
 
 def _escaped(text: str) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -30,6 +30,18 @@ class Gap:
 
     seen_id: int
     resumed_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The entries behind `after_id`, up to `last_id` inclusive."""
+
+    after_id: int
+    last_id: int
+
+
+class EntriesLostError(Exception):
+    """Entries were dropped from the ring before a slow reader came to them."""
 
 
 class EventFeed:
@@ -67,6 +79,34 @@ class EventFeed:
         """The oldest `limit` entries kept behind `event_id`, oldest first."""
         start = bisect_right(self._entries, event_id, key=lambda entry: entry.event_id)
         return tuple(islice(self._entries, start, start + limit))
+
+    def span(self, after: int | None, limit: int) -> Span:
+        """The oldest `limit` entries kept behind `after`; None: the newest `limit`."""
+        if after is None:
+            start = max(0, len(self._entries) - limit)
+        else:
+            start = bisect_right(self._entries, after, key=lambda entry: entry.event_id)
+        end = min(len(self._entries), start + limit)
+        if start >= end:
+            return Span(self._last_event_id, self._last_event_id)
+        return Span(self._entries[start].event_id - 1, self._entries[end - 1].event_id)
+
+    def slices(self, span: Span) -> Iterator[tuple[Entry, ...]]:
+        """The entries of `span`, some at a time, read from the ring as each slice is asked for.
+
+        Raises `EntriesLostError` where a part of them is no longer kept after an earlier part was handed out.
+        """
+        seen_id = span.after_id
+        while seen_id < span.last_id:
+            if seen_id != span.after_id and self.resume_point(seen_id) != seen_id:
+                raise EntriesLostError
+            entries = self.after(seen_id, BATCH_ENTRIES)
+            if not entries:
+                return
+            if entries[-1].event_id > span.last_id:
+                entries = tuple(entry for entry in entries if entry.event_id <= span.last_id)
+            yield entries
+            seen_id = entries[-1].event_id if entries else span.last_id
 
     def follow(self, after: int | None = None) -> Follower:
         """A follower of everything behind `after`; None: of what happens from now on."""

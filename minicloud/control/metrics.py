@@ -7,7 +7,7 @@ the cluster are not kept here but computed at the scrape (`control/cluster_metri
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import prometheus_client
 from prometheus_client import (
@@ -176,11 +176,22 @@ class Metrics:
     # How it is read
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
-        """The exposition and its content type, in the format an `Accept` header asks for: OpenMetrics 1.0 if
-        it is named, else the text format 0.0.4."""
-        series = worker_series(self._membership) if self._per_worker and self._membership else ""
+        """The whole exposition and its content type, as `exposition_parts`."""
+        parts, content_type = self.exposition_parts(accept)
+        return b"".join(parts), content_type
+
+    def exposition_parts(self, accept: str = "") -> tuple[Iterator[bytes], str]:
+        """The exposition in parts and its content type, in the format an `Accept` header asks for:
+        OpenMetrics 1.0 if it is named, else the text format 0.0.4."""
         if "application/openmetrics-text" in accept:
             body: bytes = openmetrics.generate_latest(self.registry)  # type: ignore[no-untyped-call]
             end = b"# EOF\n"
-            return body.removesuffix(end) + series.encode() + end, openmetrics.CONTENT_TYPE_LATEST
-        return generate_latest(self.registry) + series.encode(), CONTENT_TYPE_PLAIN_0_0_4
+            return self._with_workers(body.removesuffix(end), end), openmetrics.CONTENT_TYPE_LATEST
+        return self._with_workers(generate_latest(self.registry), b""), CONTENT_TYPE_PLAIN_0_0_4
+
+    def _with_workers(self, body: bytes, end: bytes) -> Iterator[bytes]:
+        yield body
+        if self._per_worker and self._membership:
+            for lines in worker_series(self._membership):
+                yield lines.encode()
+        yield end

@@ -8,28 +8,27 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from random import Random
 from typing import BinaryIO, cast
-from urllib.parse import urlsplit
 
 from quart import request
 from quart_schema import Info, QuartSchema, Tag
 from quart_trio import QuartTrio
-from werkzeug.exceptions import Forbidden
+from werkzeug.exceptions import ServiceUnavailable
 
 import minicloud
 from minicloud.control.feed import EventFeed
 from minicloud.control.membership import Membership
 from minicloud.control.metrics import Metrics
 from minicloud.control.rest import problems
-from minicloud.control.rest.docs import DocsRoutes
+from minicloud.control.rest.access import Access
+from minicloud.control.rest.docs import PAGES, DocsRoutes
 from minicloud.control.rest.envelope import App, Envelope, exchange_of
 from minicloud.control.rest.events import EventRoutes
 from minicloud.control.rest.openapi import OpenApiDocument, path_template
-from minicloud.control.rest.probes import ProbeRoutes
+from minicloud.control.rest.probes import PROBES, ProbeRoutes
 from minicloud.control.rest.readiness import Readiness
 from minicloud.control.rest.registry import RegistryRoutes
+from minicloud.control.rest.seats import Lane
 from minicloud.control.rest.workers import WorkerRoutes
-
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def create_rest_app(
@@ -39,10 +38,12 @@ def create_rest_app(
     *,
     random: Random,
     readiness: Readiness,
+    access: Access | None = None,
     copies: Callable[[], Awaitable[BinaryIO]] | None = None,
 ) -> QuartTrio:
     """The app over these parts. `feed` is closed, and with it every event stream, once stopping begins.
-    `copies` makes copies of the registry, where there is a file of it."""
+    `access` decides who may ask for what; without it, addresses and localhost are the only hosts. `copies`
+    makes copies of the registry, where there is a file of it."""
     readiness.on_stopping(feed.close)
     app = QuartTrio(__name__, static_folder=None)
     # Each send has its deadline in the server. Quart's own would cut event streams off, and cut any answer
@@ -65,7 +66,7 @@ def create_rest_app(
         conversion_preference="msgspec",
         openapi_provider_class=OpenApiDocument,
     )
-    app.before_request(_before_request)
+    app.before_request(_before_request(access or Access()))
     app.register_error_handler(Exception, problems.answer)
     WorkerRoutes(membership).add_to(app)
     EventRoutes(feed, membership).add_to(app)
@@ -77,17 +78,18 @@ def create_rest_app(
     return app
 
 
-async def _before_request() -> None:
-    exchange = exchange_of(request.scope)
-    if request.url_rule is not None:
-        exchange.route = path_template(request.url_rule)
-    if exchange.refusal is not None:
-        raise exchange.refusal
-    origin = request.headers.get("Origin")
-    # A page of another site may send a POST without asking first; its browser says so here.
-    if (
-        origin is not None
-        and request.method not in _SAFE_METHODS
-        and urlsplit(origin).netloc != request.headers.get("Host")
-    ):
-        raise Forbidden(f"{origin[:128]} may not change anything here: only pages of this server may")
+def _before_request(access: Access) -> Callable[[], Awaitable[None]]:
+    async def check() -> None:
+        exchange = exchange_of(request.scope)
+        if request.url_rule is not None:
+            exchange.route = path_template(request.url_rule)
+        if exchange.refusal is not None:
+            raise exchange.refusal
+        access.check(request.method, request.scope["headers"])
+        seat = exchange.seat
+        if seat is None or exchange.route in PROBES:
+            return
+        if (seat.lane is Lane.RESERVE and exchange.route in PAGES) or not seat.take_operation():
+            raise ServiceUnavailable("nearly all connections are taken: try again later")
+
+    return check

@@ -1,35 +1,37 @@
-"""One HTTP connection: hypercorn's, with HTTP/1.1 alone, sends that end, and problems for its refusals.
+"""One HTTP connection: hypercorn's, with deadlines for sends, half-close, and problems for its refusals.
 
-The only module that knows hypercorn from inside (0.18, held to by the locked requirements).
+The only module that knows hypercorn from inside (0.18, held to by the locked requirements): it has no setting
+for any of these.
 """
 
 from __future__ import annotations
 
-from http import HTTPStatus
+import socket
+from contextlib import suppress
 from typing import Any
 
-import h11
 import structlog
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event, RawData
+from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.logging import Logger
-from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.task_group import TaskGroup
-from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
-from minicloud.control.rest.problems import CONTENT_TYPE, Problem
+from minicloud.control.rest.http1 import MAX_HEAD_BYTES, Http1
+from minicloud.control.rest.seats import Lane, Seat, state_with
 
 IDLE_TIMEOUT_S = 30.0  # twice what pollers commonly keep connections for, short against a byte a second
 SEND_TIMEOUT_S = 30.0  # for 64 KiB: a line of 20 kbit/s will do
-MAX_HEAD_BYTES = 16 * 1024
+RESERVE_TIMEOUT_S = 5.0  # in place of both, for connections that have the reserve's seats
+LINGER_S = 1.0  # for the client to read the last answer and to close
 
 _SEND_BYTES = 64 * 1024
-_CLOSE_TIMEOUT_S = 1.0  # for what takes no time, that a shield may not be for ever
+_UPDATE_TIMEOUT_S = 1.0  # for what takes no time, that a shield may not be for ever
 
 log = structlog.get_logger()
 
@@ -38,7 +40,6 @@ def http_config() -> Config:
     """hypercorn's settings for every connection."""
     config = Config()
     config.logger_class = _Log
-    config.keep_alive_timeout = IDLE_TIMEOUT_S
     config.h11_max_incomplete_size = MAX_HEAD_BYTES
     config.include_server_header = False
     return config
@@ -50,13 +51,25 @@ class Connection(TCPServer):
     hypercorn shields each send from cancellation, without a deadline: a client that stops reading holds its
     connection for ever, and the whole server when it is to stop. Sending needs no shield: it is only
     cancelled where the connection ends with it.
+
+    hypercorn takes the end of what a client sends for the end of the client, and drops what it asked for.
+    Here the last request is answered first (RFC 9112, 9.6): only an event stream ends with the client's half.
     """
 
     def __init__(
-        self, app: ASGIWrapper, config: Config, context: WorkerContext, stream: trio.SocketStream
+        self,
+        app: ASGIWrapper,
+        config: Config,
+        context: WorkerContext,
+        stream: trio.SocketStream,
+        seat: Seat,
     ) -> None:
-        super().__init__(app, config, context, ConnectionState({}), stream)  # type: ignore[arg-type]
+        super().__init__(app, config, context, ConnectionState(state_with(seat)), stream)  # type: ignore[arg-type]
         self._socket_stream = stream
+        self._seat = seat
+        self._reading = trio.CancelScope()
+        self._answering = False
+        self._over = trio.Event()  # nothing more is sent
 
     async def run(self) -> None:
         sock = self._socket_stream.socket
@@ -68,7 +81,7 @@ class Connection(TCPServer):
         with trio.CancelScope() as connected:
             async with TaskGroup() as task_group:
                 self._task_group = task_group
-                self.protocol = _Http1(  # type: ignore[assignment]
+                self._http1 = Http1(
                     self.app,
                     self.config,
                     self.context,
@@ -79,66 +92,75 @@ class Connection(TCPServer):
                     local,
                     self.protocol_send,
                 )
+                self.protocol = self._http1  # type: ignore[assignment]
                 await self.idle_task.restart(task_group, self._idle_timeout)
                 await self._read_data()
-                # The client has left. hypercorn would wait for its idle timer, and count it until then.
+                # hypercorn would wait for its idle timer, and count the connection until then.
                 connected.cancel()
 
     async def protocol_send(self, event: Event) -> None:
-        if not isinstance(event, RawData):
+        if isinstance(event, RawData):
+            await self._send(event.data)
+        elif isinstance(event, Closed):
+            self._end(LINGER_S)
+            await self.protocol.handle(Closed())
+        elif isinstance(event, Updated):
+            self._answering = not event.idle
+            if event.idle:
+                self._seat.idle()
+            else:
+                self._seat.busy()
             # An answer's last send tells the app that its request is over, and quart-trio then cancels the
-            # task that is still in this send: the idle timer it is about to start would never run, the
-            # connection it is about to close stay open.
-            with trio.move_on_after(_CLOSE_TIMEOUT_S, shield=True):
+            # task that is still in this send: the idle timer it is about to start would never run.
+            with trio.move_on_after(_UPDATE_TIMEOUT_S, shield=True):
                 await super().protocol_send(event)
-            return
+
+    async def _send(self, data: bytes) -> None:
         async with self.send_lock:
+            timeout_s = RESERVE_TIMEOUT_S if self._seat.lane is Lane.RESERVE else SEND_TIMEOUT_S
+            view = memoryview(data)
             try:
-                for start in range(0, len(event.data), _SEND_BYTES):
-                    with trio.fail_after(SEND_TIMEOUT_S):
-                        await self._socket_stream.send_all(event.data[start : start + _SEND_BYTES])
+                for start in range(0, len(view), _SEND_BYTES):
+                    with trio.fail_after(timeout_s):
+                        await self._socket_stream.send_all(view[start : start + _SEND_BYTES])
                 return
             except trio.TooSlowError:
-                log.warning("http_client_stalled", timeout_s=SEND_TIMEOUT_S)
-                await trio.aclose_forcefully(self._socket_stream)
+                log.warning("http_client_stalled", timeout_s=timeout_s)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 pass
+        self._end(0)
         await self.protocol.handle(Closed())
 
+    async def _read_data(self) -> None:
+        with self._reading, suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            while data := bytes(await self._socket_stream.receive_some(MAX_RECV)):
+                if not self._over.is_set():  # else it is thrown away
+                    await self.protocol.handle(RawData(data))
+            if not self._over.is_set():
+                await self.protocol.handle(RawData(b""))
+                if self._answering:
+                    self._seat.half_closed.happen()
+                    await self._over.wait()
+        await self.protocol.handle(Closed())
 
-class _Http1(H11Protocol):
-    """hypercorn's HTTP/1.1, without a way to another protocol, and with problems for its own refusals."""
+    def _end(self, linger_s: float) -> None:
+        """Send nothing more, and close the connection once the client has, in `linger_s` at the latest.
 
-    async def _check_protocol(self, event: h11.Request) -> None:
-        """No h2c: a client that offers it is answered in HTTP/1.1, as RFC 9110, 7.8 allows."""
+        One that is closed while bytes of the client lie unread is reset, and the client may then lose the
+        last answer.
+        """
+        self._over.set()
+        with suppress(OSError):
+            self._socket_stream.socket.shutdown(socket.SHUT_WR)
+        linger_s = 0 if self.context.terminated.is_set() else linger_s
+        self._reading.deadline = min(self._reading.deadline, trio.current_time() + linger_s)
 
-    async def _create_stream(self, request: h11.Request) -> None:
-        # Nor WebSocket, for the same reason.
-        headers = [(name, value) for name, value in request.headers if name != b"upgrade"]
-        await super()._create_stream(
-            h11.Request(
-                method=request.method,
-                target=request.target,
-                headers=headers,
-                http_version=request.http_version,
-            )
-        )
-
-    async def _send_error_response(self, status_code: int) -> None:
-        problem = Problem(HTTPStatus(status_code), "the request is not HTTP/1.1 as RFC 9112 has it")
-        if status_code == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
-            problem = Problem(problem.status, f"the head of the request has over {MAX_HEAD_BYTES} bytes")
-        log.warning("http_request_refused", code=status_code, error=problem.detail)
-        body = problem.body(request_id="")
-        headers = [
-            (b"content-type", CONTENT_TYPE.encode()),
-            (b"content-length", b"%d" % len(body)),
-            (b"connection", b"close"),
-            *self.config.response_headers("h11"),
-        ]
-        await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
-        await self._send_h11_event(h11.Data(data=body))
-        await self._send_h11_event(h11.EndOfMessage())
+    async def _idle_timeout(self) -> None:
+        timeout_s = RESERVE_TIMEOUT_S if self._seat.lane is Lane.RESERVE else IDLE_TIMEOUT_S
+        with trio.move_on_after(timeout_s) as waiting:
+            await self.context.terminated.wait()
+        if not waiting.cancelled_caught or not await self._http1.refuse_late_head(timeout_s):
+            self._end(0)
 
 
 class _Log(Logger):

@@ -30,6 +30,8 @@ _FILES = {
     "swagger-ui-bundle.js": "swagger-ui/swagger-ui-bundle.js",
     "favicon.png": "swagger-ui/favicon-32x32.png",
 }
+PAGES = frozenset({"/", "/docs", "/docs/{name}", "/openapi.json"})
+
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -37,11 +39,13 @@ _POLICY = (
 
 
 class DocsRoutes:
-    """The page, its files and the OpenAPI document, which is made at the first request for it."""
+    """The page, its files and the OpenAPI document, each read or made once, at the first request for it: one
+    copy, from which every answer is sent, however slowly clients read theirs."""
 
     def __init__(self, schema: QuartSchema) -> None:
         self._schema = schema
         self._document = b""
+        self._files: dict[str, bytes] = {}
 
     def add_to(self, app: Quart) -> None:
         app.add_url_rule("/", view_func=self.root)
@@ -55,13 +59,13 @@ class DocsRoutes:
 
     @hide
     async def docs(self) -> Response:
-        return await _file("docs.html")
+        return await self._file("docs.html")
 
     @hide
     async def docs_file(self, name: str) -> Response:
         if name not in _FILES:
             raise NotFound
-        return await _file(_FILES[name])
+        return await self._file(_FILES[name])
 
     @hide
     async def openapi(self) -> Response:
@@ -70,10 +74,11 @@ class DocsRoutes:
             self._document = msgspec.json.encode(self._schema.openapi_provider.schema())
         return Response(self._document, content_type="application/json")
 
-
-async def _file(path: str) -> Response:
-    return Response(
-        await trio.Path(_FOLDER / path).read_bytes(),
-        content_type=_CONTENT_TYPES[Path(path).suffix],
-        headers={"Cache-Control": "max-age=3600", "Content-Security-Policy": _POLICY},
-    )
+    async def _file(self, path: str) -> Response:
+        if path not in self._files:
+            self._files.setdefault(path, await trio.Path(_FOLDER / path).read_bytes())
+        return Response(
+            self._files[path],
+            content_type=_CONTENT_TYPES[Path(path).suffix],
+            headers={"Cache-Control": "max-age=3600", "Content-Security-Policy": _POLICY},
+        )

@@ -18,7 +18,9 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, RequestTim
 
 from minicloud.clock import Clock
 from minicloud.control.metrics import Metrics
+from minicloud.control.rest.pieces import BrokenOffError
 from minicloud.control.rest.problems import CONTENT_TYPE, Problem
+from minicloud.control.rest.seats import Lane, Seat, seat_of
 from minicloud.request_id import HEADER, RequestScope, request_id_of
 
 MAX_BODY_BYTES = 1_000_000
@@ -53,10 +55,11 @@ class Exchange:
     """One request and its answer, as the app below sees it by `exchange_of(scope)`.
 
     The app fills `route` in, and raises `refusal` if there is one. `body_was_cut`: it sees a part of the
-    body only.
+    body only. `seat` is that of the connection; None in memory.
     """
 
     request_id: str
+    seat: Seat | None = None
     route: str = "unmatched"
     refusal: HTTPException | None = None
     body_was_cut: bool = False
@@ -85,7 +88,7 @@ class Envelope:
             return
         begun_s = self._clock.monotonic_s()
         headers = {name.decode("latin1").lower(): value.decode("latin1") for name, value in scope["headers"]}
-        exchange = Exchange(request_id_of(headers.get, self._random))
+        exchange = Exchange(request_id_of(headers.get, self._random), seat_of(scope))
         scope[_SCOPE_KEY] = exchange
         with RequestScope(exchange.request_id):
             try:
@@ -121,6 +124,8 @@ class Envelope:
                     *((name, value) for name, value in _HEADERS.items() if name not in given),
                     (HEADER.encode(), exchange.request_id.encode()),
                 ]
+                if exchange.seat is not None and exchange.seat.lane is Lane.RESERVE:
+                    message["headers"].append((b"connection", b"close"))
             elif not message.get("more_body", False):
                 with trio.move_on_after(LINGER_S):
                     await body.complete.wait()
@@ -129,6 +134,9 @@ class Envelope:
         failed = False
         try:
             await self._app(scope, body.receive, send_on)
+        except* BrokenOffError:
+            # The connection is closed without the answer's end, by which its client knows.
+            log.warning("http_answer_broken_off", path=scope["path"])
         except* Exception as group:
             # Past the app's own handlers: while it was sending, or in the library itself.
             log.error("http_request_failed", method=scope["method"], path=scope["path"], exc_info=group)

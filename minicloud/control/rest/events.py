@@ -6,7 +6,7 @@ a client that resumes from it would then miss.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from http import HTTPStatus
 from types import TracebackType
 
@@ -16,12 +16,15 @@ from msgspec import UNSET
 from quart import Quart, Response, request
 from quart.wrappers.response import ResponseBody
 from quart_schema import validate_querystring
+from werkzeug.exceptions import ServiceUnavailable
 
-from minicloud.control.feed import EventFeed, Follower, Gap
+from minicloud.control.feed import EntriesLostError, EventFeed, Follower, Gap, Span
 from minicloud.control.membership import Membership
 from minicloud.control.rest.openapi import Answer, operation
 from minicloud.control.rest.parameters import LARGEST_EVENT_ID, EventsQuery, event_id_header
+from minicloud.control.rest.pieces import BrokenOffError, response_of
 from minicloud.control.rest.schemas import EventJson, GapJson, event_json
+from minicloud.control.rest.seats import HalfClose, seat_of
 from minicloud.store.port import Entry
 
 DEFAULT_EVENTS = 100
@@ -73,13 +76,27 @@ class EventRoutes:
         if wanted == _STREAM:
             return self._stream(after)
         limit = DEFAULT_EVENTS if query_args.limit is UNSET else query_args.limit
-        entries = self._feed.newest(limit) if after is None else self._feed.after(after, limit)
+        span = self._feed.span(after, limit)
         await self._membership.durable()
-        return Response(
-            msgspec.json.encode([event_json(entry) for entry in entries]),
-            content_type="application/json",
-            headers={"Vary": "Accept"},
-        )
+        response = await response_of(self._array(span), "application/json")
+        response.headers["Vary"] = "Accept"
+        return response
+
+    def _array(self, span: Span) -> Iterator[bytes]:
+        """The events of `span` as a JSON array, with an empty part after each slice.
+
+        Raises `BrokenOffError` where the client reads too slowly to have them all.
+        """
+        begin = b"["
+        try:
+            for entries in self._feed.slices(span):
+                for entry in entries:
+                    yield begin + msgspec.json.encode(event_json(entry))
+                    begin = b","
+                yield b""
+        except EntriesLostError:
+            raise BrokenOffError from None
+        yield b"]" if begin == b"," else b"[]"
 
     def _stream(self, after: int | None) -> Response:
         headers = {"Vary": "Accept", "X-Accel-Buffering": "no"}
@@ -87,7 +104,11 @@ class EventRoutes:
             response = Response(b"", content_type=_STREAM, headers=headers)
             del response.headers["Content-Length"]  # a stream has none
             return response
-        body = EventStream(self._feed.follow(after), self._membership.durable)
+        seat = seat_of(request.scope)
+        if seat is not None and not seat.take_stream():
+            raise ServiceUnavailable("there are as many event streams as may be: try again later")
+        half_closed = seat.half_closed if seat is not None else HalfClose()
+        body = EventStream(self._feed.follow(after), self._membership.durable, half_closed)
         return Response(body, content_type=_STREAM, headers=headers)
 
 
@@ -95,9 +116,15 @@ class EventStream(ResponseBody):
     """A follower as the body of a response. Not a generator: those need closing, which a cancelled request
     would leave undone."""
 
-    def __init__(self, follower: Follower, durable: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        follower: Follower,
+        durable: Callable[[], Awaitable[None]],
+        half_closed: HalfClose | None = None,
+    ) -> None:
         self._follower = follower
         self._durable = durable
+        self._half_closed = half_closed or HalfClose()
         self._begun = False
 
     async def __aenter__(self) -> EventStream:
@@ -120,11 +147,14 @@ class EventStream(ResponseBody):
             return f"id: {self._follower.seen_id}\nretry: {RETRY_MS}\n\n".encode()
         received: Gap | tuple[Entry, ...] | None = None
         try:
-            with trio.move_on_after(KEEP_ALIVE_S):
+            with trio.move_on_after(KEEP_ALIVE_S) as waiting:
+                self._half_closed.ended_by(waiting)
                 received = await self._follower.receive()
         except trio.EndOfChannel:
             raise StopAsyncIteration from None
         if received is None:
+            if self._half_closed.happened:  # most likely it has left
+                raise StopAsyncIteration
             return b": keep-alive\n\n"
         if isinstance(received, Gap):
             gap = GapJson(received.seen_id, received.resumed_id)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 from http import HTTPStatus
 
 import msgspec
-import trio
 from quart import Quart, Response, request
 from quart_schema import validate_querystring
 from werkzeug.exceptions import ServiceUnavailable
@@ -14,12 +12,13 @@ from werkzeug.exceptions import ServiceUnavailable
 from minicloud.control.metrics import Metrics
 from minicloud.control.rest.openapi import Answer, json_of, operation
 from minicloud.control.rest.parameters import NoQuery
+from minicloud.control.rest.pieces import gzipped, response_of
 from minicloud.control.rest.readiness import Phase, Readiness
 from minicloud.control.rest.schemas import ProbeJson
 
 TAG = "operation"
+PROBES = frozenset({"/livez", "/readyz", "/metrics"})
 
-_GZIP_FROM_BYTES = 256 * 1024  # below, it costs the loop less than a change of thread is worth
 _EXPOSITION = {"type": "string"}
 
 
@@ -68,13 +67,10 @@ class ProbeRoutes:
     @validate_querystring(NoQuery)
     async def metrics(self, query_args: NoQuery) -> Response:
         """Get the metrics, for Prometheus"""
-        body, content_type = self._metrics.exposition(request.headers.get("Accept", ""))
-        response = Response(body, content_type=content_type, headers={"Vary": "Accept, Accept-Encoding"})
-        if request.accept_encodings.quality("gzip") > 0:
-            if len(body) < _GZIP_FROM_BYTES:
-                packed = gzip.compress(body, 1)
-            else:
-                packed = await trio.to_thread.run_sync(gzip.compress, body, 1)
-            response.set_data(packed)
+        parts, content_type = self._metrics.exposition_parts(request.headers.get("Accept", ""))
+        packed = request.accept_encodings.quality("gzip") > 0
+        response = await response_of(gzipped(parts) if packed else parts, content_type)
+        response.headers["Vary"] = "Accept, Accept-Encoding"
+        if packed:
             response.headers["Content-Encoding"] = "gzip"
         return response

@@ -1,7 +1,7 @@
 """The REST server: connections on listeners of ours, in the caller's nursery.
 
-Always holds: no client can keep it from stopping; there are `MAX_CONNECTIONS` at most, and the failure of one
-is not another's. Knows nothing of what is served.
+Always holds: no client can keep it from stopping; every connection has a seat (`seats.py`), and the failure
+of one is not another's. Knows nothing of what is served.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from hypercorn.trio.worker_context import WorkerContext
 from quart import Quart
 from trio import TASK_STATUS_IGNORED, TaskStatus
 
-from minicloud.control.rest.connection import Connection, http_config
+from minicloud.control.rest.connection import LINGER_S, Connection, http_config
 from minicloud.control.rest.problems import CONTENT_TYPE, Problem
 from minicloud.control.rest.readiness import Readiness
+from minicloud.control.rest.seats import Seats, peer_key
 
-MAX_CONNECTIONS = 1000  # each costs some 100 KiB at most, and one of the process's open files
 GRACE_S = 3.0
+# Connections without a seat that are told so at a time; the next one is only closed.
+MAX_TURNED_AWAY = 16
 
 log = structlog.get_logger()
 
@@ -32,6 +34,7 @@ async def serve_rest(
     listeners: list[trio.SocketListener],
     *,
     readiness: Readiness,
+    seats: Seats | None = None,
     grace_s: float = GRACE_S,
     task_status: TaskStatus[int] = TASK_STATUS_IGNORED,
 ) -> None:
@@ -40,7 +43,7 @@ async def serve_rest(
     Reports the bound port once connections are accepted. Cancelled, it ends at once. The app's startup and
     shutdown hooks are not run: ours has none.
     """
-    server = _Server(app)
+    server = _Server(app, seats or Seats())
     async with trio.open_nursery() as connections:
         async with trio.open_nursery() as accepting:
             accepting.start_soon(
@@ -58,38 +61,53 @@ async def serve_rest(
 class _Server:
     """What the connections of one server share."""
 
-    def __init__(self, app: Quart) -> None:
+    def __init__(self, app: Quart, seats: Seats) -> None:
         self._app = ASGIWrapper(app)
         self.context = WorkerContext(None)
         self._config = http_config()
-        self._open = 0
+        self._seats = seats
+        self._turning_away = 0
 
     async def serve_connection(self, stream: trio.SocketStream) -> None:
-        if self._open >= MAX_CONNECTIONS:
-            log.warning("http_connections_full", limit=MAX_CONNECTIONS)
-            await _turn_away(stream)
-            return
-        self._open += 1
         try:
-            await Connection(self._app, self._config, self.context, stream).run()
+            peer = peer_key(stream.socket.getpeername()[0])
+        except OSError:
+            return await trio.aclose_forcefully(stream)  # it has left already
+        seat = self._seats.take(peer, stream.socket.close)
+        if seat is None:
+            return await self._turn_away(stream, peer)
+        try:
+            await Connection(self._app, self._config, self.context, stream, seat).run()
         except* Exception as group:
             # One connection's failure, hypercorn's own included, is never the server's.
             log.error("http_connection_failed", exc_info=group)
         finally:
-            self._open -= 1
+            seat.leave()
+            await trio.aclose_forcefully(stream)
+
+    async def _turn_away(self, stream: trio.SocketStream, peer: str) -> None:
+        log.warning("http_connections_full", peer=peer, open=self._seats.open)
+        self._turning_away += 1
+        try:
+            if self._turning_away <= MAX_TURNED_AWAY:
+                with trio.move_on_after(LINGER_S), suppress(trio.BrokenResourceError):
+                    await stream.send_all(_FULL)
+                    await stream.send_eof()
+                    while await stream.receive_some():  # unread, it would have the answer reset
+                        pass
+        finally:
+            self._turning_away -= 1
             await trio.aclose_forcefully(stream)
 
 
-async def _turn_away(stream: trio.SocketStream) -> None:
-    problem = Problem(
-        HTTPStatus.SERVICE_UNAVAILABLE, f"all {MAX_CONNECTIONS} connections are taken: try again later"
-    )
+def _full() -> bytes:
+    problem = Problem(HTTPStatus.SERVICE_UNAVAILABLE, "all connections are taken: try again later")
     body = problem.body(request_id="")
     head = (
         f"HTTP/1.1 {problem.status.value} {problem.status.phrase}\r\ncontent-type: {CONTENT_TYPE}\r\n"
         f"content-length: {len(body)}\r\nretry-after: 1\r\nconnection: close\r\n\r\n"
     )
-    with trio.move_on_after(1):
-        with suppress(trio.BrokenResourceError):
-            await stream.send_all(head.encode() + body)
-    await trio.aclose_forcefully(stream)
+    return head.encode() + body
+
+
+_FULL = _full()

@@ -19,8 +19,10 @@ from minicloud.clock import SystemClock
 from minicloud.control.feed import EventFeed
 from minicloud.control.membership import Membership
 from minicloud.control.metrics import Metrics
+from minicloud.control.rest.access import Access
 from minicloud.control.rest.app import create_rest_app
 from minicloud.control.rest.readiness import Readiness
+from minicloud.control.rest.seats import SeatLimits, Seats
 from minicloud.control.rest.server import serve_rest
 from minicloud.core.commands import Register
 from minicloud.core.model import Resources, Status, WorkerId
@@ -39,6 +41,8 @@ class Rest:
         per_worker: bool = False,
         capacity: int = 10_000,
         copies: Callable[[], Awaitable[BinaryIO]] | None = None,
+        access: Access | None = None,
+        limits: SeatLimits | None = None,
     ) -> None:
         self.store = GatedStore()
         self.metrics = Metrics(per_worker=per_worker)
@@ -47,12 +51,14 @@ class Rest:
         self.feed = EventFeed(capacity=capacity)
         self.membership.subscribe(self.feed.publish)
         self.readiness = Readiness()
+        self.seats = Seats(limits)
         self.app: QuartTrio = create_rest_app(
             self.membership,
             self.feed,
             self.metrics,
             random=Random(1),
             readiness=self.readiness,
+            access=access,
             copies=copies,
         )
 
@@ -77,7 +83,14 @@ class Rest:
         """The app on a port of 127.0.0.1, until the block ends; then stopped, as the process stops it."""
         listeners = await bind_tcp("127.0.0.1", 0, "HTTP", "--http-port")
         async with trio.open_nursery() as nursery:
-            serve = partial(serve_rest, self.app, listeners, readiness=self.readiness, grace_s=grace_s)
+            serve = partial(
+                serve_rest,
+                self.app,
+                listeners,
+                readiness=self.readiness,
+                seats=self.seats,
+                grace_s=grace_s,
+            )
             port: int = await nursery.start(serve)
             yield port
             self.readiness.begin_stopping()

@@ -141,9 +141,9 @@ async def test_long_list_is_made_while_it_is_sent_and_stays_one_array() -> None:
         assert "content-length" not in answer.headers
         assert 'rel="next"' in answer.headers["link"]
         assert listed == [worker_id for worker_id in ids[:2999] if worker_id != ids[2_900]]
-        short = await client.request("GET", "/api/workers?limit=1000")  # the connection goes on
+        short = await client.request("GET", "/api/workers?limit=30")  # the connection goes on
         assert short.headers["content-length"] == str(len(short.body))
-        assert len(msgspec.json.decode(bytes(short.body))) == 1000
+        assert len(msgspec.json.decode(bytes(short.body))) == 30
         head = await client.request("HEAD", "/api/workers")
         assert (head.status, bytes(head.body)) == (200, b"")
 
@@ -329,22 +329,6 @@ async def test_id_like_a_fixed_path_is_a_workers(worker_id: str) -> None:
     rest.register(worker_id)
     response = await rest.client.post(f"/api/workers/{worker_id}/cordon")
     assert (await json_of(response))["workerId"] == worker_id
-
-
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:1"])
-async def test_change_from_a_page_of_another_site_is_refused(origin: str) -> None:
-    rest = Rest()
-    rest.register("w1")
-    response = await rest.client.post("/api/workers/w1/drain", headers={"Origin": origin})
-    await problem_of(response, 403)
-    assert (await json_of(await rest.client.get("/api/workers/w1")))["adminState"] == "ACTIVE"
-
-
-async def test_change_from_a_page_of_this_server_is_made() -> None:
-    rest = Rest()
-    rest.register("w1")
-    headers = {"Origin": "http://cloud:8080", "Host": "cloud:8080"}
-    assert (await rest.client.post("/api/workers/w1/drain", headers=headers)).status_code == 200
 
 
 async def test_head_has_the_headers_of_get_and_no_body() -> None:

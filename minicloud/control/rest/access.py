@@ -1,0 +1,116 @@
+"""Who may ask for what: the one place that looks at `Host`, `Origin` and `Sec-Fetch-Site`.
+
+Nothing on this port is authenticated, so a web page must not get the browser of an operator to use it. Two
+ways are open to a page: it sends a request across sites, or it has its own name resolve to this machine (DNS
+rebinding), which makes the browser take this server for the page's own. `Sec-Fetch-Site` and `Origin` show
+the first. `Host` shows the second: it has the page's name, which is none of this control plane's.
+
+Pure: a request is its method and its headers. `X-Forwarded-*` is not read, as any client can send it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Sequence
+from urllib.parse import urlsplit
+
+from werkzeug.exceptions import Forbidden
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+ANY_HOST = "*"
+
+_AUTHORITY = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[^\[\]:@/?#\s]+)(?::(?P<port>[0-9]{0,5}))?", re.ASCII)
+# A browser adds it to every request, and no page can keep it from doing so.
+_OF_BROWSERS = b"accept-language"
+_SHOWN_CHARS = 128
+
+
+class Access:
+    """The rules of one control plane.
+
+    `hosts` are the names it has besides its addresses and localhost: `name`, `*.suffix` for every name under
+    a suffix, or `*` for any name. `origins` are those of other pages that may change things, as in
+    `https://ops.example.com`; their hosts are names of the control plane too.
+    """
+
+    def __init__(self, hosts: Iterable[str] = (), origins: Iterable[str] = ()) -> None:
+        self._origins = frozenset(origin.lower() for origin in origins)
+        names = {"localhost", *(name.lower() for name in hosts)}
+        names.update(urlsplit(origin).hostname or "" for origin in self._origins)
+        self._any_host = ANY_HOST in names
+        self._suffixes = (".localhost", *(name[1:] for name in sorted(names) if name.startswith("*.")))
+        self._names = frozenset(names)
+
+    def check(self, method: str, headers: Headers) -> None:
+        """Raise `Forbidden`, with the remedy, for a request that may come from a page of somebody else.
+
+        A change needs a host that is known. A read is refused under an unknown host where a browser sends it,
+        and answered to a tool, which no page steers. A request of HTTP/1.0 without `Host` comes from a tool.
+        """
+        given: dict[bytes, list[str]] = {}
+        for name, value in headers:
+            given.setdefault(name.lower(), []).append(value.decode("latin1").strip())
+        changes = method not in SAFE_METHODS
+        hosts = given.get(b"host", [])
+        if (changes or _OF_BROWSERS in given or b"origin" in given) and not all(map(self._is_ours, hosts)):
+            raise Forbidden(
+                f"host {_shown(hosts)} is not a name of this control plane: use its address, or start it "
+                f"with --allowed-host {_example(hosts)}"
+            )
+        if changes:
+            self._check_origin(hosts, given.get(b"origin", []), given.get(b"sec-fetch-site", []))
+
+    def _is_ours(self, host: str) -> bool:
+        found = _AUTHORITY.fullmatch(host)
+        if found is None:
+            return False
+        name = found["name"].lower().removesuffix(".")
+        return (
+            self._any_host
+            or name in self._names
+            or name.endswith(self._suffixes)
+            or _is_address(name.removeprefix("[").removesuffix("]"))
+        )
+
+    def _check_origin(self, hosts: Sequence[str], origins: Sequence[str], sites: Sequence[str]) -> None:
+        if len(origins) == 1 and origins[0].lower() in self._origins:
+            return
+        if sites:
+            # From a browser, which knows better than we do behind a proxy that changes Host.
+            if all(site in ("same-origin", "none") for site in sites):
+                return
+        elif not origins:
+            return  # a tool
+        elif len(origins) == len(hosts) == 1 and _authority(origins[0]) == hosts[0].lower():
+            return
+        raise Forbidden(
+            f"a page of {_shown(origins)} may not change anything here: only pages of this server may, and "
+            "those of the origins that --allowed-origin names"
+        )
+
+
+def _authority(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _shown(values: Sequence[str]) -> str:
+    return repr(", ".join(values)[:_SHOWN_CHARS]) if values else "another site"
+
+
+def _example(hosts: Sequence[str]) -> str:
+    found = _AUTHORITY.fullmatch(hosts[0]) if len(hosts) == 1 else None
+    return found["name"] if found is not None and len(found["name"]) <= _SHOWN_CHARS else "NAME"
