@@ -17,15 +17,22 @@ from grpclib.const import Status
 
 from minicloud import __version__
 from minicloud.app.service_manager import ServiceManager
-from minicloud.app.serving import connection_limit, raise_open_file_limit, with_standard_services
+from minicloud.app.serving import (
+    ConnectionLimits,
+    connection_limits,
+    raise_open_file_limit,
+    with_standard_services,
+)
 from minicloud.app.signals import ending_signals, until_signalled
 from minicloud.clock import SystemClock
 from minicloud.config import ControlPlaneConfig
 from minicloud.control.journal import log_entry
 from minicloud.control.metrics import Metrics
 from minicloud.control.plane import ControlPlane, Timers
+from minicloud.control.rest.access import Access, own_names
 from minicloud.control.rest.app import create_rest_app
 from minicloud.control.rest.readiness import Readiness
+from minicloud.control.rest.seats import SeatLimits, Seats
 from minicloud.control.rest.server import serve_rest
 from minicloud.listening import bind_tcp
 from minicloud.rpc.config import ServerLimits
@@ -52,12 +59,14 @@ def run_control_plane(config: ControlPlaneConfig) -> int:
     Raises `ConfigError` or `StoreError` before anything is served where something cannot be used, and
     `StoreWriteError` where the store fails while it runs.
     """
-    connections = connection_limit(raise_open_file_limit())
+    connections = connection_limits(raise_open_file_limit())
     gc.set_threshold(*_COLLECTOR)
     return trio.run(_control_plane, config, connections, ServiceManager.taken_from(os.environ))
 
 
-async def _control_plane(config: ControlPlaneConfig, connections: int, manager: ServiceManager) -> int:
+async def _control_plane(
+    config: ControlPlaneConfig, connections: ConnectionLimits, manager: ServiceManager
+) -> int:
     random, clock, readiness = SystemRandom(), SystemClock(), Readiness()
     metrics = Metrics(per_worker=config.metrics_per_worker)
     grpc_listeners = await bind_tcp(config.host, config.grpc_port, "gRPC", "--grpc-port")
@@ -71,15 +80,18 @@ async def _control_plane(config: ControlPlaneConfig, connections: int, manager: 
     membership.subscribe(log_entry)
     health, services = with_standard_services(config.enable_reflection, plane.service)
     readiness.on_stopping(health.close)
-    limits = ServerLimits(max_connections=connections)
+    limits = ServerLimits(max_connections=connections.grpc)
     grpc = Server(services, random=random, limits=limits, observer=_CallObserver(metrics))
     metrics.show_grpc_connections(lambda: grpc.open_connections)
+    seats = Seats(SeatLimits.of(connections.http), on_crowded_out=metrics.http_crowded_out)
+    metrics.show_http_connections(lambda: seats.open, lambda: seats.streams)
     rest = create_rest_app(
         membership,
         plane.feed,
         metrics,
         random=random,
         readiness=readiness,
+        access=Access([*own_names(config.host), *config.allowed_hosts], config.allowed_origins),
         copies=store.backup if isinstance(store, SqliteStore) else None,
     )
 
@@ -91,7 +103,14 @@ async def _control_plane(config: ControlPlaneConfig, connections: int, manager: 
                     await serving.start(plane.sweeper.run)
                     await serving.start(grpc.serve, grpc_listeners)
                     await serving.start(
-                        partial(serve_rest, rest, http_listeners, readiness=readiness, grace_s=GRACE_S)
+                        partial(
+                            serve_rest,
+                            rest,
+                            http_listeners,
+                            readiness=readiness,
+                            seats=seats,
+                            grace_s=GRACE_S,
+                        )
                     )
                     readiness.mark_ready()
                     log.info(

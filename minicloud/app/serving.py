@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 from contextlib import suppress
+from dataclasses import dataclass
 
 from minicloud.rpc.health import Health
 from minicloud.rpc.reflection import Reflection
@@ -19,9 +20,19 @@ def with_standard_services(enable_reflection: bool, *services: Servable) -> tupl
 
 
 # 30 KB each, so 2 GB at most, however many files there may be.
-MOST_CONNECTIONS = 65_536
-# Files that are no gRPC connections: HTTP's 1,000, the registry, listeners, the log.
-OTHER_FILES = 1_100
+MOST_GRPC_CONNECTIONS = 65_536
+MOST_HTTP_CONNECTIONS = 964
+# Files that are no connections: the registry and what SQLite has beside it, copies of it on their way to
+# clients, listeners, the log, and connections that are on their way out.
+OTHER_FILES = 136
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """How many connections of each kind a control plane takes."""
+
+    grpc: int
+    http: int
 
 
 def raise_open_file_limit() -> int:
@@ -33,10 +44,12 @@ def raise_open_file_limit() -> int:
     return soft
 
 
-def connection_limit(files: int) -> int:
-    """How many gRPC connections to take where `files` files may be open.
+def connection_limits(files: int) -> ConnectionLimits:
+    """How many connections to take where `files` files may be open.
 
-    Fewer than there are files for: a server out of files accepts nobody, operators included, and cannot even
-    say no.
+    All of them and all other files are fewer than `files`: a server out of files accepts nobody, operators
+    included, and cannot even refuse. Where there are few files, HTTP gets a quarter of those for connections.
     """
-    return min(MOST_CONNECTIONS, max(files // 2, files - OTHER_FILES))
+    for_connections = files - min(OTHER_FILES, files // 3)
+    http = min(MOST_HTTP_CONNECTIONS, for_connections // 4)
+    return ConnectionLimits(min(MOST_GRPC_CONNECTIONS, for_connections - http), http)

@@ -49,6 +49,8 @@ class ControlPlaneConfig:
     retention_s: float = 86400.0
     enable_reflection: bool = True
     metrics_per_worker: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
     log: LogConfig = LogConfig()
 
 
@@ -97,6 +99,8 @@ def control_plane_config(
         retention_s=sources.value(table.RETENTION),
         enable_reflection=sources.value(table.ENABLE_REFLECTION),
         metrics_per_worker=sources.value(table.METRICS_PER_WORKER),
+        allowed_hosts=sources.value(table.ALLOWED_HOSTS),
+        allowed_origins=sources.value(table.ALLOWED_ORIGINS),
         log=LogConfig(sources.value(table.LOG_LEVEL), sources.value(table.LOG_FORMAT)),
     )
     if config.grpc_port == config.http_port != 0:

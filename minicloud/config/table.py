@@ -135,6 +135,28 @@ METRICS_PER_WORKER = Setting(
     "",
     "add metrics of each single worker to those of the cluster",
 )
+# A page that has its own name resolve to this machine is told from an operator by the name alone. `*` gives
+# that up, which is for a network in which no browser runs.
+ALLOWED_HOSTS = Setting(
+    "allowed-host",
+    Role.CONTROL_PLANE,
+    ("minicloud.control-plane.allowed-host",),
+    values.host_names,
+    "",
+    "NAME[,NAME]",
+    "names by which browsers and changes may reach REST, as in cloud.example.com or *.example.com",
+    default_shown="addresses, localhost, the machine's name and --host",
+)
+ALLOWED_ORIGINS = Setting(
+    "allowed-origin",
+    Role.CONTROL_PLANE,
+    ("minicloud.control-plane.allowed-origin",),
+    values.origins,
+    "",
+    "ORIGIN[,ORIGIN]",
+    "origins besides its own whose pages may change things, as in https://ops.example.com (a proxy's)",
+    default_shown="none",
+)
 CONTROL_PLANE_DATA_DIR = Setting(
     "data-dir",
     Role.CONTROL_PLANE,
@@ -265,6 +287,8 @@ SETTINGS: tuple[Setting[object], ...] = (
     HEARTBEAT_TIMEOUT,
     RETENTION,
     METRICS_PER_WORKER,
+    ALLOWED_HOSTS,
+    ALLOWED_ORIGINS,
     WORKER_ID,
     CONTROL_PLANES,
     WORKER_PORT,

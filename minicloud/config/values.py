@@ -19,6 +19,7 @@ from minicloud.core.errors import InvalidError
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 _HOST_NAME = re.compile(r"[A-Za-z0-9._-]{1,253}", re.ASCII)
+_ORIGIN = re.compile(r"https?://([a-z0-9._-]{1,253}|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.ASCII)
 _SPRING_SCHEMES = ("static://", "dns:///", "dns://")
 
 
@@ -72,6 +73,31 @@ def host(text: str) -> str:
     if not (_is_ipv6(name) if ":" in name else _HOST_NAME.fullmatch(name)):
         raise ValueError("is not a host: give a name or an address without a port, as in 127.0.0.1 or ::1")
     return name
+
+
+def host_names(text: str) -> tuple[str, ...]:
+    """Names without a port, with commas between; `*.` in front is every name under the rest, `*` is any."""
+    names = [part.strip().lower().removesuffix(".") for part in text.split(",")] if text.strip() else []
+    for name in names:
+        if name != "*" and not _HOST_NAME.fullmatch(name.removeprefix("*.")):
+            raise ValueError(
+                "is not NAME[,NAME]: give names without a port, as in cloud.example.com or *.example.com"
+            )
+    return tuple(dict.fromkeys(names))
+
+
+def origins(text: str) -> tuple[str, ...]:
+    """Origins as browsers send them, with commas between: a scheme, a host, and a port unless it is the
+    scheme's own."""
+    found = [part.strip().lower().removesuffix("/") for part in text.split(",")] if text.strip() else []
+    for origin in found:
+        if not _ORIGIN.fullmatch(origin):
+            raise ValueError(
+                "is not ORIGIN[,ORIGIN]: give what the browser's address bar begins with, "
+                "as in https://ops.example.com or http://10.0.0.7:8080"
+            )
+    standard = (origin.removesuffix(":443" if origin.startswith("https") else ":80") for origin in found)
+    return tuple(dict.fromkeys(standard))
 
 
 def _is_ipv6(text: str) -> bool:

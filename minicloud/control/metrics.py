@@ -127,6 +127,18 @@ class Metrics:
             "minicloud_grpc_connections", "Open gRPC connections.", registry=registry
         )
 
+        self._http_connections = Gauge(
+            "minicloud_http_connections", "Open HTTP connections.", registry=registry
+        )
+        self._http_streams = Gauge("minicloud_http_streams", "Open event streams.", registry=registry)
+        self._http_crowded_out = Tally(
+            "minicloud_http_connections_crowded_out",
+            "HTTP connections that were refused, or closed for another's sake.",
+            ("how",),
+            (("displaced",), ("refused",)),
+        )
+        registry.register(self._http_crowded_out)
+
     def watch(self, membership: Membership) -> None:
         """Count the changes of `membership` from now on, and show its cluster at every scrape. Once only."""
         assert self._membership is None, "metrics watch one membership"
@@ -168,6 +180,15 @@ class Metrics:
     def show_grpc_connections(self, count: Callable[[], int]) -> None:
         """Ask `count` for the open gRPC connections at every scrape."""
         self._grpc_connections.set_function(count)
+
+    def show_http_connections(self, open_: Callable[[], int], streams: Callable[[], int]) -> None:
+        """Ask for the open HTTP connections, and the event streams among them, at every scrape."""
+        self._http_connections.set_function(open_)
+        self._http_streams.set_function(streams)
+
+    def http_crowded_out(self, how: str) -> None:
+        """Count an HTTP connection that was `displaced` or `refused`."""
+        self._http_crowded_out.counts[(how,)] += 1
 
     def http_request(self, method: str, route: str, code: str, seconds: float) -> None:
         """`route` is the template, as in /api/workers/{worker_id}; `seconds` until the answer began."""

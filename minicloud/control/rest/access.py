@@ -5,13 +5,14 @@ ways are open to a page: it sends a request across sites, or it has its own name
 rebinding), which makes the browser take this server for the page's own. `Sec-Fetch-Site` and `Origin` show
 the first. `Host` shows the second: it has the page's name, which is none of this control plane's.
 
-Pure: a request is its method and its headers. `X-Forwarded-*` is not read, as any client can send it.
+A request is its method and its headers. `X-Forwarded-*` is not read, as any client can send it.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
@@ -90,6 +91,13 @@ class Access:
             f"a page of {_shown(origins)} may not change anything here: only pages of this server may, and "
             "those of the origins that --allowed-origin names"
         )
+
+
+def own_names(listens_on: str) -> list[str]:
+    """The names that a control plane has without being given any: the machine's, also as multicast DNS has
+    it, and the one it listens on. An address is no name, and needs none."""
+    machine = socket.gethostname().lower()
+    return [name for name in (machine, f"{machine.partition('.')[0]}.local", listens_on.lower()) if name]
 
 
 def _authority(origin: str) -> str:

@@ -94,7 +94,8 @@ class Seat:
         self._give_back()
         seats = self._seats
         seats._idle.pop(self, None)
-        if seats._open.pop(self, None) is not None:
+        if self in seats._open:
+            seats._open.remove(self)
             seats._lanes[self.lane] -= 1
             if self.lane is Lane.ORDINARY:
                 _count_down(seats._peers, self.peer)
@@ -103,6 +104,7 @@ class Seat:
         """Leave the seat to somebody else, and close the connection."""
         self.leave()
         self._close()
+        self._seats._on_crowded_out("displaced")
 
     def take_stream(self) -> bool:
         """Have the present request be an event stream; False where there are enough."""
@@ -137,7 +139,6 @@ class Seat:
             oldest = next(iter(seats._answers), None)
             if oldest is None or trio.current_time() - seats._answers[oldest] < FAIR_ANSWER_S:
                 return False
-            seats.displaced += 1
             oldest.give_way()
         seats._answers[self] = trio.current_time()
         seats.answer_bytes += held_bytes
@@ -150,14 +151,16 @@ class Seat:
 
 
 class Seats:
-    """All seats of one server. `displaced` and `refused` count connections that gave way or got no seat,
-    `answer_bytes` is held by answers that are sent in pieces."""
+    """All seats of one server. `answer_bytes` is held by answers that are sent in pieces."""
 
-    def __init__(self, limits: SeatLimits | None = None) -> None:
+    def __init__(
+        self, limits: SeatLimits | None = None, on_crowded_out: Callable[[str], None] = lambda how: None
+    ) -> None:
+        """`on_crowded_out` gets "displaced" for a connection that gives way, "refused" for one without a
+        seat; it neither waits nor raises."""
         self.limits = limits or SeatLimits()
-        self.displaced = 0
-        self.refused = 0
-        self._open: dict[Seat, None] = {}
+        self._on_crowded_out = on_crowded_out
+        self._open: set[Seat] = set()
         self._lanes = dict.fromkeys(Lane, 0)
         self._peers: Counter[str] = Counter()  # ordinary ones
         self._idle: dict[Seat, float] = {}  # the longest idle first
@@ -180,10 +183,10 @@ class Seats:
         """A seat for a connection of `peer`; None where nobody can give way to it. The caller leaves it."""
         lane = self._lane_for(peer)
         if lane is None:
-            self.refused += 1
+            self._on_crowded_out("refused")
             return None
         seat = Seat(self, peer, lane, close)
-        self._open[seat] = None
+        self._open.add(seat)
         self._lanes[lane] += 1
         if lane is Lane.ORDINARY:
             self._peers[peer] += 1
@@ -192,28 +195,27 @@ class Seats:
 
     def _lane_for(self, peer: str) -> Lane | None:
         limits = self.limits
-        within_share = self._peers[peer] < limits.per_peer
-        if not within_share:
-            if self._displaced(lambda seat: seat.lane is Lane.ORDINARY and seat.peer == peer):
+        if self._peers[peer] >= limits.per_peer:
+            if self._displaced(self._idle, Lane.ORDINARY, peer):
                 return Lane.ORDINARY
-        elif self._lanes[Lane.ORDINARY] < limits.ordinary or self._displaced(
-            lambda seat: seat.lane is Lane.ORDINARY
-        ):
+        elif self._lanes[Lane.ORDINARY] < limits.ordinary or self._displaced(self._idle, Lane.ORDINARY):
             return Lane.ORDINARY
-        if self._lanes[Lane.RESERVE] < limits.reserve or self._displaced(
-            lambda seat: seat.lane is Lane.RESERVE
+        if (
+            self._lanes[Lane.RESERVE] < limits.reserve
+            or self._displaced(self._idle, Lane.RESERVE)
+            or self._displaced(self._answers, Lane.RESERVE)
         ):
             return Lane.RESERVE
         return None
 
-    def _displaced(self, may: Callable[[Seat], bool]) -> bool:
-        """Has the longest idle connection of those that may give way done so?"""
+    def _displaced(self, seats: Mapping[Seat, float], lane: Lane, peer: str | None = None) -> bool:
+        """Has the first of `seats`, which are in the order of since when, given way that is of `lane`, and of
+        `peer` if that is given?"""
         latest_s = trio.current_time() - FAIR_IDLE_S
-        for seat, since_s in self._idle.items():
+        for seat, since_s in seats.items():
             if since_s > latest_s:
                 return False
-            if may(seat):
-                self.displaced += 1
+            if seat.lane is lane and peer in (None, seat.peer):
                 seat.give_way()
                 return True
         return False
@@ -222,7 +224,7 @@ class Seats:
         self._operations -= 1
 
     def _answer_over(self, seat: Seat, held_bytes: int) -> None:
-        del self._answers[seat]
+        self._answers.pop(seat, None)  # it may have taken twice
         self.answer_bytes -= held_bytes
 
 

@@ -6,15 +6,25 @@ import resource
 
 import pytest
 
-from minicloud.app.serving import connection_limit, raise_open_file_limit
+from minicloud.app.serving import connection_limits, raise_open_file_limit
 
 
 @pytest.mark.parametrize(
-    ("files", "connections"),
-    [(256, 128), (1_024, 512), (20_000, 18_900), (65_536, 64_436), (1_048_576, 65_536)],
+    ("files", "grpc", "http"),
+    [
+        (64, 33, 10),
+        (256, 129, 42),
+        (1_024, 666, 222),
+        (1_300, 873, 291),
+        (20_000, 18_900, 964),
+        (65_536, 64_436, 964),
+        (1_048_576, 65_536, 964),
+    ],
 )
-def test_connections_leave_files_for_operators(files: int, connections: int) -> None:
-    assert connection_limit(files) == connections
+def test_connections_leave_files_for_all_else(files: int, grpc: int, http: int) -> None:
+    limits = connection_limits(files)
+    assert (limits.grpc, limits.http) == (grpc, http)
+    assert grpc + http <= files - min(files // 3, 136)
 
 
 def test_open_file_limit_raised_is_the_one_there_is() -> None:

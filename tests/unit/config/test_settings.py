@@ -67,13 +67,62 @@ minicloud:
     heartbeat-interval: 5s
     heartbeat-timeout: 20s
     retention: 7d
+    allowed-host: Cloud, *.example.com
+    allowed-origin: https://ops.example.com
   metrics: {per-worker: true}
   log: {level: DEBUG, format: json}
 grpc: {server: {port: 2, enable-reflection: false}}
 """
     assert control_plane({"config": written(tmp_path, text)}) == ControlPlaneConfig(
-        "0.0.0.0", 2, 1, Path("/srv/mc"), 5.0, 20.0, 604800.0, False, True, LogConfig("debug", "json")
+        "0.0.0.0",
+        2,
+        1,
+        Path("/srv/mc"),
+        5.0,
+        20.0,
+        604800.0,
+        False,
+        True,
+        ("cloud", "*.example.com"),
+        ("https://ops.example.com",),
+        LogConfig("debug", "json"),
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("", ()),
+        ("*", ("*",)),
+        ("a.example.com., B,a.example.com", ("a.example.com", "b")),
+        ("*.pods", ("*.pods",)),
+    ],
+)
+def test_allowed_hosts_are_names(text: str, read: tuple[str, ...]) -> None:
+    assert control_plane(env={"MINICLOUD_ALLOWED_HOST": text}).allowed_hosts == read
+
+
+@pytest.mark.parametrize("text", ["a:8080", "http://a", "a,,b", "a b", "a.*.b", "[::1]"])
+def test_allowed_host_that_is_no_name_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="--allowed-host: .* is not NAME"):
+        control_plane({"allowed-host": text})
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("https://Ops.example.com/", ("https://ops.example.com",)),
+        ("https://a:443,http://a:80,http://[::1]:8080", ("https://a", "http://a", "http://[::1]:8080")),
+    ],
+)
+def test_allowed_origins_are_as_browsers_send_them(text: str, read: tuple[str, ...]) -> None:
+    assert control_plane({"allowed-origin": text}).allowed_origins == read
+
+
+@pytest.mark.parametrize("text", ["ops.example.com", "https://a/path", "*", "null", "ftp://a", "https://"])
+def test_allowed_origin_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="--allowed-origin: .* is not ORIGIN"):
+        control_plane({"allowed-origin": text})
 
 
 def test_worker_config_reads_every_key_of_its_own(tmp_path: Path) -> None:
