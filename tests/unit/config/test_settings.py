@@ -104,7 +104,7 @@ def test_allowed_hosts_are_names(text: str, read: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("text", ["a:8080", "http://a", "a,,b", "a b", "a.*.b", "[::1]"])
 def test_allowed_host_that_is_no_name_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="--allowed-host: .* is not NAME"):
+    with pytest.raises(ConfigError, match=r"--allowed-host: .* is not NAME"):
         control_plane({"allowed-host": text})
 
 
@@ -121,7 +121,7 @@ def test_allowed_origins_are_as_browsers_send_them(text: str, read: tuple[str, .
 
 @pytest.mark.parametrize("text", ["ops.example.com", "https://a/path", "*", "null", "ftp://a", "https://"])
 def test_allowed_origin_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="--allowed-origin: .* is not ORIGIN"):
+    with pytest.raises(ConfigError, match=r"--allowed-origin: .* is not ORIGIN"):
         control_plane({"allowed-origin": text})
 
 

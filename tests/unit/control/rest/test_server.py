@@ -17,8 +17,9 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from minicloud.control.rest.connection import IDLE_TIMEOUT_S, MAX_HEAD_BYTES, SEND_TIMEOUT_S
+from minicloud.control.rest.connection import IDLE_TIMEOUT_S, SEND_TIMEOUT_S
 from minicloud.control.rest.events import KEEP_ALIVE_S
+from minicloud.control.rest.http1 import MAX_HEAD_BYTES
 from minicloud.control.rest.server import serve_rest
 from minicloud.core.errors import ConfigError
 from minicloud.listening import bind_tcp
