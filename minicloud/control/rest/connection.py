@@ -94,7 +94,9 @@ class Connection(TCPServer):
                 )
                 self.protocol = self._http1  # type: ignore[assignment]
                 await self.idle_task.restart(task_group, self._idle_timeout)
-                await self._read_data()
+                received, read = trio.open_memory_channel[bytes](1)
+                task_group.spawn(self._read, received)
+                await self._handle_all(read)
                 # hypercorn would wait for its idle timer, and count the connection until then.
                 connected.cancel()
 
@@ -131,16 +133,26 @@ class Connection(TCPServer):
         self._end(0)
         await self.protocol.handle(Closed())
 
-    async def _read_data(self) -> None:
-        with self._reading, suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            while data := bytes(await self._socket_stream.receive_some(MAX_RECV)):
-                if not self._over.is_set():  # else it is thrown away
+    async def _read(self, received: trio.MemorySendChannel[bytes]) -> None:
+        """Read ahead of what is handled, but not far: the client's half-close must be seen while a request
+        before others is still being answered."""
+        async with received:
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                while data := bytes(await self._socket_stream.receive_some(MAX_RECV)):
+                    if not self._over.is_set():  # else it is thrown away
+                        await received.send(data)
+                self._seat.half_closed.happen()
+                await received.send(b"")
+                return
+        self._reading.cancel()
+
+    async def _handle_all(self, received: trio.MemoryReceiveChannel[bytes]) -> None:
+        with self._reading:
+            async for data in received:
+                if not self._over.is_set():
                     await self.protocol.handle(RawData(data))
-            if not self._over.is_set():
-                await self.protocol.handle(RawData(b""))
-                if self._answering:
-                    self._seat.half_closed.happen()
-                    await self._over.wait()
+            if self._answering:
+                await self._over.wait()
         await self.protocol.handle(Closed())
 
     def _end(self, linger_s: float) -> None:
@@ -150,6 +162,7 @@ class Connection(TCPServer):
         last answer.
         """
         self._over.set()
+        self._seat.linger()
         with suppress(OSError):
             self._socket_stream.socket.shutdown(socket.SHUT_WR)
         linger_s = 0 if self.context.terminated.is_set() else linger_s

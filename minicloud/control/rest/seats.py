@@ -89,11 +89,19 @@ class Seat:
         if self in self._seats._open:
             self._seats._idle[self] = trio.current_time()
 
+    def linger(self) -> None:
+        """The last answer has been sent, and the connection waits for its client to close it."""
+        self._give_back()
+        self._seats._idle.pop(self, None)
+        if self in self._seats._open:
+            self._seats._lingering[self] = trio.current_time()
+
     def leave(self) -> None:
         """The connection is over. A second time changes nothing."""
         self._give_back()
         seats = self._seats
         seats._idle.pop(self, None)
+        seats._lingering.pop(self, None)
         if self in seats._open:
             seats._open.remove(self)
             seats._lanes[self.lane] -= 1
@@ -164,6 +172,7 @@ class Seats:
         self._lanes = dict.fromkeys(Lane, 0)
         self._peers: Counter[str] = Counter()  # ordinary ones
         self._idle: dict[Seat, float] = {}  # the longest idle first
+        self._lingering: dict[Seat, float] = {}
         self._streams: Counter[str] = Counter()
         self._operations = 0
         self._answers: dict[Seat, float] = {}  # the oldest first
@@ -196,28 +205,28 @@ class Seats:
     def _lane_for(self, peer: str) -> Lane | None:
         limits = self.limits
         if self._peers[peer] >= limits.per_peer:
-            if self._displaced(self._idle, Lane.ORDINARY, peer):
+            if self._displaced(Lane.ORDINARY, peer):
                 return Lane.ORDINARY
-        elif self._lanes[Lane.ORDINARY] < limits.ordinary or self._displaced(self._idle, Lane.ORDINARY):
+        elif self._lanes[Lane.ORDINARY] < limits.ordinary or self._displaced(Lane.ORDINARY):
             return Lane.ORDINARY
-        if (
-            self._lanes[Lane.RESERVE] < limits.reserve
-            or self._displaced(self._idle, Lane.RESERVE)
-            or self._displaced(self._answers, Lane.RESERVE)
-        ):
+        if self._lanes[Lane.RESERVE] < limits.reserve or self._displaced(Lane.RESERVE):
             return Lane.RESERVE
         return None
 
-    def _displaced(self, seats: Mapping[Seat, float], lane: Lane, peer: str | None = None) -> bool:
-        """Has the first of `seats`, which are in the order of since when, given way that is of `lane`, and of
-        `peer` if that is given?"""
-        latest_s = trio.current_time() - FAIR_IDLE_S
-        for seat, since_s in seats.items():
-            if since_s > latest_s:
-                return False
-            if seat.lane is lane and peer in (None, seat.peer):
-                seat.give_way()
-                return True
+    def _displaced(self, lane: Lane, peer: str | None = None) -> bool:
+        """Has a connection of `lane`, and of `peer` if that is given, given way: one that lingers, else the
+        one that is idle for the longest time, else, in the reserve, the oldest long answer?"""
+        long_ago_s = trio.current_time() - FAIR_IDLE_S
+        among = [(self._lingering, trio.current_time()), (self._idle, long_ago_s)]
+        if lane is Lane.RESERVE:
+            among.append((self._answers, long_ago_s))
+        for seats, latest_s in among:
+            for seat, since_s in seats.items():
+                if since_s > latest_s:
+                    break
+                if seat.lane is lane and peer in (None, seat.peer):
+                    seat.give_way()
+                    return True
         return False
 
     def _operation_over(self) -> None:

@@ -127,6 +127,13 @@ async def test_reserve_takes_back_seats_from_the_idle_and_from_those_that_do_not
     assert house.take("d") is None
 
 
+async def test_connection_that_lingers_after_its_last_answer_gives_way_at_once() -> None:
+    house = House()
+    house.fill("a")[1].linger()
+    assert house.taken("a").lane is Lane.ORDINARY
+    assert house.closed == [1]
+
+
 async def test_streams_have_a_share_for_all_and_for_each_peer_and_none_of_the_reserve() -> None:
     house = House()
     assert [house.taken("a").take_stream() for _ in range(5)] == [True, True, False, False, False]
@@ -216,6 +223,7 @@ _ACTIONS: dict[str, Callable[[Seat], object]] = {
     "stream": Seat.take_stream,
     "operation": Seat.take_operation,
     "answer": lambda seat: seat.take_answer_bytes(MAX_ANSWER_BYTES // 3),
+    "linger": Seat.linger,
     "leave": Seat.leave,
     "give_way": Seat.give_way,
 }
