@@ -78,6 +78,13 @@ class Connection(TCPServer):
             local = parse_socket_addr(sock.family, sock.getsockname())
         except OSError:
             return  # it has left already
+        try:
+            await self._serve(client, local)
+        finally:
+            # It and its protocol hold each other: closed connections would pile up until the collector runs.
+            vars(self).clear()
+
+    async def _serve(self, client: tuple[str, int] | None, local: tuple[str, int] | None) -> None:
         with trio.CancelScope() as connected:
             async with TaskGroup() as task_group:
                 self._task_group = task_group

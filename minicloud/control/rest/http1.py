@@ -7,6 +7,7 @@ read in two ways (RFC 9112, 3.2 and 6.3).
 
 from __future__ import annotations
 
+import sys
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -61,6 +62,10 @@ class Http1(H11Protocol):
         )
 
     async def _send_error_response(self, status_code: int) -> None:
+        error = sys.exception()
+        if error is not None:
+            # h11's error is held by its own traceback, and with it the connection until the collector runs.
+            error.__traceback__ = None
         problem = Problem(HTTPStatus(status_code), _NOT_HTTP)
         if status_code == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
             problem = Problem(problem.status, f"the head of the request has over {MAX_HEAD_BYTES} bytes")

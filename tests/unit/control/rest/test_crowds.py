@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import socket
 import struct
@@ -18,7 +19,8 @@ from trio.testing import MockClock
 
 from minicloud.control.rest import connection as connection_module
 from minicloud.control.rest import pieces
-from minicloud.control.rest.connection import RESERVE_TIMEOUT_S
+from minicloud.control.rest.connection import RESERVE_TIMEOUT_S, Connection
+from minicloud.control.rest.http1 import Http1
 from minicloud.control.rest.pieces import PIECE_BYTES
 from minicloud.control.rest.seats import FAIR_IDLE_S, MAX_ANSWER_BYTES, SeatLimits, Seats
 from minicloud.control.rest.server import serve_rest
@@ -358,3 +360,22 @@ async def test_client_that_reads_nothing_loses_its_connection_and_its_seat(
             await trio.sleep(4)
             assert (rest.seats.open, rest.seats.answer_bytes) == (0, 0)
     assert [line["event"] for line in lines if line["log_level"] in WARNINGS] == ["http_client_stalled"]
+
+
+async def test_closed_connections_are_freed_without_the_collector(jumping_clock: MockClock) -> None:
+    rest = Rest()
+    rest.register("w1")
+    gc.collect()
+    gc.disable()
+    try:
+        with capture_logs():
+            async with rest.served() as port:
+                for way in (leaves_at_once, leaves_a_stream, leaves_in_a_body, speaks_tls):
+                    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+                        await way(stream)
+                async with HttpClient.connected(port) as client:
+                    assert (await client.request("GET", "/api/workers")).status == 200
+                await until(lambda: rest.seats.open == 0)
+        assert [found for found in gc.get_objects() if isinstance(found, Connection | Http1)] == []
+    finally:
+        gc.enable()
