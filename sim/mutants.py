@@ -25,7 +25,7 @@ from minicloud.core.ids import IdBook
 from minicloud.core.model import Admin, ClusterStats, Health, Worker, WorkerId
 from minicloud.core.registry import Registry
 from minicloud.core.stats import cluster_stats
-from minicloud.rpc.backoff import Backoff
+from minicloud.net.backoff import Backoff
 from minicloud.store.port import Snapshot
 from minicloud.worker.agent import Agent
 from minicloud.worker.control_plane import HeartbeatAnswer

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"__init__"}),
     frozenset({"core"}),
-    frozenset({"clock", "listening", "request_id"}),
+    frozenset({"clock", "net", "request_id"}),
     frozenset({"wire", "store"}),
     frozenset({"rpc"}),
     frozenset({"control", "worker"}),

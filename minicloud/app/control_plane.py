@@ -34,14 +34,14 @@ from minicloud.control.rest.app import create_rest_app
 from minicloud.control.rest.readiness import Readiness
 from minicloud.control.rest.seats import SeatLimits, Seats
 from minicloud.control.rest.server import serve_rest
-from minicloud.listening import bind_tcp
+from minicloud.net.address import of_socket
+from minicloud.net.listening import bind_tcp
 from minicloud.rpc.config import ServerLimits
 from minicloud.rpc.server import Server
 from minicloud.store.memory import MemoryStore
 from minicloud.store.opening import REGISTRY_NAME
 from minicloud.store.port import Store, StoreObserver
 from minicloud.store.sqlite import SqliteStore
-from minicloud.worker.endpoint import host_port
 
 GRACE_S = 5.0  # for calls in flight once the program was told to end
 
@@ -116,8 +116,8 @@ async def _control_plane(
                     log.info(
                         "control_plane_ready",
                         version=__version__,
-                        grpc=[host_port(*listener.socket.getsockname()[:2]) for listener in grpc_listeners],
-                        http=[host_port(*listener.socket.getsockname()[:2]) for listener in http_listeners],
+                        grpc=[str(of_socket(listener.socket.getsockname())) for listener in grpc_listeners],
+                        http=[str(of_socket(listener.socket.getsockname())) for listener in http_listeners],
                         data_dir=str(config.data_dir or "none"),
                         workers=len(membership.registry),
                     )

@@ -19,7 +19,7 @@ from minicloud.app.signals import ending_signals, until_signalled
 from minicloud.clock import SystemClock
 from minicloud.config import WorkerConfig
 from minicloud.core.errors import RegistrationFailedError
-from minicloud.listening import bind_tcp
+from minicloud.net.listening import bind_tcp
 from minicloud.rpc.channel import open_channel
 from minicloud.rpc.server import Server
 from minicloud.wire.gen.minicloud.execution import WorkerManagementServiceStub
@@ -27,7 +27,7 @@ from minicloud.worker.agent import Agent
 from minicloud.worker.agent_config import AgentConfig
 from minicloud.worker.agent_state import AgentState
 from minicloud.worker.control_plane_client import TO_CONTROL_PLANE, ControlPlaneClient
-from minicloud.worker.endpoint import endpoint_finder, host_port
+from minicloud.worker.endpoint import endpoint_finder
 from minicloud.worker.identity import exclusive, instance_id_in
 from minicloud.worker.queries import QueryTracker
 from minicloud.worker.resources import ResourceProbe
@@ -58,18 +58,17 @@ async def _worker_on(
 ) -> int:
     random, clock, queries = SystemRandom(), SystemClock(), QueryTracker()
     instance_id = instance_id_in(config.data_dir, random)
-    addresses = [host_port(host, port) for host, port in config.control_planes]
     probe = ResourceProbe(config.data_dir or Path("/"), clock)
     health, services = with_standard_services(config.enable_reflection)
     server = Server(services, random=random)
     with trio.open_signal_receiver(*ending_signals()) as signals:
         async with AsyncExitStack() as scopes:
             stubs = []
-            for address, control_plane in zip(addresses, config.control_planes, strict=True):
+            for control_plane in config.control_planes:
                 channel = await scopes.enter_async_context(
                     open_channel([control_plane], random=random, config=TO_CONTROL_PLANE)
                 )
-                stubs.append((address, channel.stub(WorkerManagementServiceStub)))
+                stubs.append((str(control_plane), channel.stub(WorkerManagementServiceStub)))
             nursery = await scopes.enter_async_context(trio.open_nursery())
             agent = Agent(
                 AgentConfig(
@@ -81,7 +80,10 @@ async def _worker_on(
                 ),
                 ControlPlaneClient(stubs, clock),
                 endpoint=endpoint_finder(
-                    config.advertise or "", config.host, listeners[0].socket.getsockname()[1], addresses
+                    config.advertise or "",
+                    config.host,
+                    listeners[0].socket.getsockname()[1],
+                    config.control_planes,
                 ),
                 resources=probe.read,
                 queries=queries,

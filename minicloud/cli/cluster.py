@@ -19,6 +19,7 @@ from minicloud.cli.output import OutputError
 from minicloud.cli.ports import HOST, Ports
 from minicloud.cli.text import Paint, clean
 from minicloud.config.durations import format_duration, parse_duration_s
+from minicloud.net.address import Address
 
 _READY_WITHIN_S = 30.0
 _END_WITHIN_S = 15.0
@@ -95,7 +96,7 @@ class Cluster:
                     "--worker",
                     *common,
                     *("--id", f"worker-{number}", "--port", str(port), "--drain-timeout", "5s"),
-                    *("--control-plane", f"{HOST}:{ports.grpc}"),
+                    *("--control-plane", str(Address(HOST, ports.grpc))),
                 ],
             )
             nursery.start_soon(self._report_end, worker)
@@ -160,7 +161,7 @@ class Cluster:
 
 
 def _banner(ports: Ports, interval: str, timeout: str, notices: Sequence[str], paint: Paint) -> list[str]:
-    rest = f"http://{HOST}:{ports.http}"
+    rest = f"http://{Address(HOST, ports.http)}"
     other = "" if ports.http == 8080 else f" --url {rest}"
     return [
         "",
@@ -169,7 +170,7 @@ def _banner(ports: Ports, interval: str, timeout: str, notices: Sequence[str], p
         f"  REST      {rest}/api/workers",
         f"  API docs  {rest}/docs",
         f"  metrics   {rest}/metrics",
-        f"  gRPC      {HOST}:{ports.grpc}",
+        f"  gRPC      {Address(HOST, ports.grpc)}",
         f"  try       minicloud workers{other}",
         f"  heartbeats every {interval}; UNHEALTHY after {timeout} of silence",
         "",

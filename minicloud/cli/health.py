@@ -16,13 +16,12 @@ from minicloud.cli.exits import OperationError
 from minicloud.cli.options import timeout_s
 from minicloud.cli.parser import Parser, command_parser
 from minicloud.config import control_plane_config, is_worker, worker_config
-from minicloud.config.table import CONTROL_PLANES
 from minicloud.core.errors import ConfigError
 from minicloud.log import configure
+from minicloud.net.address import Address, parse_address, reached_by
 from minicloud.rpc.channel import open_channel
 from minicloud.wire.gen.grpc.health.v1 import HealthCheckRequest, HealthStub
 from minicloud.wire.gen.grpc.health.v1 import HealthCheckResponseServingStatus as ServingStatus
-from minicloud.worker.endpoint import host_port
 
 _DETAILS = """\
 Asks the standard gRPC health service. Without --address it asks, on this machine, the control plane or the
@@ -30,9 +29,6 @@ worker that the environment's settings (MINICLOUD_WORKER, MINICLOUD_PORT, MINICL
 what the health check of a container wants.
 
 exit codes: 0 it may be sent requests; 1 it may not, or does not answer; 2 the command line is wrong"""
-
-# An address to listen on, and the one to reach it by.
-_REACHED_BY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def health_parser() -> Parser:
@@ -50,40 +46,37 @@ def health(arguments: Sequence[str]) -> int:
     options = health_parser().parse_args(arguments)
     within_s = timeout_s(options.timeout)
     address = _given(options.address) if options.address else _own(os.environ)
-    shown = host_port(*address)
     configure("error")  # what goes wrong on the way is said once, in one line, at the end
     status = trio.run(_status, address, within_s)
     if status is not ServingStatus.SERVING:
-        raise OperationError(f"{shown} answers, but is not to be sent requests: it is stopping")
-    print(f"{shown} is serving")
+        raise OperationError(f"{address} answers, but is not to be sent requests: it is stopping")
+    print(f"{address} is serving")
     return exits.OK
 
 
-async def _status(address: tuple[str, int], within_s: float) -> ServingStatus:
-    shown = host_port(*address)
+async def _status(address: Address, within_s: float) -> ServingStatus:
     try:
         with trio.fail_after(within_s):
             async with open_channel([address], random=SystemRandom()) as channel:
                 return (await channel.stub(HealthStub).check(HealthCheckRequest())).status
     except trio.TooSlowError:
-        raise OperationError(f"no answer from {shown} within {within_s:g} s: is it overloaded?") from None
+        raise OperationError(f"no answer from {address} within {within_s:g} s: is it overloaded?") from None
     except GRPCError as error:
         if error.status is Status.UNIMPLEMENTED:
-            raise OperationError(f"{shown} has no health service: is that MiniCloud?") from None
+            raise OperationError(f"{address} has no health service: is that MiniCloud?") from None
         raise OperationError(
-            f"cannot ask {shown}: {error.message}; is it running there? give another address with --address"
+            f"cannot ask {address}: {error.message}; is it running there? give another address with --address"
         ) from None
 
 
-def _given(text: str) -> tuple[str, int]:
+def _given(text: str) -> Address:
     try:
-        (address,) = CONTROL_PLANES.parse(text)
+        return parse_address(text.strip())
     except ValueError:
         raise ConfigError(f"--address: {text!r} is not HOST:PORT: give e.g. 127.0.0.1:9090") from None
-    return address
 
 
-def _own(env: Mapping[str, str]) -> tuple[str, int]:
+def _own(env: Mapping[str, str]) -> Address:
     """Where what `env` configures listens, as this machine reaches it."""
     if is_worker({}, env):
         worker, _ = worker_config({}, env)
@@ -93,4 +86,4 @@ def _own(env: Mapping[str, str]) -> tuple[str, int]:
         host, port = plane.host, plane.grpc_port
     if port == 0:
         raise ConfigError("the settings leave the port open (0): give --address HOST:PORT")
-    return _REACHED_BY.get(host, host), port
+    return Address(reached_by(host), port)

@@ -21,6 +21,7 @@ from minicloud.config.state_dir import default_state_dir
 from minicloud.config.table import Role, Setting
 from minicloud.config.values import DataDir, boolean
 from minicloud.core.errors import ConfigError
+from minicloud.net.address import Address
 
 T = TypeVar("T")
 
@@ -59,7 +60,7 @@ class WorkerConfig:
     """A worker's settings. An empty `worker_id` has one generated; `exit_after_failures` None is never."""
 
     worker_id: str = ""
-    control_planes: tuple[tuple[str, int], ...] = (("127.0.0.1", 9090),)
+    control_planes: tuple[Address, ...] = (Address("127.0.0.1", 9090),)
     host: str = "127.0.0.1"
     port: int = 9091
     advertise: str | None = None

@@ -12,9 +12,13 @@ import re
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from minicloud.config.durations import format_duration, parse_duration_s
 from minicloud.core.errors import InvalidError
+
+if TYPE_CHECKING:
+    from minicloud.net.address import Address
 
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
@@ -65,14 +69,10 @@ def port(text: str) -> int:
 
 def host(text: str) -> str:
     """A name or address to listen on; brackets of an IPv6 address go, `*` is every IPv4 address."""
+    from minicloud.net.address import parse_host
+
     name = text.strip()
-    if name == "*":
-        return "0.0.0.0"
-    if name.startswith("[") and name.endswith("]"):
-        name = name[1:-1]
-    if not (_is_ipv6(name) if ":" in name else _HOST_NAME.fullmatch(name)):
-        raise ValueError("is not a host: give a name or an address without a port, as in 127.0.0.1 or ::1")
-    return name
+    return "0.0.0.0" if name == "*" else parse_host(name)
 
 
 def host_names(text: str) -> tuple[str, ...]:
@@ -100,48 +100,34 @@ def origins(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(standard))
 
 
-def _is_ipv6(text: str) -> bool:
-    import socket
-
-    try:
-        socket.inet_pton(socket.AF_INET6, text.partition("%")[0])
-    except OSError:
-        return False
-    return True
-
-
 def advertised(text: str) -> str | None:
     """host:port at which others reach this worker; empty leaves it to the worker to find out."""
-    from minicloud.core.commands import check_endpoint
+    from minicloud.net.address import is_wildcard, parse_address
 
     endpoint = text.strip()
     if not endpoint:
         return None
-    try:
-        return check_endpoint(endpoint)
-    except InvalidError:
-        raise ValueError("is not host:port: give e.g. 10.0.0.7:9091 or [fd00::7]:9091") from None
+    address = parse_address(endpoint)
+    if is_wildcard(address.host):
+        raise ValueError("is an address that nobody can reach: give the one that others use")
+    return str(address)
 
 
-def endpoints(text: str) -> tuple[tuple[str, int], ...]:
+def endpoints(text: str) -> tuple[Address, ...]:
     """One or more host:port, with commas between; Spring's `static://` and `dns:///` are passed over."""
-    from minicloud.core.commands import check_endpoint
+    from minicloud.net.address import parse_address
 
     bare = text.strip()
     for scheme in _SPRING_SCHEMES:
         bare = bare.removeprefix(scheme)
     if "://" in bare or ":///" in bare:
         raise ValueError("has a scheme other than static:// and dns:///: give HOST:PORT[,HOST:PORT]")
-    found: list[tuple[str, int]] = []
-    for part in bare.split(","):
-        try:
-            name, _, digits = check_endpoint(part.strip()).rpartition(":")
-        except InvalidError:
-            raise ValueError(
-                "is not HOST:PORT[,HOST:PORT]: give e.g. 127.0.0.1:9090 or cp-1:9090,cp-2:9090"
-            ) from None
-        found.append((name.removeprefix("[").removesuffix("]"), int(digits)))
-    return tuple(dict.fromkeys(found))
+    try:
+        return tuple(dict.fromkeys(parse_address(part.strip()) for part in bare.split(",")))
+    except ValueError:
+        raise ValueError(
+            "is not HOST:PORT[,HOST:PORT]: give e.g. 127.0.0.1:9090 or cp-1:9090,cp-2:9090"
+        ) from None
 
 
 def worker_id(text: str) -> str:

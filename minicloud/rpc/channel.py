@@ -23,8 +23,9 @@ from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
 
 from minicloud import __version__
+from minicloud.net.address import Address
+from minicloud.net.backoff import Backoff
 from minicloud.request_id import bind_request_id
-from minicloud.rpc.backoff import Backoff
 from minicloud.rpc.client_connection import ClientCall, ClientConnection
 from minicloud.rpc.client_stream import ClientStream, RecvT, SendT
 from minicloud.rpc.config import ChannelConfig
@@ -240,11 +241,10 @@ async def open_channel(
     With `ssl_context`, on which ALPN is set to h2, over TLS. What the block raises comes out as it is, not
     in an exception group: no task behind a channel raises.
     """
-    addresses = list(addresses)
+    targets = [Address(*address) for address in addresses]
     if ssl_context is not None:
         ssl_context.set_alpn_protocols(["h2"])
-    connects = [partial(_connect_tcp, host, port, ssl_context) for host, port in addresses]
-    authority = f"{addresses[0][0]}:{addresses[0][1]}" if addresses else ""
+    connects = [partial(_connect_tcp, target, ssl_context) for target in targets]
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
         channel = Channel(
@@ -252,7 +252,7 @@ async def open_channel(
             connects,
             random=random,
             config=config,
-            authority=authority,
+            authority=targets[0].authority if targets else "",
             secure=ssl_context is not None,
         )
         try:
@@ -265,12 +265,12 @@ async def open_channel(
         raise failure
 
 
-async def _connect_tcp(host: str, port: int, ssl_context: ssl.SSLContext | None) -> trio.abc.Stream:
+async def _connect_tcp(target: Address, ssl_context: ssl.SSLContext | None) -> trio.abc.Stream:
     try:
-        tcp = await trio.open_tcp_stream(host, port)
-        return tcp if ssl_context is None else await _start_tls(tcp, ssl_context, host)
+        tcp = await trio.open_tcp_stream(*target)
+        return tcp if ssl_context is None else await _start_tls(tcp, ssl_context, target.host)
     except (OSError, UnicodeError, trio.BrokenResourceError) as exc:
-        raise OSError(f"{host}:{port}: {_reason(exc)}") from None
+        raise OSError(f"{target}: {_reason(exc)}") from None
 
 
 async def _start_tls(tcp: trio.SocketStream, ssl_context: ssl.SSLContext, host: str) -> trio.abc.Stream:

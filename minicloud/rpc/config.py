@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from minicloud.rpc.backoff import Backoff
+from minicloud.net.backoff import Backoff
 
 KIB = 1024
 MIB = 1024 * KIB

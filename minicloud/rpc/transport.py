@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import structlog
 import trio
 
+from minicloud.net.address import Address, of_socket
 from minicloud.rpc.config import Http2Limits, Timeouts
 from minicloud.rpc.connection import MAX_STREAM_ID, Connection
 from minicloud.rpc.events import ConnectionFailed, Event, PingAcked
@@ -55,7 +56,7 @@ class Peer:
         return self.certificate
 
     def __str__(self) -> str:
-        return f"{self.address[0]}:{self.address[1]}" if self.address else "memory"
+        return str(Address(*self.address)) if self.address else "memory"
 
 
 def peer_of(stream: trio.abc.Stream) -> Peer:
@@ -70,7 +71,7 @@ def peer_of(stream: trio.abc.Stream) -> Peer:
         name = stream.socket.getpeername()
     except OSError:  # gone already
         return Peer(None, certificate)
-    return Peer((name[0], name[1]) if isinstance(name, tuple) else None, certificate)
+    return Peer(of_socket(name) if isinstance(name, tuple) else None, certificate)
 
 
 class Transport:

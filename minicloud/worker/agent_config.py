@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from minicloud.rpc.backoff import Backoff
+from minicloud.net.backoff import Backoff
 
 # What a control plane may tell. Below, a worker would do little but report; above, every timeout in use
 # would take it for dead. A told interval outside is taken as the nearer bound.

@@ -7,14 +7,13 @@ right. Knows no interface names and sends no packet.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 import trio
 
-from minicloud.core.commands import check_endpoint
-from minicloud.core.errors import ConfigError, InvalidError
+from minicloud.core.errors import ConfigError
+from minicloud.net.address import Address, is_loopback, is_wildcard, parse_address
 from minicloud.worker.control_plane import ControlPlaneError
 
 Route = Callable[[str, int], Awaitable[str]]
@@ -26,7 +25,7 @@ def endpoint_finder(
     advertise: str,
     bind_host: str,
     bind_port: int,
-    control_planes: Sequence[str],
+    control_planes: Sequence[Address],
     route: Route | None = None,
 ) -> Callable[[], Awaitable[str]]:
     """A function that finds this worker's host:port ([address]:port for IPv6) each time it is called.
@@ -37,26 +36,26 @@ def endpoint_finder(
     """
     if advertise:
         fixed = _checked(advertise)
-    elif (bound := _address(bind_host)) is None or not bound.is_unspecified:
+    elif bind_host and not is_wildcard(bind_host):
         # A loopback address too: a server bound to it can be reached on no other.
-        fixed = host_port(bind_host, bind_port)
-        if _is_loopback(bind_host) and not all(_is_loopback(_split(plane)[0]) for plane in control_planes):
+        fixed = str(Address(bind_host, bind_port))
+        if is_loopback(bind_host) and not all(is_loopback(plane.host) for plane in control_planes):
             log.warning("endpoint_is_loopback", endpoint=fixed, remedy="set --host or --advertise")
     else:
         fixed = ""
     way = local_address_towards if route is None else route
 
     async def find() -> str:
-        return fixed or host_port(await _first_way(control_planes, way), bind_port)
+        return fixed or str(Address(await _first_way(control_planes, way), bind_port))
 
     return find
 
 
-async def _first_way(control_planes: Sequence[str], route: Route) -> str:
+async def _first_way(control_planes: Sequence[Address], route: Route) -> str:
     problems = []
     for plane in control_planes:
         try:
-            return await route(*_split(plane))
+            return await route(*plane)
         except (OSError, UnicodeError) as error:  # the latter for what cannot be a host name
             problems.append(f"{plane}: {getattr(error, 'strerror', None) or error}")
     raise ControlPlaneError(f"no way to the control plane ({'; '.join(problems)}): see --advertise")
@@ -79,35 +78,11 @@ async def local_address_towards(host: str, port: int) -> str:
     raise problem or OSError(f"{host} has no address")
 
 
-def host_port(host: str, port: int) -> str:
-    """host:port, an IPv6 address in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def _checked(advertise: str) -> str:
     try:
-        check_endpoint(advertise)
-    except InvalidError as error:
-        raise ConfigError(f"--advertise: {error}") from None
-    address = _address(_split(advertise)[0])
-    if address is not None and address.is_unspecified:
+        address = parse_address(advertise)
+    except ValueError as error:
+        raise ConfigError(f"--advertise: {advertise!r} {error}") from None
+    if is_wildcard(address.host):
         raise ConfigError(f"--advertise {advertise}: nobody can reach that address, give the one others use")
     return advertise
-
-
-def _split(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """`host` as an address, an empty one as any; None for a name."""
-    try:
-        return ipaddress.ip_address(host or "0.0.0.0")
-    except ValueError:
-        return None
-
-
-def _is_loopback(host: str) -> bool:
-    address = _address(host)
-    return address.is_loopback if address is not None else host.lower().rstrip(".") == "localhost"

@@ -5,7 +5,6 @@ Everything here is refused with one line before anything is started.
 
 from __future__ import annotations
 
-import ipaddress
 import resource
 import socket
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 
 from minicloud.config import values
 from minicloud.core.errors import MiniCloudError
+from minicloud.net.address import is_loopback
 
 # Besides one a worker: standard streams, Trio's own, the operator's connection, files that are written.
 _OTHER_FILES = 64
@@ -48,7 +48,7 @@ def find_target(text: str, *, allow_remote: bool) -> Target:
     except OSError as error:
         raise RealModeError(f"--target {text}: {host!r} is not known ({error.strerror})") from None
     numeric = [str(address[0]) for *_, address in found]
-    if not allow_remote and not all(map(_is_loopback, numeric)):
+    if not allow_remote and not all(map(is_loopback, numeric)):
         raise RealModeError(
             f"--target {text} is not this machine ({', '.join(dict.fromkeys(numeric))}): "
             "add --allow-remote if the load is welcome there"
@@ -70,12 +70,6 @@ def _listening(hosts: list[str], port: int, text: str) -> str:
         f"--target {text}: nothing answers there ({problem}): start a control plane with 'minicloud', or "
         "name the gRPC port of one that runs"
     )
-
-
-def _is_loopback(host: str) -> bool:
-    address = ipaddress.ip_address(host.partition("%")[0])
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback
 
 
 def allow_open_files(

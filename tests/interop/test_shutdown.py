@@ -11,7 +11,7 @@ from h2.errors import ErrorCodes
 from hyperframe.frame import GoAwayFrame
 from structlog.testing import capture_logs
 
-from minicloud.rpc.backoff import Backoff
+from minicloud.net.backoff import Backoff
 from minicloud.rpc.config import ChannelConfig
 from tests.interop import ours, theirs
 from tests.interop.ours import BOTH_STREAM, UNARY, Blob, Stream, our_channel, our_server

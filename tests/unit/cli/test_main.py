@@ -23,6 +23,7 @@ from minicloud.cli.parser import COMMANDS
 from minicloud.config import ControlPlaneConfig, LogConfig, WorkerConfig
 from minicloud.config.table import SETTINGS
 from minicloud.core.errors import ConfigError, RegistrationFailedError, StoreError, StoreWriteError
+from minicloud.net.address import Address
 from tests.terminal import Terminal
 from tests.unit.cli.server import Answer, ScriptedServer, block, event, stream, worker
 
@@ -107,7 +108,7 @@ def test_main_with_flags_runs_what_they_say(app: App) -> None:
 
 def test_main_worker_runs_a_worker(app: App) -> None:
     assert main(["--worker", "--data-dir", "none", "--id", "w-1", "--control-plane", "a:1,b:2"]) == 0
-    assert app.ran == [WorkerConfig(worker_id="w-1", control_planes=(("a", 1), ("b", 2)))]
+    assert app.ran == [WorkerConfig(worker_id="w-1", control_planes=(Address("a", 1), Address("b", 2)))]
 
 
 def test_main_ends_with_the_exit_code_of_the_app(app: App) -> None:

@@ -19,6 +19,7 @@ from minicloud.config import (
 from minicloud.config.table import KNOWN_KEYS, SETTINGS, markdown
 from minicloud.core.errors import ConfigError
 from minicloud.core.registry import DEFAULT_HEARTBEAT_TIMEOUT_S, DEFAULT_RETENTION_S
+from minicloud.net.address import Address
 from tests.unit.config.test_file import DEPLOYED
 
 HOME = {"HOME": "/home/me"}
@@ -53,7 +54,7 @@ def test_worker_config_without_anything_is_the_defaults() -> None:
 def test_worker_config_of_a_deployment_file_is_read(tmp_path: Path) -> None:
     path = written(tmp_path, DEPLOYED)
     config, warnings = worker_config({"config": path, "data-dir": "none"}, {"WORKER_ID": "w-7"})
-    assert config == WorkerConfig(worker_id="w-7", control_planes=(("localhost", 9090),), port=9091)
+    assert config == WorkerConfig(worker_id="w-7", control_planes=(Address("localhost", 9090),), port=9091)
     assert warnings == ()
 
 
@@ -136,7 +137,7 @@ minicloud:
 grpc: {server: {port: 2, enable-reflection: false}}
 """
     assert worker({"config": written(tmp_path, text)}) == WorkerConfig(
-        "w", (("a", 1), ("fd00::1", 2)), "::1", 2, "w.example:1", "eu-1", None, 3, 0.0, False,
+        "w", (Address("a", 1), Address("fd00::1", 2)), "::1", 2, "w.example:1", "eu-1", None, 3, 0.0, False,
         LogConfig("warning", "console"),
     )  # fmt: skip
 
@@ -174,9 +175,9 @@ def test_setting_with_two_keys_first_one_given_wins(tmp_path: Path) -> None:
     ("text", "found"),
     [
         ("cp:9090", (("cp", 9090),)),
-        ("a:1, b:2,a:1", (("a", 1), ("b", 2))),
+        ("a:1, b:2,a:1", (Address("a", 1), Address("b", 2))),
         ("static://cp:9090", (("cp", 9090),)),
-        ("static://a:1,b:2", (("a", 1), ("b", 2))),
+        ("static://a:1,b:2", (Address("a", 1), Address("b", 2))),
         ("dns:///cp.example:9090", (("cp.example", 9090),)),
         ("[::1]:9090", (("::1", 9090),)),
     ],

@@ -12,7 +12,7 @@ from grpclib.const import Cardinality
 from grpclib.exceptions import GRPCError
 from trio.testing import memory_stream_pair
 
-from minicloud.rpc.backoff import Backoff
+from minicloud.net.backoff import Backoff
 from minicloud.rpc.channel import Channel, Connect
 from minicloud.rpc.client_stream import ClientStream
 from minicloud.rpc.config import ChannelConfig, Http2Limits

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 import trio
 from grpclib.const import Status
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
+from minicloud.net.backoff import Backoff
 from minicloud.request_id import RequestScope, current_request_id
-from minicloud.rpc.backoff import Backoff
+from minicloud.rpc.channel import open_channel
 from minicloud.rpc.config import ChannelConfig
-from tests.unit.rpc.played_server import STEADY, PlayedServers, channel_to, failing, hang, refuse
+from minicloud.rpc.events import HeadersReceived
+from tests.networks import needs_ipv6
+from tests.unit.rpc.played_server import (
+    STEADY,
+    PlayedServer,
+    PlayedServers,
+    channel_to,
+    failing,
+    hang,
+    refuse,
+)
 from tests.unit.rpc.support import (
     call,
 )
@@ -193,3 +206,24 @@ async def test_server_that_lets_in_and_throws_out_is_not_asked_again_and_again(
             assert (await failing(channel)).status is Status.UNAVAILABLE
             await trio.sleep(1)
     assert len(attempts) <= 4
+
+
+@needs_ipv6
+async def test_authority_of_an_ipv6_server_has_brackets() -> None:
+    (listener,) = await trio.open_tcp_listeners(0, host="::1")
+    port = listener.socket.getsockname()[1]
+
+    async def play(stream: trio.abc.Stream) -> None:
+        server = PlayedServer(stream)
+        await server.flush()
+        headers = await server.expect(HeadersReceived)
+        authorities.append(dict(headers.headers)[b":authority"])
+        await server.respond(headers.stream_id)
+
+    authorities: list[bytes] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, play, [listener])
+        async with open_channel([("::1", port)], random=Random(1)) as channel:
+            await call(channel)
+        nursery.cancel_scope.cancel()
+    assert authorities == [b"[::1]:%d" % port]

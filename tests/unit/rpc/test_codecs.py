@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-from random import Random
 
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
@@ -13,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicloud.rpc import metadata
-from minicloud.rpc.backoff import Backoff
 from minicloud.rpc.config import ChannelConfig, Http2Limits, ServerLimits, Timeouts
 from minicloud.rpc.framing import GZIP, Deframer, FramingError, MessageTooLargeError, frame, inflate
 from minicloud.rpc.status import error_name, status_of_http, status_of_reset, status_of_trailer
@@ -334,34 +332,12 @@ def test_details_as_bytes_pass_unchanged_and_others_are_refused() -> None:
             encode_details(Status.OK, "", wrong)
 
 
-# Backoff and configuration
-
-
-def test_backoff_ceiling_doubles_up_to_the_most() -> None:
-    backoff = Backoff(initial_s=0.5, max_s=30)
-    assert [backoff.ceiling_s(n) for n in (0, 1, 2, 5, 6, 7, 100_000)] == [0.5, 1, 2, 16, 30, 30, 30]
-
-
-@settings(deadline=None)
-@given(st.integers(0, 10_000), st.integers())
-def test_backoff_delay_lies_between_nothing_and_the_ceiling(failures: int, seed: int) -> None:
-    backoff = Backoff()
-    assert 0 <= backoff.delay_s(failures, Random(seed)) <= backoff.ceiling_s(failures)
-
-
-def test_backoff_delays_fill_the_whole_interval() -> None:
-    random = Random(1)
-    delays = [Backoff().delay_s(2, random) for _ in range(1000)]
-    assert min(delays) < 0.05
-    assert max(delays) > 1.95
+# Configuration
 
 
 @pytest.mark.parametrize(
     ("make", "wrong"),
     [
-        (Backoff, {"initial_s": 0}),
-        (Backoff, {"initial_s": 2, "max_s": 1}),
-        (Backoff, {"factor": 0.5}),
         (Http2Limits, {"max_concurrent_streams": 0}),
         (Http2Limits, {"stream_window_bytes": 65_534}),
         (Http2Limits, {"connection_window_bytes": 2**31}),

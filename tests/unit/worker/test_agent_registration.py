@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from minicloud.core.errors import RegistrationFailedError
-from minicloud.rpc.backoff import Backoff
+from minicloud.net.backoff import Backoff
 from minicloud.worker.agent_config import AgentConfig, told_interval_s
 from minicloud.worker.agent_state import Phase
 from minicloud.worker.control_plane import ControlPlaneError, HeartbeatAnswer, RegisterAnswer, Registration

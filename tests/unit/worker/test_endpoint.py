@@ -7,10 +7,11 @@ from structlog.testing import capture_logs
 
 from minicloud.core.commands import check_endpoint
 from minicloud.core.errors import ConfigError
+from minicloud.net.address import Address, parse_address
 from minicloud.worker.control_plane import ControlPlaneError
-from minicloud.worker.endpoint import endpoint_finder, host_port, local_address_towards
+from minicloud.worker.endpoint import endpoint_finder, local_address_towards
 
-PLANES = ["10.0.0.1:9090"]
+PLANES = [Address("10.0.0.1", 9090)]
 
 
 class FakeRoute:
@@ -52,19 +53,22 @@ async def test_endpoint_is_advertised_else_bound_else_routed(
 
 async def test_endpoint_routed_over_ipv6_is_in_brackets() -> None:
     route = FakeRoute(fd00__1="fd00::7")
-    find = endpoint_finder("", "::", 9091, ["[fd00::1]:9090"], route)
+    find = endpoint_finder("", "::", 9091, [parse_address("[fd00::1]:9090")], route)
     assert await find() == "[fd00::7]:9091"
     assert route.asked == [("fd00::1", 9090)]
 
 
 async def test_endpoint_without_a_way_to_the_first_control_plane_takes_the_next() -> None:
     route = FakeRoute(a=OSError(101, "Network is unreachable"), b="10.0.0.8")
-    assert await endpoint_finder("", "0.0.0.0", 9091, ["a:1", "b:2"], route)() == "10.0.0.8:9091"
+    assert (
+        await endpoint_finder("", "0.0.0.0", 9091, [parse_address("a:1"), parse_address("b:2")], route)()
+        == "10.0.0.8:9091"
+    )
 
 
 async def test_endpoint_without_any_way_is_an_error_until_there_is_one() -> None:
     route = FakeRoute(a=OSError(101, "Network is unreachable"), b=OSError(-2, "Name or service not known"))
-    find = endpoint_finder("", "0.0.0.0", 9091, ["a:1", "b:2"], route)
+    find = endpoint_finder("", "0.0.0.0", 9091, [parse_address("a:1"), parse_address("b:2")], route)
     with pytest.raises(ControlPlaneError) as caught:
         await find()
     assert "a:1: Network is unreachable; b:2: Name or service not known" in str(caught.value)
@@ -93,7 +97,7 @@ def test_endpoint_on_loopback_for_a_control_plane_elsewhere_is_warned_of(
     planes: list[str], warned: bool
 ) -> None:
     with capture_logs() as logs:
-        endpoint_finder("", "127.0.0.1", 9091, planes)
+        endpoint_finder("", "127.0.0.1", 9091, [parse_address(plane) for plane in planes])
     assert [entry["event"] for entry in logs] == (["endpoint_is_loopback"] if warned else [])
 
 
@@ -102,13 +106,6 @@ async def test_local_address_towards_loopback_is_loopback() -> None:
 
 
 async def test_local_address_towards_what_is_no_host_name_is_a_control_plane_error() -> None:
-    find = endpoint_finder("", "0.0.0.0", 9091, ["a..b:9090"])
+    find = endpoint_finder("", "0.0.0.0", 9091, [parse_address("a..b:9090")])
     with pytest.raises(ControlPlaneError, match=r"a\.\.b:9090"):
         await find()
-
-
-@pytest.mark.parametrize(
-    ("host", "shown"), [("10.0.0.1", "10.0.0.1:1"), ("fe80::1%eth0", "[fe80::1%eth0]:1"), ("a-b", "a-b:1")]
-)
-def test_host_port_puts_ipv6_in_brackets(host: str, shown: str) -> None:
-    assert host_port(host, 1) == shown

@@ -27,7 +27,7 @@ from minicloud.control.rest.server import serve_rest
 from minicloud.core.commands import Register
 from minicloud.core.model import Resources, Status, WorkerId
 from minicloud.core.registry import Registry
-from minicloud.listening import bind_tcp
+from minicloud.net.listening import bind_tcp
 from minicloud.store.port import Entry
 from tests.unit.control.gated_store import GatedStore
 

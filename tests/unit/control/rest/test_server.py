@@ -22,7 +22,7 @@ from minicloud.control.rest.events import KEEP_ALIVE_S
 from minicloud.control.rest.http1 import MAX_HEAD_BYTES
 from minicloud.control.rest.server import serve_rest
 from minicloud.core.errors import ConfigError
-from minicloud.listening import bind_tcp
+from minicloud.net.listening import bind_tcp
 from tests.unit.control.rest.kit import HttpClient, Rest, until
 from tests.unit.control.test_metrics import samples
 
