@@ -1,18 +1,16 @@
 """A gRPC client: one server, reached by any of several addresses, over one connection at a time.
 
-What always holds: nothing is connected before the first call; at most one task is connecting; a call waits
-for it no longer than its deadline, and, unless told to, not through a failure.
+What always holds: nothing is connected before the first call; at most one round of connecting is under way;
+a call ends by its deadline; a call that has time left never fails by a round of connecting that began before
+the call did, so no failure is told twice.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from functools import partial
 from random import Random
 from typing import TypeVar
 
@@ -29,6 +27,7 @@ from minicloud.request_id import bind_request_id
 from minicloud.rpc.client_connection import ClientCall, ClientConnection
 from minicloud.rpc.client_stream import ClientStream, RecvT, SendT
 from minicloud.rpc.config import ChannelConfig
+from minicloud.rpc.connecting import Connect, Connector, Find, always, tcp_ways
 from minicloud.rpc.framing import ACCEPTED_ENCODINGS
 from minicloud.rpc.metadata import Header, Headers, MetadataLike, encode_metadata, unindexed
 from minicloud.rpc.timeouts import encode_timeout
@@ -45,10 +44,6 @@ _REFUSED = Backoff(initial_s=0.05, max_s=1.0)
 
 StubT = TypeVar("StubT")
 
-Connect = Callable[[], Awaitable[trio.abc.Stream]]
-"""Makes a connected stream, TLS done. OSError, UnicodeError (of a host name) and trio's resource errors say
-that it could not; anything else is a fault, and ends the nursery."""
-
 
 class Channel:
     """Makes calls. Its tasks live in `nursery`, where `close` ends them."""
@@ -56,30 +51,35 @@ class Channel:
     def __init__(
         self,
         nursery: trio.Nursery,
-        connects: Iterable[Connect],
+        connects: Iterable[Connect] | Find,
         *,
         random: Random,
         config: ChannelConfig | None = None,
         authority: str = "localhost",
         secure: bool = False,
     ) -> None:
-        """`connects` are tried in turn, beginning with the last that worked. `random` is for jitter."""
+        """`connects` are the ways to the server, or a function that finds them for each round of connecting.
+
+        The way that worked last is tried first. `random` is for jitter.
+        """
+        if not callable(connects):
+            connects = list(connects)
+            if not connects:
+                raise ValueError("a channel wants at least one address")
+            connects = always(connects)
         self._nursery = nursery
-        self._connects = list(connects)
-        if not self._connects:
-            raise ValueError("a channel wants at least one address")
         self._random = random
         self._config = config or ChannelConfig()
+        self._connector = Connector(connects, self._config, self._adopt)
         self._authority = authority.encode("ascii")
         self._scheme = b"https" if secure else b"http"
         self._current: ClientConnection | None = None
         self._all: dict[ClientConnection, None] = {}  # those that still drain, too; a set with an order
-        self._preferred = 0
         self._connecting: trio.CancelScope | None = None
-        self._failures = 0  # rounds in a row
-        self._failed_rounds = 0
+        self._round = 0  # the number of the round of connecting that is under way, or was last
+        self._failures = 0  # of rounds in a row
         self._retry_at_s = 0.0
-        self._last_error = ""
+        self.problem = ""  # why the last round of connecting failed; empty after one that did not
         self._changed = trio.lowlevel.ParkingLot()
         self._closed = False
 
@@ -130,13 +130,30 @@ class Channel:
 
     @property
     def connected(self) -> bool:
-        """Whether a call made now would find a connection."""
+        """True where a call made now would find a connection."""
         return self._current is not None and self._current.usable
+
+    async def local_address(self, timeout_s: float) -> Address | None:
+        """This end's address of the connection, which is made where there is none.
+
+        None for a connection that has no address, such as one in memory. Raises GRPCError UNAVAILABLE where
+        there is no connection within `timeout_s`.
+        """
+        with trio.move_on_after(timeout_s):
+            connection = await self._connection(trio.current_time() + timeout_s)
+            return connection.transport.local
+        raise GRPCError(Status.UNAVAILABLE, self.problem or f"not connected within {timeout_s:g} s")
+
+    def renew(self) -> None:
+        """Have later calls use a new connection. Calls under way go on with the one they have."""
+        if self._current is not None:
+            self._current.retire()
+            self._current = None
 
     async def open_call(self, headers: Headers, deadline_s: float) -> ClientCall:
         """For `ClientStream`: send a request's headers. Raises GRPCError UNAVAILABLE."""
         for _ in range(_MAX_CONNECTIONS_A_CALL):
-            connection = await self._connection()
+            connection = await self._connection(deadline_s)
             timeout: list[Header] = []
             if deadline_s != math.inf:
                 left = encode_timeout(deadline_s - trio.current_time())
@@ -159,65 +176,54 @@ class Channel:
             connection.close()
         self._changed.unpark_all()
 
-    async def _connection(self) -> ClientConnection:
-        """A usable connection. Raises GRPCError UNAVAILABLE."""
-        failed_rounds = self._failed_rounds
+    async def _connection(self, deadline_s: float) -> ClientConnection:
+        """A usable connection for a call that is to end by `deadline_s`. Raises GRPCError UNAVAILABLE."""
+        began_s, round_before = trio.current_time(), self._round
+        # The backoff between two rounds may take half of a call's time; the other half is for connecting.
+        patience_ends_s = math.inf if deadline_s == math.inf else (began_s + deadline_s) / 2
         while True:
             if self._closed:
                 raise GRPCError(Status.UNAVAILABLE, "the channel is closed")
             if self._current is not None and self._current.usable:
                 return self._current
-            waits = self._config.wait_for_ready
+            wakes_s = math.inf
             if self._connecting is None:
-                left_s = self._retry_at_s - trio.current_time()
-                if left_s <= 0:
-                    self._connecting = trio.CancelScope()
-                    self._nursery.start_soon(self._connect, self._connecting)
-                elif not waits:
-                    raise GRPCError(Status.UNAVAILABLE, self._last_error)
-            if not waits and self._failed_rounds > failed_rounds:
-                raise GRPCError(Status.UNAVAILABLE, self._last_error)
-            with trio.move_on_at(self._retry_at_s if self._connecting is None else math.inf):
+                if self._round == round_before:
+                    wakes_s = min(self._retry_at_s, patience_ends_s)
+                elif self._config.wait_for_ready:
+                    wakes_s = self._retry_at_s
+                else:
+                    raise GRPCError(Status.UNAVAILABLE, self.problem)
+                if trio.current_time() >= wakes_s:
+                    self._begin_round()
+                    wakes_s = math.inf
+            with trio.move_on_at(wakes_s):
                 await self._changed.park()
 
+    def _begin_round(self) -> None:
+        self._round += 1
+        self._connecting = trio.CancelScope()
+        self._nursery.start_soon(self._connect, self._connecting)
+
     async def _connect(self, scope: trio.CancelScope) -> None:
-        """Try each address once; succeed with the first that lets us in."""
         bind_request_id("")  # the caller's, whose call this outlives
-        errors = []
         with scope:
-            for _ in self._connects:
-                try:
-                    await self._connect_once(self._connects[self._preferred])
-                except (OSError, UnicodeError, trio.BrokenResourceError, trio.ClosedResourceError) as exc:
-                    errors.append(_reason(exc))
-                    self._preferred = (self._preferred + 1) % len(self._connects)
-                else:
-                    self._failures = 0
-                    break
-            else:
+            try:
+                self._current = await self._connector.connect()
+                self._failures = 0
+                self.problem = ""
+            except OSError as error:
                 delay_s = self._config.backoff.delay_s(self._failures, self._random)
                 self._failures += 1
-                self._failed_rounds += 1
                 self._retry_at_s = trio.current_time() + delay_s
-                self._last_error = "cannot connect: " + "; ".join(errors)
-                _log.debug("rpc_connect_failed", errors=errors, retry_in_s=round(delay_s, 3))
+                self.problem = f"cannot connect: {error}"
+                _log.debug("rpc_connect_failed", error=str(error), retry_in_s=round(delay_s, 3))
         self._connecting = None
         self._changed.unpark_all()
 
-    async def _connect_once(self, connect: Connect) -> None:
-        connection = None
-        with trio.move_on_after(self._config.connect_timeout_s):
-            connection = ClientConnection(await connect(), self._config)
-            self._all[connection] = None
-            self._nursery.start_soon(self._run, connection)
-            if await connection.ready():
-                self._current = connection
-                return
-            transport = connection.transport
-            raise OSError(f"{transport.peer}: no HTTP/2 there: {transport.close_reason}")
-        if connection is not None:
-            connection.transport.close("no settings in time")
-        raise OSError(f"timed out after {self._config.connect_timeout_s:g} s")
+    def _adopt(self, connection: ClientConnection) -> None:
+        self._all[connection] = None
+        self._nursery.start_soon(self._run, connection)
 
     async def _run(self, connection: ClientConnection) -> None:
         try:
@@ -244,12 +250,11 @@ async def open_channel(
     targets = [Address(*address) for address in addresses]
     if ssl_context is not None:
         ssl_context.set_alpn_protocols(["h2"])
-    connects = [partial(_connect_tcp, target, ssl_context) for target in targets]
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
         channel = Channel(
             nursery,
-            connects,
+            tcp_ways(targets, config or ChannelConfig(), ssl_context) if targets else (),
             random=random,
             config=config,
             authority=targets[0].authority if targets else "",
@@ -263,33 +268,3 @@ async def open_channel(
             channel.close()
     if failure is not None:
         raise failure
-
-
-async def _connect_tcp(target: Address, ssl_context: ssl.SSLContext | None) -> trio.abc.Stream:
-    try:
-        tcp = await trio.open_tcp_stream(*target)
-        return tcp if ssl_context is None else await _start_tls(tcp, ssl_context, target.host)
-    except (OSError, UnicodeError, trio.BrokenResourceError) as exc:
-        raise OSError(f"{target}: {_reason(exc)}") from None
-
-
-async def _start_tls(tcp: trio.SocketStream, ssl_context: ssl.SSLContext, host: str) -> trio.abc.Stream:
-    tls = trio.SSLStream(tcp, ssl_context, server_hostname=host)
-    try:
-        await tls.do_handshake()
-        if tls.selected_alpn_protocol() != "h2":
-            raise OSError("the server does not speak h2 by ALPN")
-    except BaseException:
-        await trio.aclose_forcefully(tls)
-        raise
-    return tls
-
-
-def _reason(exc: Exception) -> str:
-    """What went wrong underneath, in few words."""
-    cause: BaseException = exc.__cause__ or exc
-    while isinstance(cause, BaseExceptionGroup):  # one for each address of a name
-        cause = cause.exceptions[-1]
-    if isinstance(cause, OSError) and not isinstance(cause, (ssl.SSLError, socket.gaierror)) and cause.errno:
-        return os.strerror(cause.errno)  # Trio's text says the address, too
-    return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__

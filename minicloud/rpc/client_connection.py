@@ -146,6 +146,13 @@ class ClientConnection:
         self.transport.wake_writer()
         return call
 
+    def retire(self) -> None:
+        """Open no more calls; end the connection with the last of those under way, or the grace."""
+        self._draining = True
+        # From here on only the end of the last call, or of the grace, ends the connection.
+        self.transport.timers.grace_ends_s = trio.current_time() + self._config.timeouts.max_age_grace_s
+        self._close_if_drained()
+
     def close(self) -> None:
         """End the connection, and with it the calls on it."""
         self._connection.go_away(0)
@@ -192,10 +199,7 @@ class ClientConnection:
         self._close_if_drained()
 
     def _on_due(self, due: Due) -> None:
-        self._draining = True
-        # From here on only the end of the last call, or of the grace, ends the connection.
-        self.transport.timers.grace_ends_s = trio.current_time() + self._config.timeouts.max_age_grace_s
-        self._close_if_drained()
+        self.retire()
 
     def _forget(self, stream_id: int) -> None:
         if self._calls.pop(stream_id, None) is None:

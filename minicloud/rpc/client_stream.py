@@ -36,6 +36,10 @@ _MAX_RETRIES = 3
 class Opener(Protocol):
     """The part of a channel that a stream needs."""
 
+    @property
+    def problem(self) -> str:
+        """Why there is no connection; empty while there is one, or the first is being made."""
+
     async def open_call(self, headers: Headers, deadline_s: float) -> ClientCall:
         """Send a request's headers on a connection. Raises GRPCError, UNAVAILABLE."""
 
@@ -272,7 +276,10 @@ class ClientStream(Generic[SendT, RecvT]):
                 self._over = True  # and told of: the end of the `async with` block need not tell it again
                 raise
         if self._call is None:
-            raise GRPCError(Status.UNAVAILABLE, "the call could not be sent within its deadline")
+            problem = "the call could not be sent within its deadline"
+            if self._opener.problem:
+                problem += f": {self._opener.problem}"
+            raise GRPCError(Status.UNAVAILABLE, problem)
         self._abandon()
         raise GRPCError(Status.DEADLINE_EXCEEDED, "deadline exceeded")
 

@@ -74,6 +74,19 @@ def peer_of(stream: trio.abc.Stream) -> Peer:
     return Peer(of_socket(name) if isinstance(name, tuple) else None, certificate)
 
 
+def local_of(stream: trio.abc.Stream) -> Address | None:
+    """This end's address of a connected `stream`, TLS or not; None for one that has none."""
+    if isinstance(stream, trio.SSLStream):
+        stream = stream.transport_stream
+    if not isinstance(stream, trio.SocketStream):
+        return None
+    try:
+        name = stream.socket.getsockname()
+    except OSError:  # closed already
+        return None
+    return of_socket(name) if isinstance(name, tuple) else None
+
+
 class Transport:
     """Carries `connection` over `stream` until either end closes it."""
 
@@ -90,6 +103,7 @@ class Transport:
         """`on_event` gets what the peer did, `on_due` IDLE and AGED. Neither may wait or raise."""
         now_s = trio.current_time()
         self.peer = peer_of(stream)
+        self.local = local_of(stream)
         self.connection = Connection(client=client, limits=http2, now_s=now_s)
         self.timers = Timers(timeouts, now_s)
         self.close_reason: str | None = None

@@ -13,9 +13,10 @@ from grpclib.exceptions import GRPCError
 from trio.testing import memory_stream_pair
 
 from minicloud.net.backoff import Backoff
-from minicloud.rpc.channel import Channel, Connect
+from minicloud.rpc.channel import Channel
 from minicloud.rpc.client_stream import ClientStream
 from minicloud.rpc.config import ChannelConfig, Http2Limits
+from minicloud.rpc.connecting import Connect
 from minicloud.rpc.connection import Connection
 from minicloud.rpc.events import Event, HeadersReceived
 from minicloud.wire.gen.minicloud.execution import (

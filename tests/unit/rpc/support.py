@@ -14,8 +14,9 @@ from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 from trio.testing import memory_stream_pair
 
-from minicloud.rpc.channel import Channel, Connect
+from minicloud.rpc.channel import Channel
 from minicloud.rpc.config import ChannelConfig, ServerLimits
+from minicloud.rpc.connecting import Connect
 from minicloud.rpc.server import Observer, Server
 from minicloud.rpc.server_stream import ServerStream
 from minicloud.wire.gen.minicloud.execution import HeartbeatRequest, HeartbeatResponse
