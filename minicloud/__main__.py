@@ -10,7 +10,7 @@ from functools import partial
 
 from minicloud.cli import exits, interruption
 from minicloud.cli.output import ReaderGoneError, standard_streams
-from minicloud.core.errors import MiniCloudError, RegistrationFailedError, StoreWriteError
+from minicloud.core.errors import MiniCloudError, NotYetError, RegistrationFailedError, StoreWriteError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,7 +74,7 @@ def _server(arguments: list[str]) -> Callable[[], int]:
     }
     if is_worker(flags, os.environ):
         worker, warnings = worker_config(flags, os.environ)
-        prepare_data_dir(worker.data_dir)
+        prepare_data_dir(worker.data_dir, to_write=False)
         _start_log(worker.log.level, worker.log.format, warnings)
         from minicloud.app.worker import run_worker
 
@@ -104,7 +104,8 @@ def _failed(error: MiniCloudError) -> int:
     print(f"minicloud: {text}", file=sys.stderr)
     if isinstance(error, RegistrationFailedError):
         return exits.GAVE_UP
-    return exits.FAILED if isinstance(error, exits.OperationError | StoreWriteError) else exits.USAGE
+    passing = exits.OperationError | StoreWriteError | NotYetError
+    return exits.FAILED if isinstance(error, passing) else exits.USAGE
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 import pytest
+import trio
 
 
 def _has_ipv6() -> bool:
@@ -17,3 +19,26 @@ def _has_ipv6() -> bool:
 
 
 needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="needs IPv6 on loopback")
+
+
+class Names(trio.abc.HostnameResolver):
+    """Addresses by name, for `trio.socket.set_custom_hostname_resolver`. Other names are not known."""
+
+    def __init__(self, **names: list[str]) -> None:
+        self.names = names
+
+    async def getaddrinfo(
+        self, host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
+    ) -> Any:
+        addresses = self.names.get(host.decode() if isinstance(host, bytes) else host)
+        if not addresses:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        found = []
+        for address in addresses:
+            v6 = ":" in address
+            name = (address, port, 0, 0) if v6 else (address, port)
+            found.append((socket.AF_INET6 if v6 else socket.AF_INET, type, proto, "", name))
+        return found
+
+    async def getnameinfo(self, sockaddr: Any, flags: int) -> Any:
+        raise NotImplementedError

@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"__init__"}),
     frozenset({"core"}),
-    frozenset({"clock", "net", "request_id"}),
+    frozenset({"clock", "request_id", "starting"}),
+    frozenset({"net"}),
     frozenset({"wire", "store"}),
     frozenset({"rpc"}),
     frozenset({"control", "worker"}),

@@ -69,8 +69,8 @@ async def _control_plane(
 ) -> int:
     random, clock, readiness = SystemRandom(), SystemClock(), Readiness()
     metrics = Metrics(per_worker=config.metrics_per_worker)
-    grpc_listeners = await bind_tcp(config.host, config.grpc_port, "gRPC", "--grpc-port")
-    http_listeners = await bind_tcp(config.host, config.http_port, "HTTP", "--http-port")
+    grpc_listeners = await bind_tcp(config.hosts, config.grpc_port, "gRPC", "--grpc-port")
+    http_listeners = await bind_tcp(config.hosts, config.http_port, "HTTP", "--http-port")
     store: Store = MemoryStore()
     if config.data_dir is not None:
         store = SqliteStore(config.data_dir / REGISTRY_NAME, StoreObserver(metrics.store_batch))
@@ -91,7 +91,10 @@ async def _control_plane(
         metrics,
         random=random,
         readiness=readiness,
-        access=Access([*own_names(config.host), *config.allowed_hosts], config.allowed_origins),
+        access=Access(
+            [*(name for host in config.hosts for name in own_names(host)), *config.allowed_hosts],
+            config.allowed_origins,
+        ),
         copies=store.backup if isinstance(store, SqliteStore) else None,
     )
 

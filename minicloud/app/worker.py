@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from random import SystemRandom
 
@@ -19,6 +20,7 @@ from minicloud.app.signals import ending_signals, until_signalled
 from minicloud.clock import SystemClock
 from minicloud.config import WorkerConfig
 from minicloud.core.errors import RegistrationFailedError
+from minicloud.net.address import of_socket
 from minicloud.net.listening import bind_tcp
 from minicloud.rpc.channel import open_channel
 from minicloud.rpc.server import Server
@@ -26,13 +28,15 @@ from minicloud.wire.gen.minicloud.execution import WorkerManagementServiceStub
 from minicloud.worker.agent import Agent
 from minicloud.worker.agent_config import AgentConfig
 from minicloud.worker.agent_state import AgentState
-from minicloud.worker.control_plane_client import TO_CONTROL_PLANE, ControlPlaneClient
-from minicloud.worker.endpoint import endpoint_finder
+from minicloud.worker.control_plane_client import TO_CONTROL_PLANE, ControlPlaneClient, Upstream
+from minicloud.worker.endpoint import EndpointFinder
+from minicloud.worker.endpoint_check import EndpointCheck
 from minicloud.worker.identity import exclusive, instance_id_in
 from minicloud.worker.queries import QueryTracker
 from minicloud.worker.resources import ResourceProbe
 
 GRACE_S = 1.0  # for calls in flight once the agent has ended; queries have had their own time by then
+CONNECT_S = 10.0  # to a control plane, where a connection is made to find out this end's address
 
 log = structlog.get_logger()
 
@@ -48,7 +52,7 @@ def run_worker(config: WorkerConfig) -> int:
 
 
 async def _worker(config: WorkerConfig, manager: ServiceManager) -> int:
-    listeners = await bind_tcp(config.host, config.port, "gRPC", "--port")
+    listeners = await bind_tcp(config.hosts, config.port, "gRPC", "--port")
     with exclusive(config.data_dir):
         return await _worker_on(listeners, config, manager)
 
@@ -63,12 +67,14 @@ async def _worker_on(
     server = Server(services, random=random)
     with trio.open_signal_receiver(*ending_signals()) as signals:
         async with AsyncExitStack() as scopes:
-            stubs = []
-            for control_plane in config.control_planes:
+            upstreams = []
+            for address in config.control_planes:
                 channel = await scopes.enter_async_context(
-                    open_channel([control_plane], random=random, config=TO_CONTROL_PLANE)
+                    open_channel([address], random=random, config=TO_CONTROL_PLANE)
                 )
-                stubs.append((str(control_plane), channel.stub(WorkerManagementServiceStub)))
+                upstreams.append(Upstream(str(address), channel.stub(WorkerManagementServiceStub), channel))
+            client = ControlPlaneClient(upstreams, clock)
+            connection = partial(client.local_address, CONNECT_S)
             nursery = await scopes.enter_async_context(trio.open_nursery())
             agent = Agent(
                 AgentConfig(
@@ -78,13 +84,14 @@ async def _worker_on(
                     exit_after_failures=config.exit_after_failures,
                     drain_timeout_s=config.drain_timeout_s,
                 ),
-                ControlPlaneClient(stubs, clock),
-                endpoint=endpoint_finder(
+                client,
+                endpoint=EndpointFinder(
                     config.advertise or "",
-                    config.host,
-                    listeners[0].socket.getsockname()[1],
-                    config.control_planes,
+                    config.hosts,
+                    [of_socket(listener.socket.getsockname()) for listener in listeners],
+                    connection,
                 ),
+                verify=EndpointCheck(connection, random),
                 resources=probe.read,
                 queries=queries,
                 clock=clock,

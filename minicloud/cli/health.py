@@ -45,27 +45,28 @@ def health(arguments: Sequence[str]) -> int:
     """Run `minicloud health`."""
     options = health_parser().parse_args(arguments)
     within_s = timeout_s(options.timeout)
-    address = _given(options.address) if options.address else _own(os.environ)
+    addresses = [_given(options.address)] if options.address else _own(os.environ)
+    shown = " or ".join(map(str, addresses))
     configure("error")  # what goes wrong on the way is said once, in one line, at the end
-    status = trio.run(_status, address, within_s)
+    status = trio.run(_status, addresses, shown, within_s)
     if status is not ServingStatus.SERVING:
-        raise OperationError(f"{address} answers, but is not to be sent requests: it is stopping")
-    print(f"{address} is serving")
+        raise OperationError(f"{shown} answers, but is not to be sent requests: it is stopping")
+    print(f"{shown} is serving")
     return exits.OK
 
 
-async def _status(address: Address, within_s: float) -> ServingStatus:
+async def _status(addresses: Sequence[Address], shown: str, within_s: float) -> ServingStatus:
     try:
         with trio.fail_after(within_s):
-            async with open_channel([address], random=SystemRandom()) as channel:
+            async with open_channel(addresses, random=SystemRandom()) as channel:
                 return (await channel.stub(HealthStub).check(HealthCheckRequest())).status
     except trio.TooSlowError:
-        raise OperationError(f"no answer from {address} within {within_s:g} s: is it overloaded?") from None
+        raise OperationError(f"no answer from {shown} within {within_s:g} s: is it overloaded?") from None
     except GRPCError as error:
         if error.status is Status.UNIMPLEMENTED:
-            raise OperationError(f"{address} has no health service: is that MiniCloud?") from None
+            raise OperationError(f"{shown} has no health service: is that MiniCloud?") from None
         raise OperationError(
-            f"cannot ask {address}: {error.message}; is it running there? give another address with --address"
+            f"cannot ask {shown}: {error.message}; is it running there? give another address with --address"
         ) from None
 
 
@@ -76,14 +77,14 @@ def _given(text: str) -> Address:
         raise ConfigError(f"--address: {text!r} is not HOST:PORT: give e.g. 127.0.0.1:9090") from None
 
 
-def _own(env: Mapping[str, str]) -> Address:
-    """Where what `env` configures listens, as this machine reaches it."""
+def _own(env: Mapping[str, str]) -> list[Address]:
+    """The addresses by which this machine reaches what `env` configures."""
     if is_worker({}, env):
         worker, _ = worker_config({}, env)
-        host, port = worker.host, worker.port
+        hosts, port = worker.hosts, worker.port
     else:
         plane, _ = control_plane_config({}, env)
-        host, port = plane.host, plane.grpc_port
+        hosts, port = plane.hosts, plane.grpc_port
     if port == 0:
         raise ConfigError("the settings leave the port open (0): give --address HOST:PORT")
-    return Address(reached_by(host), port)
+    return [Address(each, port) for host in hosts for each in reached_by(host)]

@@ -184,7 +184,10 @@ def _by_name() -> dict[str, list[Setting[object]]]:
 def _add_setting(group: argparse._ArgumentGroup, name: str, setting: Setting[object]) -> None:
     text = f"{setting.help} (default: {setting.shown_default})".replace("%", "%%")
     if setting.metavar:
-        group.add_argument(setting.flag, metavar=setting.metavar, default=argparse.SUPPRESS, help=text)
+        action = _Several if setting.several else "store"
+        group.add_argument(
+            setting.flag, metavar=setting.metavar, action=action, default=argparse.SUPPRESS, help=text
+        )
         return
     group.add_argument(
         setting.flag,
@@ -195,6 +198,20 @@ def _add_setting(group: argparse._ArgumentGroup, name: str, setting: Setting[obj
         default=argparse.SUPPRESS,
         help=text,
     )
+
+
+class _Several(argparse.Action):
+    """`--x a --x b` is the text `a,b`."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        before = getattr(namespace, self.dest, None)
+        setattr(namespace, self.dest, values if before is None else f"{before},{values}")
 
 
 class _YesOrNo(argparse.Action):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from minicloud.config.placeholders import Expander, Value
 from minicloud.core.errors import ConfigError
+from minicloud.starting import start_error
 
 MAX_FILE_BYTES = 1024 * 1024
 
@@ -48,7 +49,8 @@ def read_config_file(path: Path, known_keys: Collection[str], env: Mapping[str, 
         with path.open("rb") as stream:
             data = stream.read(MAX_FILE_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"cannot read the configuration file {path}: {error.strerror or error}") from None
+        text = f"cannot read the configuration file {path}: {error.strerror or error}"
+        raise start_error(text, error) from None
     if len(data) > MAX_FILE_BYTES:
         raise ConfigError(f"{path}: over {MAX_FILE_BYTES} bytes: is this the configuration file?")
     try:

@@ -41,7 +41,7 @@ class LogConfig:
 class ControlPlaneConfig:
     """A control plane's settings. `data_dir` None keeps all in memory; port 0 is any free one."""
 
-    host: str = "127.0.0.1"
+    hosts: tuple[str, ...] = ("127.0.0.1",)
     grpc_port: int = 9090
     http_port: int = 8080
     data_dir: Path | None = None
@@ -61,7 +61,7 @@ class WorkerConfig:
 
     worker_id: str = ""
     control_planes: tuple[Address, ...] = (Address("127.0.0.1", 9090),)
-    host: str = "127.0.0.1"
+    hosts: tuple[str, ...] = ("127.0.0.1",)
     port: int = 9091
     advertise: str | None = None
     zone: str = "default"
@@ -91,7 +91,7 @@ def control_plane_config(
             "or lower the interval"
         )
     config = ControlPlaneConfig(
-        host=sources.value(table.HOST),
+        hosts=sources.value(table.HOST),
         grpc_port=sources.value(table.GRPC_PORT),
         http_port=sources.value(table.HTTP_PORT),
         data_dir=_data_dir(sources.value(table.CONTROL_PLANE_DATA_DIR), "control-plane", env),
@@ -123,7 +123,7 @@ def worker_config(flags: Mapping[str, str], env: Mapping[str, str]) -> tuple[Wor
     config = WorkerConfig(
         worker_id=sources.value(table.WORKER_ID),
         control_planes=sources.value(table.CONTROL_PLANES),
-        host=sources.value(table.HOST),
+        hosts=sources.value(table.HOST),
         port=port,
         advertise=sources.value(table.ADVERTISE),
         zone=sources.value(table.ZONE),

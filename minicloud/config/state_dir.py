@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from minicloud.core.errors import ConfigError
+from minicloud.starting import start_error
 
 _REMEDY = "give another with --data-dir FOLDER, or --data-dir none to keep nothing"
 
@@ -34,18 +35,22 @@ def default_state_dir(env: Mapping[str, str]) -> Path:
     return Path(home) / ".local/state/minicloud"
 
 
-def prepare_data_dir(data_dir: Path | None) -> None:
-    """Make the data folder, for this user alone; raises `ConfigError` where nothing can be written to it."""
+def prepare_data_dir(data_dir: Path | None, *, to_write: bool = True) -> None:
+    """Make the data folder, for this user alone, and look whether it can be written to, unless told not to.
+
+    Raises `NotYetError` where it cannot be at present (a full or read-only disk), `ConfigError` where it
+    never can. `to_write=False` is for those for whom what is there already may be enough.
+    """
     if data_dir is None:
         return
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        probe = data_dir / ".writable"
-        probe.touch()
-        probe.unlink()
+        if to_write:
+            probe = data_dir / ".writable"
+            probe.touch()
+            probe.unlink()
     except FileExistsError:
         raise ConfigError(f"the data folder {data_dir} is a file: {_REMEDY}") from None
     except OSError as error:
-        raise ConfigError(
-            f"cannot write to the data folder {data_dir}: {error.strerror}: {_REMEDY}"
-        ) from None
+        text = f"cannot write to the data folder {data_dir}: {error.strerror}: {_REMEDY}"
+        raise start_error(text, error) from None

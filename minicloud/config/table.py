@@ -41,6 +41,7 @@ class Setting(Generic[T]):
     help: str
     default_shown: str = ""
     in_file_only: bool = False
+    several: bool = False  # takes several values, with commas between; its flag may be repeated
 
     @property
     def flag(self) -> str:
@@ -69,10 +70,11 @@ HOST = Setting(
     "host",
     Role.BOTH,
     ("minicloud.host", "grpc.server.address"),
-    values.host,
+    values.hosts,
     "127.0.0.1",
-    "HOST",
-    "name or address to listen on; 0.0.0.0 for every one",
+    "HOST[,HOST]",
+    "names or addresses to listen on; 0.0.0.0 for every IPv4 one, :: for those of IPv6 too",
+    several=True,
 )
 GRPC_PORT = Setting(
     "grpc-port",
@@ -185,7 +187,8 @@ CONTROL_PLANES = Setting(
     values.endpoints,
     "127.0.0.1:9090",
     "HOST:PORT[,HOST:PORT]",
-    "where the control plane listens; of several, the first that answers",
+    "where the control plane listens; of several, the first named that answers",
+    several=True,
 )
 WORKER_PORT = Setting(
     "port",

@@ -67,12 +67,12 @@ def port(text: str) -> int:
     raise ValueError("is not a port: give 1 to 65535, or 0 for any free one")
 
 
-def host(text: str) -> str:
-    """A name or address to listen on; brackets of an IPv6 address go, `*` is every IPv4 address."""
+def hosts(text: str) -> tuple[str, ...]:
+    """Names or addresses to listen on, with commas between; `*` is every IPv4 address."""
     from minicloud.net.address import parse_host
 
-    name = text.strip()
-    return "0.0.0.0" if name == "*" else parse_host(name)
+    names = (part.strip() for part in text.split(","))
+    return tuple(dict.fromkeys("0.0.0.0" if name == "*" else parse_host(name) for name in names))
 
 
 def host_names(text: str) -> tuple[str, ...]:

@@ -90,8 +90,9 @@ class Register:
 
 
 class Heartbeat(NamedTuple):
-    """A worker says that it is there. `resources` None leaves the last ones standing; an `incarnation` of 0
-    is not fenced and a `sequence` of 0 not ordered (clients that know neither).
+    """A worker reports that it is there. `resources` None leaves the last ones standing; an `incarnation` of
+    0 is not fenced and a `sequence` of 0 not ordered (clients that know neither). `leaving` announces that
+    the worker is shutting down.
 
     A named tuple, as is `LeaseRenewed`: it takes a third of the time a frozen dataclass takes to make, and
     these two are made for every heartbeat.
@@ -101,6 +102,7 @@ class Heartbeat(NamedTuple):
     resources: Resources | None = None
     incarnation: int = 0
     sequence: int = 0
+    leaving: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,13 @@ class StoreWriteError(StoreError):
 
 
 class ConfigError(MiniCloudError):
-    """The configuration, or what it names (port, folder, file), cannot be used; the program exits with 2."""
+    """The configuration, or what it names (port, folder, file), cannot be used until somebody mends it; the
+    program exits with 2, after which service managers leave it alone."""
+
+
+class NotYetError(MiniCloudError):
+    """Something that the program needs to start is not there yet, or held by another (an address, a port, a
+    name, room on a disk); the program exits with 1, on which service managers start it again."""
 
 
 class RegistrationFailedError(MiniCloudError):

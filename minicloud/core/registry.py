@@ -142,7 +142,7 @@ class Registry:
         return self._deciders[type(command)](command, now_s)
 
     def _decide_heartbeat(self, command: Heartbeat, now_s: float) -> tuple[Event, ...]:
-        worker_id, resources, incarnation, sequence = command
+        worker_id, resources, incarnation, sequence, _ = command
         worker = self._addressed(worker_id, incarnation)
         if sequence and sequence <= worker.sequence:
             return _NO_EVENTS

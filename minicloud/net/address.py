@@ -98,11 +98,11 @@ def is_wildcard(host: str) -> bool:
     return address is not None and address.is_unspecified
 
 
-def reached_by(host: str) -> str:
-    """The host by which this machine reaches a server that listens on `host`."""
+def reached_by(host: str) -> tuple[str, ...]:
+    """The hosts by which this machine reaches a server that listens on `host`. `::` is for both families."""
     if not is_wildcard(host):
-        return host
-    return "127.0.0.1" if family_of(host) is socket.AF_INET else "::1"
+        return (host,)
+    return ("127.0.0.1",) if family_of(host) is socket.AF_INET else ("::1", "127.0.0.1")
 
 
 def of_socket(name: Any) -> Address:
@@ -131,7 +131,7 @@ def _is_name(text: str) -> bool:
     try:
         if _NUMERIC.fullmatch(text):
             socket.inet_aton(text)
-        elif not text.isascii():
+        else:
             text.encode("idna")
     except (OSError, UnicodeError):
         return False

@@ -1,8 +1,9 @@
 """A worker's membership from first registration to leave.
 
 Always holds: no failure of the control plane ends it, unless `exit_after_failures` says so; one call is
-under way at a time; queries are accepted exactly while nobody has told this worker otherwise; what has been
-told to leave never resumes. All time comes from the `Clock`, all chance from the `Random`: thousands of
+under way at a time, but for the heartbeat that announces a shutdown and for calls to a control plane that is
+not in use; queries are accepted exactly while nobody has told this worker otherwise; what has been told to
+leave never resumes. All time comes from the `Clock`, all chance from the `Random`: thousands of
 agents run in one process on virtual clocks. Knows no network, no signal and no query.
 """
 
@@ -30,8 +31,11 @@ from minicloud.worker.control_plane import (
     RegisterAnswer,
     Registration,
 )
+from minicloud.worker.deadline import in_time
+from minicloud.worker.leave import leave
 from minicloud.worker.orders import Order, order_in
 from minicloud.worker.queries import QueryTracker
+from minicloud.worker.returning import Returning
 from minicloud.worker.ticks import Ticks
 
 DRAINED = "drained"
@@ -43,9 +47,10 @@ _PHASES = {Order.WORK: Phase.ACTIVE, Order.CORDON: Phase.CORDONED, Order.DRAIN: 
 class Agent:
     """One worker's membership; `run` it once.
 
-    `endpoint` finds the worker's own host:port anew for each registration, as the network may come up, or
-    change, after the process did; it may raise `ControlPlaneError`. `resources` is given the number of
-    active queries; it is called on the loop and must be quick.
+    `endpoint` finds the worker's own host:port. It is called for each registration and after each heartbeat,
+    as the network may come up, or change, after the process did; it may raise `ControlPlaneError`. `verify`
+    looks at an endpoint that has been registered, and tells people what is wrong with it. `resources` is
+    given the number of active queries; it is called on the loop and must be quick.
     """
 
     def __init__(
@@ -58,10 +63,12 @@ class Agent:
         queries: QueryTracker,
         clock: Clock,
         random: Random,
+        verify: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         self._config = config
         self._control_plane = control_plane
         self._endpoint = endpoint
+        self._verify = verify
         self._resources = resources
         self._queries = queries
         self._clock = clock
@@ -71,6 +78,8 @@ class Agent:
         self._registered = False
         self._worker_id = ""
         self._incarnation = 0
+        self._registered_endpoint = ""
+        self._returning = Returning(control_plane, config, clock)
         # Never starts anew, not even with a new incarnation: no receiver can then take a beat for an old one.
         self._sequence = 0
         self._interval_s = config.heartbeat_interval_s
@@ -121,6 +130,8 @@ class Agent:
             self._nursery = nursery
             nursery.start_soon(self._stay_member, started)
             await self._stop_requested.wait()
+            if self._registered and self._queries.active:
+                nursery.start_soon(self._announce_leaving)
             await self._finish_queries()
             leave_by_s = self._clock.monotonic_s() + self._config.leave_timeout_s
             await self._await_registration_under_way(leave_by_s)
@@ -205,6 +216,7 @@ class Agent:
 
     def _become(self, worker_id: str, answer: RegisterAnswer, registration: Registration) -> None:
         self._registered = True
+        self._registered_endpoint = registration.endpoint
         self._worker_id = worker_id
         self._incarnation = answer.incarnation
         self._interval_s = told_interval_s(answer.heartbeat_interval_s, self._config.heartbeat_interval_s)
@@ -217,6 +229,10 @@ class Agent:
             interval_s=self._interval_s,
             control_plane=self._control_plane.address,
         )
+        assert self._nursery is not None, "what registers runs in it"
+        self._returning.registered(self._nursery, answer.incarnation)
+        if self._verify is not None:
+            self._nursery.start_soon(self._verify, registration.endpoint)
 
     async def _beat(self) -> None:
         """Heartbeats, until the control plane wants a new registration."""
@@ -224,6 +240,8 @@ class Agent:
         retry_s = math.inf
         while self._registered:
             await self._clock.sleep_until(min(ticks.due_s, retry_s))
+            if not self._still_registered():
+                return
             answer = await self._send_heartbeat()
             now_s = self._clock.monotonic_s()
             retry_s = math.inf
@@ -240,7 +258,11 @@ class Agent:
         self._sequence += 1
         with RequestScope(self._new_request_id()):
             heartbeat = Heartbeat(
-                self._worker_id, self._resources(self._queries.active), self._incarnation, self._sequence
+                self._worker_id,
+                self._resources(self._queries.active),
+                self._incarnation,
+                self._sequence,
+                self._stop_reason is not None,
             )
             try:
                 answer = await self._control_plane.heartbeat(heartbeat, self._config.call_timeout_s)
@@ -262,7 +284,22 @@ class Agent:
             self._acknowledged += 1
             self._last_acknowledged_s = self._clock.monotonic_s()
             self._obey(order_in(answer))
+            if self._control_plane.away:
+                assert self._nursery is not None, "what beats runs in it"
+                membership = self._worker_id, self._incarnation
+                self._returning.look_back(self._nursery, membership, self._interval_s)
+            await self._register_again_if_moved()
             return answer
+
+    async def _register_again_if_moved(self) -> None:
+        """Begin a new registration where this worker has another endpoint than the registered one."""
+        try:
+            endpoint = await self._endpoint()
+        except ControlPlaneError:
+            return  # the connection has been lost since; the next one is looked at in its turn
+        if endpoint != self._registered_endpoint and self._stop_reason is None:
+            self._registered = False
+            self._log.info("endpoint_changed", was=self._registered_endpoint, endpoint=endpoint)
 
     def _note_contact(self) -> None:
         if (outage := self._contact.answered()) is not None:
@@ -289,6 +326,13 @@ class Agent:
 
     # Leaving
 
+    async def _announce_leaving(self) -> None:
+        """Send a heartbeat now, so that no new work is sent here while the last queries finish."""
+        failures = 0
+        while self._registered and await self._send_heartbeat() is None:
+            await self._pause(self._config.backoff.delay_s(failures, self._random))
+            failures += 1
+
     async def _leave_once_drained(self) -> None:
         await self._queries.wait_idle()
         self._draining = False
@@ -298,29 +342,19 @@ class Agent:
 
     async def _finish_queries(self) -> None:
         deadline_s = self._clock.monotonic_s() + self._config.drain_timeout_s
-        if not await self._in_time(deadline_s, self._queries.wait_idle):
+        if not await in_time(self._clock, deadline_s, self._queries.wait_idle):
             self._log.warning("queries_abandoned", active_queries=self._queries.active)
 
     async def _await_registration_under_way(self, deadline_s: float) -> None:
         # Hung up on now, it may still be granted: a member that is not there, and is given work.
         if self._registration_answered is not None:
-            await self._in_time(deadline_s, self._registration_answered.wait)
+            await in_time(self._clock, deadline_s, self._registration_answered.wait)
 
     async def _deregister(self, deadline_s: float) -> None:
         assert self._stop_reason is not None
-        leave = Deregister(self._worker_id, self._stop_reason, self._incarnation)
-        problem = "no answer in time"
-
-        async def call() -> None:
-            nonlocal problem
-            try:
-                known = await self._control_plane.deregister(leave, deadline_s - self._clock.monotonic_s())
-                problem = "" if known else "the control plane knows no such member"
-            except ControlPlaneError as error:
-                problem = str(error)
-
+        command = Deregister(self._worker_id, self._stop_reason, self._incarnation)
         with RequestScope(self._new_request_id()):
-            await self._in_time(deadline_s, call)
+            problem = await leave(self._control_plane, command, deadline_s, self._clock, self._random)
             self._registered = False
             if problem:
                 self._log.warning("deregistration_failed", reason=self._stop_reason, error=problem)
@@ -339,26 +373,14 @@ class Agent:
             return Phase.REGISTERING
         return _PHASES[self._order]
 
+    def _still_registered(self) -> bool:
+        return self._registered
+
     def _new_request_id(self) -> str:
         return f"{self._random.getrandbits(64):016x}"
 
     async def _pause(self, delay_s: float) -> None:
         await self._clock.sleep_until(self._clock.monotonic_s() + delay_s)
-
-    async def _in_time(self, deadline_s: float, wait: Callable[[], Awaitable[None]]) -> bool:
-        """Whether `wait` returned before `deadline_s` of our own clock; Trio's timeouts know only Trio's."""
-        done = False
-
-        async def give_up() -> None:
-            await self._clock.sleep_until(deadline_s)
-            nursery.cancel_scope.cancel()
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(give_up)
-            await wait()
-            done = True
-            nursery.cancel_scope.cancel()
-        return done
 
 
 class _Once:

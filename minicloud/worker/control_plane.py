@@ -53,7 +53,11 @@ class HeartbeatAnswer(NamedTuple):
 
 
 class ControlPlane(Protocol):
-    """Every call answers, or raises `ControlPlaneError`, within `timeout_s`."""
+    """One control plane, or several of which one at a time is in use. They are tried in the order in which
+    they were named.
+
+    Every call answers, or raises `ControlPlaneError`, within `timeout_s`.
+    """
 
     @property
     def address(self) -> str:
@@ -69,5 +73,24 @@ class ControlPlane(Protocol):
         ...
 
     async def deregister(self, leave: Deregister, timeout_s: float) -> bool:
-        """Leave. False where the control plane knows no such member (any more)."""
+        """Leave. False where no control plane has such a member (any more)."""
+        ...
+
+    def renew(self) -> None:
+        """Have later calls use new connections: the present ones may lead nowhere."""
+        ...
+
+    # With several control planes
+
+    @property
+    def away(self) -> bool:
+        """True while the one in use is not the first that was named."""
+        ...
+
+    async def look_back(self, timeout_s: float) -> bool:
+        """Use one that was named before the one in use, if it answers; True if one did."""
+        ...
+
+    async def leave_other(self, address: str, leave: Deregister, timeout_s: float) -> None:
+        """Leave the control plane at `address`, which is not in use any more."""
         ...

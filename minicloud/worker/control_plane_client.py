@@ -1,19 +1,21 @@
 """`ControlPlane` over gRPC: the generated stub, and several control planes tried in turn.
 
 Always holds: a call ends within its timeout, with an answer or a `ControlPlaneError`; the control plane that
-answered last is asked first. Knows no schedule and retries nothing: that is the agent's.
+answered last is asked first. There is no schedule and no repetition here: the agent has both.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
+import structlog
 from grpclib import GRPCError
 
 from minicloud.clock import Clock
 from minicloud.core.commands import Deregister, Heartbeat
+from minicloud.net.address import Address
 from minicloud.request_id import HEADER, current_request_id
 from minicloud.rpc.config import ChannelConfig, Timeouts
 from minicloud.wire.convert import resources_to_message, status_from_wire, timestamp
@@ -21,6 +23,7 @@ from minicloud.wire.gen.minicloud.common import StandardResponse
 from minicloud.wire.gen.minicloud.execution import (
     DeregisterWorkerRequest,
     HeartbeatRequest,
+    ListWorkersRequest,
     RegisterWorkerRequest,
     WorkerManagementServiceStub,
 )
@@ -41,25 +44,85 @@ TO_CONTROL_PLANE = ChannelConfig(
     )
 )
 
+# A worker that went back to a control plane and lost it again within `_SETTLED_S` waits before it goes back
+# once more: at first `_LEAST_HOLD_S`, then twice as long each time, at most `_SETTLED_S`.
+_SETTLED_S = 600.0
+_LEAST_HOLD_S = 30.0
+
+# HeartbeatRequest.status_metadata of a worker that is shutting down.
+LEAVING = {"state": "leaving"}
+
+log = structlog.get_logger()
+
 _Answer = TypeVar("_Answer")
-_Call = Callable[[WorkerManagementServiceStub, float], Awaitable[_Answer]]
+
+
+class Line(Protocol):
+    """The channel under a stub."""
+
+    def renew(self) -> None:
+        """Have later calls use a new connection."""
+
+    async def local_address(self, timeout_s: float) -> Address | None:
+        """This end's address of the connection, made where there is none. Raises GRPCError."""
+
+
+class Upstream(NamedTuple):
+    """One control plane: an address for people, a stub, and the channel under it where that is needed."""
+
+    address: str
+    stub: WorkerManagementServiceStub
+    line: Line | None = None
 
 
 class ControlPlaneClient:
-    """Calls one of several control planes, each an address for people and a stub on its channel.
+    """Calls one of several control planes.
 
-    A call goes to the one that answered last; where that fails, to the others in the order given. Each gets
-    an equal share of the time left, so that one that hangs leaves time for the rest.
+    A call goes to the one in use, which is the one that answered last; where that fails, to the others in the
+    order in which they were named. Each gets an equal share of the time left, so that one that hangs leaves
+    time for the rest.
     """
 
-    def __init__(self, stubs: Sequence[tuple[str, WorkerManagementServiceStub]], clock: Clock) -> None:
-        assert stubs, "a worker has at least one control plane"
-        self._stubs = list(stubs)
+    def __init__(
+        self,
+        upstreams: Sequence[
+            Upstream
+            | tuple[str, WorkerManagementServiceStub]
+            | tuple[str, WorkerManagementServiceStub, Line | None]
+        ],
+        clock: Clock,
+    ) -> None:
+        assert upstreams, "a worker has at least one control plane"
+        self._upstreams = [Upstream(*each) for each in upstreams]
         self._clock = clock
+        self._used = 0
+        self._returned_s = -math.inf  # when `look_back` last had success
+        self._hold_s = 0.0
+        self._look_again_s = -math.inf
 
     @property
     def address(self) -> str:
-        return self._stubs[0][0]
+        return self._upstreams[self._used].address
+
+    @property
+    def away(self) -> bool:
+        return self._used > 0
+
+    def renew(self) -> None:
+        for upstream in self._upstreams:
+            if upstream.line is not None:
+                upstream.line.renew()
+
+    async def local_address(self, timeout_s: float) -> Address | None:
+        """This end's address of the connection to the control plane, which is made where there is none.
+
+        None where connections have no addresses. Raises `ControlPlaneError`.
+        """
+
+        async def ask(upstream: Upstream, time_s: float) -> Address | None:
+            return await upstream.line.local_address(time_s) if upstream.line is not None else None
+
+        return (await self._first_answer(ask, timeout_s))[1]
 
     async def register(self, registration: Registration, timeout_s: float) -> RegisterAnswer:
         request = RegisterWorkerRequest(
@@ -69,8 +132,10 @@ class ControlPlaneClient:
             metadata=dict(registration.metadata),
             instance_id=registration.instance_id,
         )
-        answer = await self._first_answer(
-            lambda stub, time_s: stub.register_worker(request, timeout=time_s, metadata=_metadata()),
+        answer = await self._call(
+            lambda upstream, time_s: upstream.stub.register_worker(
+                request, timeout=time_s, metadata=_metadata()
+            ),
             timeout_s,
         )
         return RegisterAnswer(
@@ -89,9 +154,11 @@ class ControlPlaneClient:
             timestamp=timestamp(round(self._clock.wall_s() * 1000)),
             incarnation=heartbeat.incarnation,
             sequence=heartbeat.sequence,
+            status_metadata=LEAVING if heartbeat.leaving else {},
         )
-        answer = await self._first_answer(
-            lambda stub, time_s: stub.heartbeat(request, timeout=time_s, metadata=_metadata()), timeout_s
+        answer = await self._call(
+            lambda upstream, time_s: upstream.stub.heartbeat(request, timeout=time_s, metadata=_metadata()),
+            timeout_s,
         )
         return HeartbeatAnswer(
             acknowledged=answer.acknowledged,
@@ -102,31 +169,92 @@ class ControlPlaneClient:
         )
 
     async def deregister(self, leave: Deregister, timeout_s: float) -> bool:
-        request = DeregisterWorkerRequest(
-            worker_id=leave.worker_id, reason=leave.reason, incarnation=leave.incarnation
-        )
-        answer = await self._first_answer(
-            lambda stub, time_s: stub.deregister_worker(request, timeout=time_s, metadata=_metadata()),
+        request = _leave_request(leave)
+        number, answer = await self._first_answer(
+            lambda upstream, time_s: upstream.stub.deregister_worker(
+                request, timeout=time_s, metadata=_metadata()
+            ),
             timeout_s,
         )
+        if number != self._used and not answer.deregistered:
+            # Another one never had this member; the one that has it did not answer.
+            raise ControlPlaneError(f"{self.address}: no answer")
         return answer.deregistered
 
-    async def _first_answer(self, call: _Call[_Answer], timeout_s: float) -> _Answer:
-        stubs = self._stubs
+    async def leave_other(self, address: str, leave: Deregister, timeout_s: float) -> None:
+        for upstream in self._upstreams:
+            if upstream.address == address:
+                try:
+                    await upstream.stub.deregister_worker(
+                        _leave_request(leave), timeout=timeout_s, metadata=_metadata()
+                    )
+                except GRPCError as error:
+                    raise ControlPlaneError(_problem(upstream, error)) from None
+
+    async def look_back(self, timeout_s: float) -> bool:
+        # A list of one worker is read from the registry, changes nothing, and every version knows it. It has
+        # half of the time that a call has here, so that a control plane too slow to stay with is passed over.
+        request = ListWorkersRequest(limit=1)
+        if self._clock.monotonic_s() < self._look_again_s:
+            return False
+        for number, upstream in enumerate(self._upstreams[: self._used]):
+            try:
+                within_s = timeout_s / len(self._upstreams) / 2
+                await upstream.stub.list_workers(request, timeout=within_s, metadata=_metadata())
+            except GRPCError:
+                continue
+            if number < self._used:
+                self._use(number, "it was named before and answers again")
+                return True
+        return False
+
+    async def _call(self, call: Callable[[Upstream, float], Awaitable[_Answer]], timeout_s: float) -> _Answer:
+        """The first answer; the control plane that gave it is the one in use from then on."""
+        used = self._used
+        number, answer = await self._first_answer(call, timeout_s)
+        if number != used and self._used == used:
+            self._use(number, "the one before did not answer")
+        return answer
+
+    def _use(self, number: int, reason: str) -> None:
+        was, self._used = self.address, number
+        now_s = self._clock.monotonic_s()
+        if self.away:
+            settled = now_s - self._returned_s > _SETTLED_S
+            self._hold_s = 0.0 if settled else min(max(2 * self._hold_s, _LEAST_HOLD_S), _SETTLED_S)
+            self._look_again_s = now_s + self._hold_s
+        else:
+            self._returned_s = now_s
+        log.info("control_plane_changed", control_plane=self.address, was=was, reason=reason)
+
+    async def _first_answer(
+        self, call: Callable[[Upstream, float], Awaitable[_Answer]], timeout_s: float
+    ) -> tuple[int, _Answer]:
+        """The first answer, and the number of the control plane that gave it."""
         deadline_s = self._clock.monotonic_s() + timeout_s
         left_s = timeout_s
-        problems = []
-        for tried, (address, stub) in enumerate(stubs):
+        numbers = [self._used, *(each for each in range(len(self._upstreams)) if each != self._used)]
+        problems: list[str] = []
+        for tried, number in enumerate(numbers):
+            upstream = self._upstreams[number]
             try:
-                answer = await call(stub, left_s / (len(stubs) - tried))
+                answer = await call(upstream, left_s / (len(numbers) - tried))
             except GRPCError as error:
-                problems.append(f"{address}: {error.status.name}: {error.message or 'no details'}")
+                problems.append(_problem(upstream, error))
                 left_s = deadline_s - self._clock.monotonic_s()
             else:
-                if tried:  # the ones that failed go to the end: the others keep their order
-                    self._stubs = stubs[tried:] + stubs[:tried]
-                return answer
+                return number, answer
         raise ControlPlaneError("; ".join(problems))
+
+
+def _leave_request(leave: Deregister) -> DeregisterWorkerRequest:
+    return DeregisterWorkerRequest(
+        worker_id=leave.worker_id, reason=leave.reason, incarnation=leave.incarnation
+    )
+
+
+def _problem(upstream: Upstream, error: GRPCError) -> str:
+    return f"{upstream.address}: {error.status.name}: {error.message or 'no details'}"
 
 
 def _metadata() -> dict[str, str]:

@@ -1,88 +1,87 @@
-"""Where this worker can be reached: what it tells others, which is not always what it is bound to.
+"""The host:port at which others reach this worker, which is not always what it is bound to.
 
-In this order: what `--advertise` says; the address the server is bound to, if it is one; the local address
-from which packets to the control plane leave. Behind NAT or a published container port only the first is
-right. Knows no interface names and sends no packet.
+In this order: the one given with `--advertise`; the host the server is bound to, where that is a single one;
+this end's address of the connection to the control plane, where the server listens on it; the nearest to
+that among the addresses listened on. Behind NAT or a published container port only the first is right.
 """
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 
-import structlog
 import trio
 
-from minicloud.core.errors import ConfigError
-from minicloud.net.address import Address, is_loopback, is_wildcard, parse_address
-from minicloud.worker.control_plane import ControlPlaneError
+from minicloud.net.address import Address, family_of, is_loopback, is_wildcard
 
-Route = Callable[[str, int], Awaitable[str]]
+# Addresses for documentation (RFC 5737, RFC 3849): the way to them is the way to other networks.
+_ELSEWHERE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
+_LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 
-log = structlog.get_logger()
+LocalAddress = Callable[[], Awaitable[Address | None]]
+Route = Callable[[socket.AddressFamily], Awaitable[str | None]]
 
 
-def endpoint_finder(
-    advertise: str,
-    bind_host: str,
-    bind_port: int,
-    control_planes: Sequence[Address],
-    route: Route | None = None,
-) -> Callable[[], Awaitable[str]]:
-    """A function that finds this worker's host:port ([address]:port for IPv6) each time it is called.
+class EndpointFinder:
+    """Finds this worker's endpoint anew each time it is called.
 
-    `bind_port` is the port really bound. The function raises `ControlPlaneError` while there is no way to
-    any of `control_planes`. Raises `ConfigError` at once for an `advertise` (empty: none) that is not
-    host:port, or is an address nobody can reach.
+    `hosts` are the names and addresses that the server was told to listen on, `bound` the addresses it does
+    listen on. `connection` answers with this end's address of the connection to the control plane; it may
+    raise `ControlPlaneError`, which then comes out of the call.
     """
-    if advertise:
-        fixed = _checked(advertise)
-    elif bind_host and not is_wildcard(bind_host):
-        # A loopback address too: a server bound to it can be reached on no other.
-        fixed = str(Address(bind_host, bind_port))
-        if is_loopback(bind_host) and not all(is_loopback(plane.host) for plane in control_planes):
-            log.warning("endpoint_is_loopback", endpoint=fixed, remedy="set --host or --advertise")
-    else:
-        fixed = ""
-    way = local_address_towards if route is None else route
 
-    async def find() -> str:
-        return fixed or str(Address(await _first_way(control_planes, way), bind_port))
+    def __init__(
+        self,
+        advertise: str,
+        hosts: Sequence[str],
+        bound: Sequence[Address],
+        connection: LocalAddress,
+        route: Route | None = None,
+    ) -> None:
+        self._bound = tuple(bound)
+        self._connection = connection
+        self._route = address_towards_others if route is None else route
+        self._fixed = advertise
+        if not advertise and len(hosts) == 1 and not is_wildcard(hosts[0]):
+            self._fixed = str(Address(hosts[0], bound[0].port))
 
-    return find
+    async def __call__(self) -> str:
+        """The endpoint as of now."""
+        if self._fixed:
+            return self._fixed
+        local = await self._connection()
+        host = await self._host_near(local.host if local is not None else self._bound[0].host)
+        return str(Address(host, self._bound[0].port))
+
+    async def _host_near(self, local: str) -> str:
+        family = family_of(local)
+        for each in self._bound:
+            if each.host == local or (is_wildcard(each.host) and family_of(each.host) is family):
+                return local
+        hosts = [await self._reached_at(each.host, local) for each in self._bound]
+        # Loopback for a control plane on loopback, and for no other; then the family it was reached by.
+        return min(
+            hosts,
+            key=lambda host: (is_loopback(host) is not is_loopback(local), family_of(host) is not family),
+        )
+
+    async def _reached_at(self, bound: str, local: str) -> str:
+        """An address at which a server bound to `bound` is reached by those who see us as `local`."""
+        family = family_of(bound)
+        if not is_wildcard(bound) or family is None:
+            return bound
+        found = None if is_loopback(local) else await self._route(family)
+        return found or _LOOPBACK[family]
 
 
-async def _first_way(control_planes: Sequence[Address], route: Route) -> str:
-    problems = []
-    for plane in control_planes:
-        try:
-            return await route(*plane)
-        except (OSError, UnicodeError) as error:  # the latter for what cannot be a host name
-            problems.append(f"{plane}: {getattr(error, 'strerror', None) or error}")
-    raise ControlPlaneError(f"no way to the control plane ({'; '.join(problems)}): see --advertise")
-
-
-async def local_address_towards(host: str, port: int) -> str:
-    """The local address a packet to host:port would leave from. Raises OSError where there is no way.
+async def address_towards_others(family: socket.AddressFamily) -> str | None:
+    """The local address of `family` from which packets to other networks leave; None without such a way.
 
     Connecting a datagram socket only looks up the route (udp(7), connect(2)); nothing is sent.
     """
-    found = await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_DGRAM)
-    problem: OSError | None = None
-    for family, kind, protocol, _, address in found:
-        try:
-            with trio.socket.socket(family, kind, protocol) as socket:
-                await socket.connect(address)
-                return str(socket.getsockname()[0])
-        except OSError as error:
-            problem = problem or error
-    raise problem or OSError(f"{host} has no address")
-
-
-def _checked(advertise: str) -> str:
     try:
-        address = parse_address(advertise)
-    except ValueError as error:
-        raise ConfigError(f"--advertise: {advertise!r} {error}") from None
-    if is_wildcard(address.host):
-        raise ConfigError(f"--advertise {advertise}: nobody can reach that address, give the one others use")
-    return advertise
+        with trio.socket.socket(family, socket.SOCK_DGRAM) as probe:
+            await probe.connect((_ELSEWHERE[family], 9))
+            return str(probe.getsockname()[0])
+    except OSError:
+        return None

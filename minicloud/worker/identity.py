@@ -7,6 +7,7 @@ place: the folder is to be held with `exclusive` all the while.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -17,7 +18,8 @@ from random import Random
 
 import structlog
 
-from minicloud.core.errors import ConfigError
+from minicloud.core.errors import ConfigError, NotYetError
+from minicloud.starting import start_error
 
 FILE_NAME = "instance_id"
 LOCK_NAME = "worker.lock"
@@ -32,7 +34,8 @@ def exclusive(data_dir: Path | None) -> Iterator[None]:
     """Keep other workers off the folder, which is made where there is none.
 
     However the process ends, the folder is free again: the kernel holds the lock, the file is nothing but
-    its name, and stays. Raises `ConfigError` where another worker has the folder, or it cannot be locked.
+    its name, and stays. A folder that holds the lock's file already may be read-only. Raises `NotYetError`
+    where another worker has the folder or it cannot be written at present, `ConfigError` where it never can.
     """
     if data_dir is None:
         yield
@@ -48,7 +51,8 @@ def instance_id_in(data_dir: Path | None, random: Random) -> str:
     """The installation's id, 32 hex digits (128 bits); made and kept where there is none.
 
     Without a data folder it is a fresh one each time. A damaged or empty file is made anew, with a warning.
-    Raises `ConfigError` where the folder or the file cannot be used.
+    Nothing is written where there is an id, so a full or read-only disk is no obstacle then. Raises
+    `NotYetError` where the folder cannot be used at present, `ConfigError` where it never can.
     """
     if data_dir is None:
         return _new_id(random)
@@ -72,14 +76,14 @@ def instance_id_in(data_dir: Path | None, random: Random) -> str:
 def _open_lock(data_dir: Path) -> int:
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        lock = os.open(data_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
+        lock = _open_lock_file(data_dir / LOCK_NAME)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(lock)
             raise
     except BlockingIOError:
-        raise ConfigError(
+        raise NotYetError(
             f"another worker uses the data folder {data_dir}: give this one its own with --data-dir FOLDER, "
             "or --data-dir none to keep nothing"
         ) from None
@@ -88,10 +92,23 @@ def _open_lock(data_dir: Path) -> int:
     return lock
 
 
-def _unusable(data_dir: Path, error: OSError) -> ConfigError:
-    return ConfigError(
+def _open_lock_file(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        try:
+            return os.open(path, os.O_RDONLY)  # enough for a lock, but not over NFS (flock(2))
+        except FileNotFoundError:
+            raise error from None
+
+
+def _unusable(data_dir: Path, error: OSError) -> ConfigError | NotYetError:
+    return start_error(
         f"data folder {data_dir} cannot hold the worker's identity ({error.strerror or error}): "
-        "make it writable, name another with --data-dir, or use --data-dir none"
+        "make it writable, name another with --data-dir, or use --data-dir none",
+        error,
     )
 
 

@@ -75,7 +75,7 @@ minicloud:
 grpc: {server: {port: 2, enable-reflection: false}}
 """
     assert control_plane({"config": written(tmp_path, text)}) == ControlPlaneConfig(
-        "0.0.0.0",
+        ("0.0.0.0",),
         2,
         1,
         Path("/srv/mc"),
@@ -129,7 +129,7 @@ def test_allowed_origin_that_is_none_is_refused(text: str) -> None:
 def test_worker_config_reads_every_key_of_its_own(tmp_path: Path) -> None:
     text = """\
 minicloud:
-  host: "::1"
+  host: ["::1", 10.0.0.7]
   worker: {id: w, zone: eu-1, advertise: "w.example:1", drain-timeout: 0s, dataDir: none}
   worker.exit-after-failures: 3
   control-plane: {endpoint: [a:1, "[fd00::1]:2"]}
@@ -137,8 +137,8 @@ minicloud:
 grpc: {server: {port: 2, enable-reflection: false}}
 """
     assert worker({"config": written(tmp_path, text)}) == WorkerConfig(
-        "w", (Address("a", 1), Address("fd00::1", 2)), "::1", 2, "w.example:1", "eu-1", None, 3, 0.0, False,
-        LogConfig("warning", "console"),
+        "w", (Address("a", 1), Address("fd00::1", 2)), ("::1", "10.0.0.7"), 2, "w.example:1", "eu-1", None,
+        3, 0.0, False, LogConfig("warning", "console"),
     )  # fmt: skip
 
 
@@ -199,6 +199,9 @@ def test_control_plane_address_in_springs_forms_is_read(
         ({"http-port": "9090"}, "gRPC (by default) and REST (--http-port) cannot share port 9090"),
         ({"host": "a b"}, "--host: 'a b' is not a host"),
         ({"host": "10.0.0.1:80"}, "is not a host"),
+        ({"host": "10.0.0.1,"}, "is not a host"),
+        ({"host": "a..b"}, "is not a host"),
+        ({"host": "10.0.0.256"}, "is not a host"),
         ({"log-level": "loud"}, "--log-level: 'loud' is not one of debug, info, warning, error"),
         ({"metrics-per-worker": "maybe"}, "is neither true nor false"),
         ({"config": "/nowhere.yml"}, "cannot read the configuration file /nowhere.yml: No such file"),
@@ -241,6 +244,25 @@ def test_worker_config_bad_flag_names_it_its_value_and_what_is_right(
     with pytest.raises(ConfigError) as caught:
         worker(flags)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "hosts"),
+    [
+        ("10.0.0.7", ("10.0.0.7",)),
+        ("[::1]", ("::1",)),
+        (" *, fd00::7 ,10.0.0.7,fd00::7", ("0.0.0.0", "fd00::7", "10.0.0.7")),
+        ("fe80::1%eth0,localhost", ("fe80::1%eth0", "localhost")),
+    ],
+)
+def test_host_may_be_several(text: str, hosts: tuple[str, ...]) -> None:
+    assert control_plane({"host": text}).hosts == worker(env={"MINICLOUD_HOST": text}).hosts == hosts
+
+
+@pytest.mark.parametrize("endpoint", ["0.0.0.0:9091", "[::]:9091"])
+def test_advertised_address_that_nobody_can_reach_is_refused(endpoint: str) -> None:
+    with pytest.raises(ConfigError, match=r"--advertise: .* that nobody can reach"):
+        worker({"advertise": endpoint})
 
 
 def test_setting_bad_in_the_environment_names_the_variable() -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 from functools import partial
 from itertools import pairwise
 from random import Random
-from typing import Any
 
 import pytest
 import trio
@@ -21,7 +19,7 @@ from minicloud.rpc.channel import open_channel
 from minicloud.rpc.config import ChannelConfig
 from minicloud.rpc.connecting import Connect, tcp_ways
 from minicloud.rpc.events import HeadersReceived
-from tests.networks import needs_ipv6
+from tests.networks import Names, needs_ipv6
 from tests.unit.rpc.played_server import (
     STEADY,
     PlayedServer,
@@ -334,29 +332,6 @@ async def test_authority_of_an_ipv6_server_has_brackets() -> None:
             await call(channel)
         nursery.cancel_scope.cancel()
     assert authorities == [b"[::1]:%d" % port]
-
-
-class Names(trio.abc.HostnameResolver):
-    """Addresses by name. A name without any is not known."""
-
-    def __init__(self, **names: list[str]) -> None:
-        self.names = names
-
-    async def getaddrinfo(
-        self, host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
-    ) -> Any:
-        addresses = self.names.get(host.decode() if isinstance(host, bytes) else host)
-        if not addresses:
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        found = []
-        for address in addresses:
-            v6 = ":" in address
-            name = (address, port, 0, 0) if v6 else (address, port)
-            found.append((socket.AF_INET6 if v6 else socket.AF_INET, type, proto, "", name))
-        return found
-
-    async def getnameinfo(self, sockaddr: Any, flags: int) -> Any:
-        raise NotImplementedError
 
 
 async def test_name_whose_first_address_accepts_and_never_answers_is_reached_by_its_second() -> None:

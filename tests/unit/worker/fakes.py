@@ -61,6 +61,7 @@ class ScriptedControlPlane:
     """Plays each script to its end, then gives the usual answer for ever."""
 
     address = "cp:9090"
+    away = False
 
     def __init__(self) -> None:
         self.registrations: list[Call[Registration]] = []
@@ -70,7 +71,9 @@ class ScriptedControlPlane:
         self.heartbeat_script: deque[Scripted[HeartbeatAnswer]] = deque()
         self.usual_register: Scripted[RegisterAnswer] = RegisterAnswer(True, "w", 1, 30.0)
         self.usual_heartbeat: Scripted[HeartbeatAnswer] = ACKNOWLEDGED
+        self.deregister_script: deque[Scripted[bool]] = deque()
         self.usual_deregister: Scripted[bool] = True
+        self.renewed_s: list[float] = []
 
     def go_away(self) -> None:
         self.usual_register = self.usual_heartbeat = self.usual_deregister = AWAY
@@ -85,7 +88,16 @@ class ScriptedControlPlane:
 
     async def deregister(self, leave: Deregister, timeout_s: float) -> bool:
         self.leaves.append(Call(trio.current_time(), leave))
-        return await _play(deque(), self.usual_deregister, timeout_s)
+        return await _play(self.deregister_script, self.usual_deregister, timeout_s)
+
+    def renew(self) -> None:
+        self.renewed_s.append(trio.current_time())
+
+    async def look_back(self, timeout_s: float) -> bool:
+        raise AssertionError("there is nothing to look back to")
+
+    async def leave_other(self, address: str, leave: Deregister, timeout_s: float) -> None:
+        raise AssertionError("there is no other control plane")
 
 
 async def _play(script: deque[Scripted[T]], usual: Scripted[T], timeout_s: float) -> T:

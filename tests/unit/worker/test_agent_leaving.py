@@ -140,12 +140,30 @@ async def test_stop_never_acknowledged_returns_after_five_seconds(
     assert len(events(logs, "deregistration_failed")) == 1
 
 
-@pytest.mark.parametrize("answer", [AWAY, False], ids=["away", "not known"])
-async def test_stop_answered_with_a_failure_returns_at_once(
-    autojump_clock: MockClock, nursery: trio.Nursery, answer: Scripted[bool]
+async def test_stop_while_away_tries_to_leave_until_its_deadline(
+    autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     world = World()
-    world.control_plane.usual_deregister = answer
+    world.control_plane.usual_deregister = AWAY
+    await nursery.start(world.run)
+    await trio.sleep(50)
+    with capture_logs() as logs:
+        world.agent.stop("SIGTERM")
+        await trio.sleep(100)
+    assert world.left() == ("SIGTERM", 55)
+    (failed,) = events(logs, "deregistration_failed")
+    assert failed["error"] == str(AWAY)
+    tries = [call.at_s for call in world.control_plane.leaves]
+    assert len(tries) >= 5
+    assert max(gaps(tries)) <= 1
+    assert world.control_plane.renewed_s == tries  # each on a fresh connection
+
+
+async def test_stop_of_what_is_not_known_returns_at_once(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    world = World()
+    world.control_plane.usual_deregister = False
     await nursery.start(world.run)
     await trio.sleep(50)
     with capture_logs() as logs:
@@ -153,7 +171,109 @@ async def test_stop_answered_with_a_failure_returns_at_once(
         await trio.sleep(100)
     assert world.left() == ("SIGTERM", 50)
     (failed,) = events(logs, "deregistration_failed")
-    assert failed["error"] == (str(AWAY) if answer is AWAY else "the control plane knows no such member")
+    assert failed["error"] == "the control plane knows no such member"
+
+
+@pytest.mark.parametrize("first", [AWAY, SILENCE], ids=["away", "silence"])
+@pytest.mark.parametrize("then", [True, False], ids=["acknowledged", "carried out before"])
+async def test_stop_answered_at_a_later_try_has_left(
+    autojump_clock: MockClock, nursery: trio.Nursery, first: Scripted[bool], then: bool
+) -> None:
+    world = World()
+    world.control_plane.deregister_script.extend([first, then])
+    await nursery.start(world.run)
+    await trio.sleep(50)
+    with capture_logs() as logs:
+        world.agent.stop("SIGTERM")
+        await trio.sleep(100)
+    reason, at_s = world.left()
+    assert reason == "SIGTERM"
+    assert 50 <= at_s < 53
+    assert len(world.control_plane.leaves) == 2
+    assert len(events(logs, "deregistered")) == 1
+    assert events(logs, "deregistration_failed") == []
+
+
+async def test_stop_during_a_query_is_announced_at_once_and_with_every_later_heartbeat(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    world = World(AgentConfig(wanted_id="w", drain_timeout_s=300.0))
+    await nursery.start(world.run)
+    nursery.start_soon(world.run_query, 200)
+    await trio.sleep(50)
+    before = len(world.control_plane.heartbeats)
+    world.agent.stop("SIGTERM")
+    await trio.sleep(150)
+    beats = world.control_plane.heartbeats
+    assert not any(call.said.leaving for call in beats[:before])
+    assert all(call.said.leaving for call in beats[before:])
+    assert beats[before].at_s == 50
+    assert len(beats) - before >= 5
+    load = beats[before].said.resources
+    assert load is not None
+    assert load.active_queries == 1
+    sequences = [call.said.sequence for call in beats]
+    assert sequences == list(range(1, len(beats) + 1))
+
+
+async def test_announcement_that_is_lost_is_repeated_before_the_next_heartbeat_is_due(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    world = World(AgentConfig(wanted_id="w", drain_timeout_s=300.0))
+    await nursery.start(world.run)
+    nursery.start_soon(world.run_query, 200)
+    await trio.sleep(50)
+    before = len(world.control_plane.heartbeats)
+    world.control_plane.heartbeat_script.extend([AWAY, AWAY])
+    world.agent.stop("SIGTERM")
+    await trio.sleep(1.5)  # two delays, of 0.5 and 1 s at most
+    announced = world.control_plane.heartbeats[before:]
+    assert len(announced) >= 3
+    assert all(call.said.leaving for call in announced)
+
+
+async def test_stop_without_a_query_sends_no_announcement(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    world = World()
+    await nursery.start(world.run)
+    await trio.sleep(50)
+    before = len(world.control_plane.heartbeats)
+    world.agent.stop("SIGTERM")
+    await trio.sleep(10)
+    assert len(world.control_plane.heartbeats) == before
+    assert world.left()[0] == "SIGTERM"
+
+
+async def test_drain_for_an_operator_is_not_announced_as_a_shutdown(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    world = World(AgentConfig(wanted_id="w"))
+    world.control_plane.usual_heartbeat = DRAIN
+    await nursery.start(world.run)
+    nursery.start_soon(world.run_query, 200)
+    await trio.sleep(199)
+    assert len(world.control_plane.heartbeats) >= 6
+    assert not any(call.said.leaving for call in world.control_plane.heartbeats)
+    world.agent.stop("SIGTERM")  # what is drained may be told to end before it has finished
+    await trio.sleep(0.5)
+    assert world.control_plane.heartbeats[-1].said.leaving
+
+
+async def test_announcement_answered_with_register_ends_the_heartbeats(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    world = World(AgentConfig(wanted_id="w", drain_timeout_s=300.0))
+    await nursery.start(world.run)
+    nursery.start_soon(world.run_query, 200)
+    await trio.sleep(50)
+    world.control_plane.usual_heartbeat = REGISTER
+    world.agent.stop("SIGTERM")
+    await trio.sleep(1)
+    beats = len(world.control_plane.heartbeats)
+    await trio.sleep(120)
+    assert len(world.control_plane.heartbeats) == beats
+    assert len(world.control_plane.registrations) == 1
 
 
 async def test_stop_between_two_registration_attempts_returns_at_once(

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from random import Random
 
 import pytest
 import trio
 from grpclib import GRPCError
 from grpclib import Status as GrpcStatus
+from structlog.testing import capture_logs
 from trio.testing import MockClock, memory_stream_pair
 
 from minicloud.clock import SystemClock
@@ -25,6 +27,8 @@ from minicloud.wire.gen.minicloud.execution import (
     DeregisterWorkerResponse,
     HeartbeatRequest,
     HeartbeatResponse,
+    ListWorkersRequest,
+    ListWorkersResponse,
     RegisterWorkerRequest,
     RegisterWorkerResponse,
     WorkerManagementServiceBase,
@@ -36,7 +40,8 @@ from minicloud.worker.control_plane import (
     RegisterAnswer,
     Registration,
 )
-from minicloud.worker.control_plane_client import ControlPlaneClient
+from minicloud.worker.control_plane_client import ControlPlaneClient, Upstream
+from tests.unit.worker.fakes import events
 
 RESOURCES = Resources(4, 1024, 4096, 2, 0.5, 0.25, 256, 100)
 
@@ -63,6 +68,10 @@ class ScriptedService(WorkerManagementServiceBase):
     async def deregister_worker(self, message: DeregisterWorkerRequest) -> DeregisterWorkerResponse:
         await self._note(message)
         return self.deregister_answer
+
+    async def list_workers(self, message: ListWorkersRequest) -> ListWorkersResponse:
+        await self._note(message)
+        return ListWorkersResponse()
 
     async def _note(self, message: object) -> None:
         self.asked.append(message)
@@ -217,7 +226,9 @@ async def test_call_to_several_unanswering_control_planes_still_ends_with_its_ti
     assert [len(service.asked) for service in silent] == [1, 1, 1]
 
 
-async def test_control_plane_that_answers_is_asked_first_from_then_on(autojump_clock: MockClock) -> None:
+async def test_control_plane_that_answers_is_asked_first_from_then_on_and_the_others_as_named(
+    autojump_clock: MockClock,
+) -> None:
     silent, well, spare = ScriptedService(), ScriptedService(), ScriptedService()
     silent.before = hang
     async with client_of(silent, well, spare) as client:
@@ -229,8 +240,139 @@ async def test_control_plane_that_answers_is_asked_first_from_then_on(autojump_c
         well.before = fail
         await client.heartbeat(Heartbeat("w"), 6.0)
         assert client.address == "cp2"
+        assert [len(service.asked) for service in (silent, well, spare)] == [2, 3, 1]
         spare.before = fail
         silent.before = trio.lowlevel.checkpoint
         await client.heartbeat(Heartbeat("w"), 6.0)
         assert client.address == "cp0"
-    assert [len(service.asked) for service in (silent, well, spare)] == [2, 3, 2]
+
+
+async def slow() -> None:
+    await trio.sleep(4)
+
+
+async def moved(client: ControlPlaneClient, first: ScriptedService) -> None:
+    """One slow answer of the first control plane: the second is in use."""
+    first.before = slow
+    await client.heartbeat(Heartbeat("w"), 6.0)
+    assert client.away
+    first.before = trio.lowlevel.checkpoint
+
+
+async def test_control_plane_named_first_is_used_again_once_it_answers(autojump_clock: MockClock) -> None:
+    first, second = ScriptedService(), ScriptedService()
+    async with client_of(first, second) as client:
+        with capture_logs() as logs:
+            await moved(client, first)
+            first.before = hang
+            assert not await client.look_back(6.0)
+            assert client.address == "cp1"
+            first.before = trio.lowlevel.checkpoint
+            assert await client.look_back(6.0)
+        assert (client.address, client.away) == ("cp0", False)
+        await client.heartbeat(Heartbeat("w"), 6.0)
+    assert isinstance(first.asked[-1], HeartbeatRequest)
+    changes = events(logs, "control_plane_changed")
+    assert [(line["was"], line["control_plane"]) for line in changes] == [("cp0", "cp1"), ("cp1", "cp0")]
+
+
+async def test_control_plane_too_slow_to_stay_with_is_not_gone_back_to(autojump_clock: MockClock) -> None:
+    first, second = ScriptedService(), ScriptedService()
+    async with client_of(first, second) as client:
+        await moved(client, first)
+        first.before = partial(trio.sleep, 2)  # a call has 3 s here, and so would pass
+        assert not await client.look_back(6.0)
+        assert client.away
+
+
+async def test_control_plane_that_is_lost_again_and_again_is_gone_back_to_ever_later(
+    autojump_clock: MockClock,
+) -> None:
+    first, second = ScriptedService(), ScriptedService()
+    waits_s = []
+    async with client_of(first, second) as client:
+        for _ in range(8):
+            await moved(client, first)
+            away_s = trio.current_time()
+            for _ in range(700):
+                if await client.look_back(6.0):
+                    break
+                await trio.sleep(1)
+            waits_s.append(round(trio.current_time() - away_s))
+        await trio.sleep(601)
+        await moved(client, first)
+        assert await client.look_back(6.0)  # what held for long is trusted again
+    assert waits_s == [0, 30, 60, 120, 240, 480, 600, 600]
+
+
+async def test_look_back_during_a_call_is_not_undone_by_its_answer(autojump_clock: MockClock) -> None:
+    first, second = ScriptedService(), ScriptedService()
+    async with client_of(first, second) as client:
+        await moved(client, first)
+        second.before = slow
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.heartbeat, Heartbeat("w"), 20.0)
+            await trio.sleep(1)
+            assert await client.look_back(6.0)
+        assert not client.away
+
+
+async def test_leave_of_another_control_plane_asks_that_one_alone() -> None:
+    first, second = ScriptedService(), ScriptedService()
+    async with client_of(first, second) as client:
+        await client.leave_other("cp1", Deregister("w", "went back", 7), 5.0)
+        (asked,) = second.asked
+        assert isinstance(asked, DeregisterWorkerRequest)
+        assert (asked.worker_id, asked.reason, asked.incarnation) == ("w", "went back", 7)
+        assert first.asked == []
+        second.before = fail
+        with pytest.raises(ControlPlaneError, match="cp1: RESOURCE_EXHAUSTED"):
+            await client.leave_other("cp1", Deregister("w", "went back", 7), 5.0)
+
+
+async def test_leave_unanswered_by_the_control_plane_in_use_is_not_answered_by_one_that_never_knew_the_worker(
+    autojump_clock: MockClock,
+) -> None:
+    first, second = ScriptedService(), ScriptedService()
+    first.before = hang
+    async with client_of(first, second) as client:
+        with pytest.raises(ControlPlaneError, match="cp0: no answer"):
+            await client.deregister(Deregister("w"), 5.0)
+        second.deregister_answer = DeregisterWorkerResponse(deregistered=True)  # both have one registry
+        assert await client.deregister(Deregister("w"), 5.0)
+
+
+@pytest.mark.parametrize("leaving", [False, True])
+async def test_heartbeat_of_what_is_leaving_says_so_in_its_status_metadata(leaving: bool) -> None:
+    service = ScriptedService()
+    async with client_of(service) as client:
+        await client.heartbeat(Heartbeat("w", RESOURCES, 7, 42, leaving), 5.0)
+    (asked,) = service.asked
+    assert isinstance(asked, HeartbeatRequest)
+    assert asked.status_metadata == ({"state": "leaving"} if leaving else {})
+
+
+async def test_renew_has_every_control_plane_called_on_a_new_connection() -> None:
+    service = ScriptedService()
+    async with trio.open_nursery() as nursery:
+        server = Server([service], random=Random(1))
+        connections = 0
+
+        async def connect() -> trio.abc.Stream:
+            nonlocal connections
+            connections += 1
+            ours, theirs = memory_stream_pair()
+            nursery.start_soon(server.serve_connection, theirs)
+            return ours
+
+        channel = Channel(nursery, [connect], random=Random(1))
+        client = ControlPlaneClient(
+            [Upstream("cp", channel.stub(WorkerManagementServiceStub), channel)], SystemClock()
+        )
+        for _ in range(2):
+            await client.heartbeat(Heartbeat("w"), 5.0)
+        assert connections == 1
+        client.renew()
+        await client.heartbeat(Heartbeat("w"), 5.0)
+        assert connections == 2
+        nursery.cancel_scope.cancel()

@@ -11,7 +11,7 @@ from random import Random
 import pytest
 from structlog.testing import capture_logs
 
-from minicloud.core.errors import ConfigError
+from minicloud.core.errors import ConfigError, NotYetError
 from minicloud.worker.identity import FILE_NAME, exclusive, instance_id_in
 from tests.unit.worker.fakes import events
 
@@ -91,7 +91,7 @@ def test_identity_that_cannot_be_written_whole_leaves_nothing_behind(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ConfigError, match="No space left on device"):
+    with pytest.raises(NotYetError, match="No space left on device"):
         instance_id_in(tmp_path, Random(1))
     assert os.listdir(tmp_path) == []
 
@@ -99,7 +99,7 @@ def test_identity_that_cannot_be_written_whole_leaves_nothing_behind(
 def test_folder_held_by_one_worker_is_refused_to_another_until_let_go(tmp_path: Path) -> None:
     folder = tmp_path / "new"
     with exclusive(folder):
-        with pytest.raises(ConfigError) as caught, exclusive(folder):
+        with pytest.raises(NotYetError) as caught, exclusive(folder):
             pass
         text = str(caught.value)
         assert str(folder) in text
@@ -117,7 +117,7 @@ def test_folder_of_a_worker_that_was_killed_is_free(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"held\n"
-        with pytest.raises(ConfigError), exclusive(tmp_path):
+        with pytest.raises(NotYetError), exclusive(tmp_path):
             pass
         process.kill()
     with exclusive(tmp_path):

@@ -81,7 +81,7 @@ class Rest:
     @asynccontextmanager
     async def served(self, grace_s: float = 3.0) -> AsyncIterator[int]:
         """The app on a port of 127.0.0.1, until the block ends; then stopped, as the process stops it."""
-        listeners = await bind_tcp("127.0.0.1", 0, "HTTP", "--http-port")
+        listeners = await bind_tcp(["127.0.0.1"], 0, "HTTP", "--http-port")
         async with trio.open_nursery() as nursery:
             serve = partial(
                 serve_rest,

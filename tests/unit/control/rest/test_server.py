@@ -21,7 +21,6 @@ from minicloud.control.rest.connection import IDLE_TIMEOUT_S, SEND_TIMEOUT_S
 from minicloud.control.rest.events import KEEP_ALIVE_S
 from minicloud.control.rest.http1 import MAX_HEAD_BYTES
 from minicloud.control.rest.server import serve_rest
-from minicloud.core.errors import ConfigError
 from minicloud.net.listening import bind_tcp
 from tests.unit.control.rest.kit import HttpClient, Rest, until
 from tests.unit.control.test_metrics import samples
@@ -65,31 +64,6 @@ async def stalled_reader(rest: Rest, port: int) -> AsyncIterator[trio.SocketStre
         await stream.send_all(b"GET /api/workers HTTP/1.1\r\nhost: x\r\n\r\n")
         yield stream
         await stream.aclose()
-
-
-# The port
-
-
-async def test_port_in_use_is_an_error_of_the_configuration() -> None:
-    (listener,) = await bind_tcp("127.0.0.1", 0, "HTTP", "--http-port")
-    async with listener:
-        port = listener.socket.getsockname()[1]
-        with pytest.raises(ConfigError, match=f"HTTP port {port} on 127.0.0.1 is in use: .*--http-port"):
-            await bind_tcp("127.0.0.1", port, "HTTP", "--http-port")
-
-
-@pytest.mark.parametrize(
-    ("host", "said"), [("192.0.2.1", "no address of this machine"), ("no.such.host.invalid", "not known")]
-)
-async def test_host_that_is_not_here_is_an_error_of_the_configuration(host: str, said: str) -> None:
-    with pytest.raises(ConfigError, match=f"{said}.*--host"):
-        await bind_tcp(host, 0, "HTTP", "--http-port")
-
-
-async def test_port_zero_is_one_port_on_however_many_addresses() -> None:
-    listeners = await bind_tcp("", 0, "HTTP", "--http-port")
-    assert len(listeners) == 1
-    await listeners[0].aclose()
 
 
 # Requests
@@ -356,7 +330,7 @@ async def test_stopping_cuts_requests_off_once_the_grace_is_over(jumping_clock: 
 async def test_client_that_stops_reading_cannot_keep_the_server(jumping_clock: MockClock, way: str) -> None:
     rest = Rest()
     with capture_logs():
-        listeners = await bind_tcp("127.0.0.1", 0, "HTTP", "--http-port")
+        listeners = await bind_tcp(["127.0.0.1"], 0, "HTTP", "--http-port")
         async with trio.open_nursery() as nursery:
             serve = partial(serve_rest, rest.app, listeners, readiness=rest.readiness, grace_s=3.0)
             port = await nursery.start(serve)

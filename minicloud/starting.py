@@ -1,0 +1,32 @@
+"""Failures of the operating system at the start of a program, and whether starting again may mend them."""
+
+from __future__ import annotations
+
+import errno
+
+from minicloud.core.errors import ConfigError, NotYetError
+
+# No retry mends these: a name that is wrong, or something that belongs to somebody else.
+_LASTING = frozenset(
+    {
+        errno.EACCES,
+        errno.EPERM,
+        errno.ENOENT,
+        errno.EEXIST,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.EINVAL,
+    }
+)
+
+
+def start_error(
+    text: str, error: OSError, *, lasting: frozenset[int] = frozenset()
+) -> ConfigError | NotYetError:
+    """`text` as a `ConfigError` where no retry mends the cause of `error`, else as a `NotYetError`.
+
+    `lasting` are further error numbers that no retry mends in this place.
+    """
+    return (ConfigError if error.errno in _LASTING | lasting else NotYetError)(text)
