@@ -205,7 +205,7 @@ class ControlPlane(Process):
 
     def await_ready(self) -> None:
         line = self.until_logged("control_plane_ready")
-        (grpc,), (http,) = line["grpc"], line["http"]
+        grpc, http = line["grpc"][0], line["http"][0]
         self.grpc_port, self.http_port = int(grpc.rpartition(":")[2]), int(http.rpartition(":")[2])
 
     @property
@@ -334,6 +334,7 @@ class Launcher:
         *more: str,
         data_dir: Path | str = "none",
         port: int = 0,
+        before: Sequence[str] = (),
     ) -> Worker:
         """A worker, started and not waited for."""
         target = address if isinstance(address, str) else address.address
@@ -342,7 +343,7 @@ class Launcher:
             *("--log-format", "json"),
             *(("--id", worker_id) if worker_id else ()),
         ]
-        return self._start(Worker, worker_id or "worker", [*arguments, *more], {}, ())
+        return self._start(Worker, worker_id or "worker", [*arguments, *more], {}, before)
 
     def reserved_port(self) -> int:
         """A port that nobody else gets while this test lasts, and a process of ours can listen on.

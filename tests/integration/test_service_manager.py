@@ -64,7 +64,7 @@ def test_control_plane_says_ready_once_it_answers_and_stopping_when_told_to_end(
 def test_control_plane_that_cannot_start_says_nothing(launch: Launcher, manager: Manager) -> None:
     taken = launch.taken_port()
     process = launch.run("--grpc-port", str(taken), "--http-port", "0", before=manager.runs())
-    assert process.exit_code() == 2
+    assert process.exit_code() == 1
     assert manager.look() == []
 
 

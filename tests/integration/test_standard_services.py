@@ -141,7 +141,7 @@ def test_worker_whose_data_folder_another_has_says_so_and_registers_nowhere(
     first = launch.worker(shared, "holder", data_dir=folder)
     assert first.worker_id == "holder"
     second = launch.worker(shared, "intruder", data_dir=folder)
-    assert second.exit_code() == 2
+    assert second.exit_code() == 1
     assert second.stderr.splitlines() == [
         f"minicloud: another worker uses the data folder {folder}: give this one its own with "
         "--data-dir FOLDER, or --data-dir none to keep nothing"

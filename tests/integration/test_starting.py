@@ -1,4 +1,7 @@
-"""What cannot be used is refused before anything is served: one line that names it and the remedy, code 2."""
+"""What cannot be used is refused before anything is served: one line that names it and the remedy.
+
+The exit code is 2 where no retry helps and 1 where one may.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,10 @@ from tests.unit.store.files import SCHEMA_1
 ANY_PORTS = ("--grpc-port", "0", "--http-port", "0")
 
 
-def refusal(launch: Launcher, *arguments: str, env: Mapping[str, str] | None = None) -> str:
+def refusal(launch: Launcher, *arguments: str, env: Mapping[str, str] | None = None, code: int = 2) -> str:
     """The one line with which the program refuses to run."""
     process = launch.run(*arguments, env=env)
-    assert process.exit_code() == 2, process.stderr
+    assert process.exit_code() == code, process.stderr
     assert process.stdout == ""
     (line,) = process.stderr.splitlines()
     assert line.startswith("minicloud: ")
@@ -33,7 +36,8 @@ def test_control_plane_whose_port_is_taken_says_so_and_starts_nothing(
     taken = launch.taken_port()
     folder = launch.folder / "data"
     ports = {"--grpc-port": "0", "--http-port": "0", flag: str(taken)}
-    line = refusal(launch, *(word for pair in ports.items() for word in pair), "--data-dir", str(folder))
+    arguments = (*(word for pair in ports.items() for word in pair), "--data-dir", str(folder))
+    line = refusal(launch, *arguments, code=1)
     assert line == (
         f"{protocol} port {taken} on 127.0.0.1 is in use: stop the program that has it, "
         f"or choose another with {flag}"
@@ -46,7 +50,7 @@ def test_worker_whose_port_is_taken_says_so_and_registers_nowhere(
 ) -> None:
     taken = launch.taken_port()
     worker = launch.worker(shared, "never", port=taken, data_dir=launch.folder / "data")
-    assert worker.exit_code() == 2
+    assert worker.exit_code() == 1
     assert worker.stderr.splitlines() == [
         f"minicloud: gRPC port {taken} on 127.0.0.1 is in use: stop the program that has it, "
         "or choose another with --port"

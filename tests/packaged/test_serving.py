@@ -69,7 +69,7 @@ def test_executable_needs_no_home_it_can_write_to(launch: Launcher, tmp_path: Pa
         home.change("ro")
         env = {"HOME": str(home.path)}
         refused = launch.run(*ANY_PORTS, env=env, before=home.inside)
-        assert refused.exit_code() == 2
+        assert refused.exit_code() == 1
         assert "give another with --data-dir FOLDER" in refused.stderr
         served = launch.run(*ANY_PORTS, "--data-dir", "none", env=env, before=home.inside)
         eventually(lambda: "control_plane_ready" in served.stderr, lambda: served.stderr)
@@ -128,7 +128,7 @@ def test_worker_that_gives_up_and_a_taken_port_have_their_exit_codes(launch: Lau
     taken = launch.taken_port()
     refused = launch.run("--grpc-port", str(taken), "--http-port", "0", "--data-dir", "none")
     worker = launch.worker(f"127.0.0.1:{launch.reserved_port()}", "lost", "--exit-after-failures", "1")
-    assert refused.exit_code() == 2
+    assert refused.exit_code() == 1
     assert f"gRPC port {taken} on 127.0.0.1 is in use" in refused.stderr
     assert worker.exit_code() == 3
     nobody = launch.run("workers", "--url", f"http://127.0.0.1:{launch.reserved_port()}")
