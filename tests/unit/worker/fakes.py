@@ -128,6 +128,7 @@ class World:
         seed: int = 1,
         clock: Clock | None = None,
         endpoint: Callable[[], Awaitable[str]] = _endpoint,
+        verify: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         self.control_plane = ScriptedControlPlane()
         self.queries = QueryTracker()
@@ -139,6 +140,7 @@ class World:
             queries=self.queries,
             clock=clock if clock is not None else SystemClock(),
             random=Random(seed),
+            verify=verify,
         )
         self._left: tuple[str | None, float] = (None, 0.0)
 

@@ -261,3 +261,103 @@ async def test_agents_failing_together_do_not_retry_together(
 )
 def test_interval_told_is_kept_within_bounds(told_s: float, kept_s: float) -> None:
     assert told_interval_s(told_s, 30.0) == kept_s
+
+
+class Moving:
+    """An endpoint that changes, and that may not be found for a time."""
+
+    def __init__(self) -> None:
+        self.now: str | ControlPlaneError = "10.0.0.7:9091"
+
+    async def __call__(self) -> str:
+        await trio.lowlevel.checkpoint()
+        if isinstance(self.now, ControlPlaneError):
+            raise self.now
+        return self.now
+
+
+async def test_endpoint_that_has_changed_is_registered_with_the_next_heartbeat(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    endpoint = Moving()
+    world = World(endpoint=endpoint)
+    with capture_logs() as logs:
+        await nursery.start(world.run)
+        await trio.sleep(100)
+        assert len(world.control_plane.registrations) == 1
+        endpoint.now = "10.0.0.8:9091"
+        await trio.sleep(33)
+        endpoint.now = AWAY  # no connection at this moment: nothing is known, so nothing has changed
+        await trio.sleep(100)
+    assert [call.said.endpoint for call in world.control_plane.registrations] == [
+        "10.0.0.7:9091",
+        "10.0.0.8:9091",
+    ]
+    assert world.control_plane.registrations[1].said.worker_id == "w"
+    (changed,) = events(logs, "endpoint_changed")
+    assert (changed["was"], changed["endpoint"]) == ("10.0.0.7:9091", "10.0.0.8:9091")
+
+
+async def test_endpoint_that_changes_while_the_worker_ends_is_not_registered_any_more(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    endpoint = Moving()
+    world = World(AgentConfig(wanted_id="w", drain_timeout_s=300.0), endpoint=endpoint)
+    await nursery.start(world.run)
+    nursery.start_soon(world.run_query, 200)
+    await trio.sleep(50)
+    endpoint.now = "10.0.0.8:9091"
+    world.agent.stop("SIGTERM")
+    await trio.sleep(149)
+    assert len(world.control_plane.registrations) == 1
+    assert len(world.beat_times_s) >= 6  # it reports to its end
+    await trio.sleep(2)
+    assert len(world.control_plane.leaves) == 1
+
+
+async def test_endpoint_is_verified_after_each_registration_without_holding_up_heartbeats(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    verified = []
+
+    async def verify(endpoint: str) -> None:
+        verified.append(endpoint)
+        await trio.sleep(1000)
+
+    endpoint = Moving()
+    world = World(endpoint=endpoint, verify=verify)
+    await nursery.start(world.run)
+    await trio.sleep(65)
+    assert len(world.beat_times_s) >= 2
+    endpoint.now = "10.0.0.8:9091"
+    await trio.sleep(65)
+    assert verified == ["10.0.0.7:9091", "10.0.0.8:9091"]
+    world.agent.stop("SIGTERM")
+    await trio.sleep(1)
+    assert world.left()[0] == "SIGTERM"
+
+
+async def test_worker_kept_away_for_a_day_is_back_within_half_a_minute(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    world = World(seed=3)
+    world.control_plane.go_away()
+    nursery.start_soon(world.run)
+    await trio.sleep(24 * 3600)
+    attempts = [call.at_s for call in world.control_plane.registrations]
+    assert max(gaps(attempts)) <= 30.0
+    assert max(gaps(attempts)) > 29.0
+    assert 14.0 < sum(gaps(attempts[10:])) / len(attempts[11:]) < 16.0  # 15 s, as AgentConfig has it
+
+
+async def test_member_kept_away_for_a_day_is_heard_again_within_half_a_minute(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    world = World(AgentConfig(wanted_id="w", heartbeat_interval_s=600.0), seed=3)
+    world.control_plane.usual_register = RegisterAnswer(True, "w", 1, 600.0)
+    world.control_plane.usual_heartbeat = AWAY
+    await nursery.start(world.run)
+    await trio.sleep(24 * 3600)
+    late = world.beat_times_s[20:]
+    assert max(gaps(late)) <= 30.0
+    assert max(gaps(late)) > 29.0
