@@ -24,7 +24,7 @@ from minicloud.control.rest.http1 import Http1
 from minicloud.control.rest.pieces import PIECE_BYTES
 from minicloud.control.rest.seats import FAIR_IDLE_S, MAX_ANSWER_BYTES, SeatLimits, Seats
 from minicloud.control.rest.server import serve_rest
-from minicloud.listening import bind_tcp
+from minicloud.net.listening import bind_tcp
 from tests.unit.control.rest.kit import HttpClient, Rest, until
 
 SMALL = SeatLimits(ordinary=8, reserve=4)
@@ -339,7 +339,7 @@ async def test_connections_of_a_server_that_is_cancelled_are_not_counted_any_mor
     rest = Rest(limits=SMALL)
     seats = Seats(SMALL)
     async with trio.open_nursery() as nursery:
-        listeners = await bind_tcp("127.0.0.1", 0, "HTTP", "--http-port")
+        listeners = await bind_tcp(["127.0.0.1"], 0, "HTTP", "--http-port")
         serve = partial(serve_rest, rest.app, listeners, readiness=rest.readiness, seats=seats)
         port = await nursery.start(serve)
         async with AsyncExitStack() as stack:
