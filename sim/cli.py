@@ -10,7 +10,7 @@ from minicloud import __version__
 from minicloud.cli.parser import Parser
 from sim.scenario.flags import HELP as FAULT_HELP
 
-HELD, BROKEN, INCONCLUSIVE, NOT_DETERMINISTIC, COULD_NOT_RUN, INTERRUPTED = 0, 1, 2, 3, 4, 130
+HELD, BROKEN, INCONCLUSIVE, NOT_DETERMINISTIC, COULD_NOT_RUN = 0, 1, 2, 3, 4
 
 # What runs where no scenario is named: nothing wrong, failover of the control plane, and partitions.
 STANDING = ("steady", "control-plane-crash", "partition")
@@ -39,7 +39,8 @@ exit codes:
   2    inconclusive: something that had to happen (a probe) never did
   3    two runs of one seed differed (--check-determinism)
   4    could not run: the command line, a file or the machine is in the way
-  130  interrupted with Ctrl-C"""
+  130  interrupted with Ctrl-C; 143 by SIGTERM, 129 by SIGHUP. The results of runs that
+       are over are printed and written"""
 
 
 class SimParser(Parser):

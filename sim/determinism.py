@@ -12,18 +12,20 @@ import subprocess
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
 import msgspec
 
+from minicloud.cli.child import die_with_parent
 from minicloud.core.errors import MiniCloudError
 from sim.scenario.schedule import Schedule
 
 _HASH_SEEDS = ("1", "4242")
 _CONTEXT_LINES = 8
+_GRACE_S = 0.3
 
 
 class CannotCompareError(MiniCloudError):
@@ -59,6 +61,9 @@ def compare_processes(schedule: Schedule, command: Sequence[str], env: dict[str,
                         stdin=subprocess.DEVNULL,
                         stdout=subprocess.DEVNULL,
                         stderr=subprocess.PIPE,
+                        # A terminal's Ctrl-C reaches this process alone, which ends them.
+                        process_group=0,
+                        preexec_fn=die_with_parent(),
                     )
                 )
                 for trace, result, hash_seed in zip(traces, results, _HASH_SEEDS, strict=True)
@@ -70,11 +75,19 @@ def compare_processes(schedule: Schedule, command: Sequence[str], env: dict[str,
                         text = problem.decode("utf-8", "replace").strip().splitlines()
                         raise CannotCompareError(f"a run failed: {text[-1] if text else run.returncode}")
             finally:
-                for run in runs:
-                    run.kill()
+                _end(runs)
         if len({msgspec.json.decode(result.read_bytes())["hashed"] for result in results}) == 1:
             raise CannotCompareError("both runs hashed alike: what depends on it would not show")
         return first_difference(*traces)
+
+
+def _end(runs: Sequence[subprocess.Popen[bytes]]) -> None:
+    for run in runs:
+        run.terminate()
+    for run in runs:
+        with suppress(subprocess.TimeoutExpired):
+            run.wait(_GRACE_S)
+        run.kill()
 
 
 def first_difference(first: Path, second: Path) -> Difference | None:

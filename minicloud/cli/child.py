@@ -31,7 +31,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             process_group=0,
-            preexec_fn=_die_with_parent(),
+            preexec_fn=die_with_parent(),
         )
 
     @property
@@ -72,7 +72,7 @@ class Child:
             self.relayed.set()
 
 
-def _die_with_parent() -> Callable[[], None] | None:
+def die_with_parent() -> Callable[[], None] | None:
     """What has a forked child get SIGTERM when its parent dies; None where there is no such thing."""
     request, parent = death_signal(), os.getpid()
     if request is None:

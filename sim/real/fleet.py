@@ -29,6 +29,7 @@ _OPERATORS_CALL_S = 10.0
 
 # Everybody leaves at once is a storm that would say nothing of the control plane's ordinary days.
 _LEAVE_AT_ONCE = 20
+_LEAVE_AT_ONCE_INTERRUPTED = 200  # where a person waits
 _LEAVE_S, _LEAVE_S_EACH = 10.0, 0.02
 
 
@@ -143,10 +144,11 @@ class Fleet:
     async def _leave(self) -> None:
         self._leaving = True
         running = [worker for worker in self._workers.values() if worker.program is not None]
+        at_once = _LEAVE_AT_ONCE_INTERRUPTED if self._outcome.interrupted else _LEAVE_AT_ONCE
         with trio.move_on_after(_LEAVE_S + _LEAVE_S_EACH * len(self._workers)):
-            await in_parallel(_LEAVE_AT_ONCE, _stop, running)
+            await in_parallel(at_once, _stop, running)
             # What crashed and did not come back, what an empty disk forgot, what nobody answered for.
-            await in_parallel(_LEAVE_AT_ONCE, self._give_back, list(self._ledger.held))
+            await in_parallel(at_once, self._give_back, list(self._ledger.held))
 
     async def _give_back(self, worker_id: str) -> None:
         # By its incarnation: somebody else may have taken it over.

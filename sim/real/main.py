@@ -9,10 +9,11 @@ from pathlib import Path
 import trio
 
 from minicloud import log
-from minicloud.core.errors import MiniCloudError
-from sim.cli import BROKEN, COULD_NOT_RUN, HELD, INTERRUPTED
+from sim.cli import BROKEN, HELD
 from sim.cluster.cluster import Topology
+from sim.engine.interruption import Interrupted, finished_first
 from sim.real.faults import check_supported
+from sim.real.outcome import RealOutcome
 from sim.real.report import Progress, summary, to_json
 from sim.real.run import run_real
 from sim.real.target import RealModeError, allow_open_files, find_target
@@ -37,19 +38,12 @@ _VIRTUAL_ONLY = (
 
 
 def main_real(options: argparse.Namespace, schedule: Schedule | None) -> int:
-    """Run `schedule` against `options.target`; answers with the exit code, having said why on standard error.
+    """Run `schedule` against `options.target`; the exit code.
 
     Without a schedule nothing goes wrong, with `options.workers` for `options.duration` (50 and 60 s unless
-    told otherwise). Reads also `ramp`, `allow_remote`, `seed` and `json` of the options.
+    they are set). Reads also `ramp`, `allow_remote`, `seed` and `json` of the options. Raises
+    `MiniCloudError` for what cannot run, and `Interrupted`, after the results so far have been written.
     """
-    try:
-        return _run(options, schedule)
-    except MiniCloudError as error:
-        print(f"minicloud-sim: {error}", file=sys.stderr)
-        return COULD_NOT_RUN
-
-
-def _run(options: argparse.Namespace, schedule: Schedule | None) -> int:
     _check(options)
     ramp_s = seconds(options.ramp, "--ramp")
     if schedule is None:
@@ -58,19 +52,26 @@ def _run(options: argparse.Namespace, schedule: Schedule | None) -> int:
     check_supported(schedule)
     target = find_target(options.target, allow_remote=options.allow_remote)
     allow_open_files(schedule.topology.workers)
-    log.configure("error")  # what thousands of workers say nobody reads
+    log.configure("error")  # what thousands of workers log nobody reads
     progress = Progress(sys.stderr)
-    outcome = trio.run(lambda: run_real(schedule, target, ramp_s=ramp_s, tell=progress))
-    progress.done()
+    try:
+        outcome = trio.run(lambda: run_real(schedule, target, ramp_s=ramp_s, tell=progress))
+    finally:
+        progress.done()
+    _write(options, outcome)
+    if outcome.signal:
+        raise Interrupted(outcome.signal, f"{outcome.left_registered} workers are left registered")
+    return HELD if outcome.held else BROKEN
+
+
+def _write(options: argparse.Namespace, outcome: RealOutcome) -> None:
     to_standard_output = options.json == "-"
+    if options.json and not to_standard_output:
+        with finished_first():
+            Path(options.json).write_bytes(to_json(outcome) + b"\n")
     print(summary(outcome), file=sys.stderr if to_standard_output else sys.stdout)
     if to_standard_output:
-        sys.stdout.buffer.write(to_json(outcome) + b"\n")
-    elif options.json:
-        Path(options.json).write_bytes(to_json(outcome) + b"\n")
-    if outcome.interrupted and not outcome.violations_total:
-        return INTERRUPTED
-    return HELD if outcome.held else BROKEN
+        sys.stdout.write((to_json(outcome) + b"\n").decode())
 
 
 def _check(options: argparse.Namespace) -> None:

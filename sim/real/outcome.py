@@ -27,6 +27,7 @@ class RealOutcome:
     target: str
     wall_seconds: float = 0.0
     interrupted: bool = False
+    signal: int = 0  # the one that interrupted it
     expected: int = 0
     registered: int = 0
     left_registered: int = 0
@@ -51,6 +52,6 @@ class RealOutcome:
         return not (
             self.violations_total
             or self.unexpected_errors
-            or self.left_registered
+            or (self.left_registered and not self.interrupted)
             or (self.registered < self.expected and not self.interrupted)
         )

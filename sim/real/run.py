@@ -15,6 +15,7 @@ from grpclib.exceptions import GRPCError
 from minicloud.rpc.channel import open_channel
 from minicloud.wire.gen.minicloud.execution import ListWorkersRequest, WorkerManagementServiceStub
 from minicloud.worker.control_plane_client import TO_CONTROL_PLANE
+from sim.engine.interruption import ENDING, Interrupted
 from sim.real.faults import check_supported
 from sim.real.fleet import Fleet, Moment
 from sim.real.outcome import RealOutcome
@@ -23,17 +24,68 @@ from sim.real.usage import own_usage, usage_of_listener
 from sim.scenario.schedule import Schedule
 
 _FIRST_ANSWER_S = 10.0
+# A person who interrupts a run waits no longer; workers that are still registered then become UNHEALTHY.
+_LEAVE_WHEN_INTERRUPTED_S = 0.6
 
 
 async def run_real(
     schedule: Schedule, target: Target, *, ramp_s: float, tell: Callable[[Moment], None]
 ) -> RealOutcome:
     """Run `schedule` at `target`, in real time, its workers starting over `ramp_s`; `tell` is called each
-    second. A first SIGINT or SIGTERM goes on to the end, a second ends it at once.
+    second. A signal to end goes on to the end, where workers deregister, for at most 0.6 s.
 
-    Raises `UnsupportedFaultError` for what cannot be done there, and `RealModeError` where the target is no
-    control plane.
+    Raises `UnsupportedFaultError` for what cannot be done there, `RealModeError` where the target is no
+    control plane, and `Interrupted` for a signal before the first worker has started.
     """
+    outcome = None
+    with trio.open_signal_receiver(*_handled()) as signals:
+        interruption = _Interruption(signals)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(interruption.wait)
+            with interruption.scope:
+                outcome = await _run(schedule, target, interruption, ramp_s=ramp_s, tell=tell)
+            nursery.cancel_scope.cancel()
+    if outcome is None:
+        raise Interrupted(interruption.number, "no worker had started")
+    outcome.signal = interruption.number
+    return outcome
+
+
+class _Interruption:
+    """Carries a signal to the fleet, once there is one; before that it cancels `scope`."""
+
+    def __init__(self, signals: AsyncIterator[int]) -> None:
+        self.number = 0
+        self.scope = trio.CancelScope()
+        self.fleet: Fleet | None = None
+        self._signals = signals
+
+    async def wait(self) -> None:
+        """Obey the first signal; the run is ending then, and later ones change nothing."""
+        async for number in self._signals:
+            self.number = number
+            break
+        if self.fleet is None:
+            self.scope.cancel()
+            return
+        self.fleet.stop()
+        await trio.sleep(_LEAVE_WHEN_INTERRUPTED_S)
+        self.fleet.stop()
+
+
+def _handled() -> list[signal.Signals]:
+    """Those of the ending signals that the process was not started to ignore."""
+    return [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+async def _run(
+    schedule: Schedule,
+    target: Target,
+    interruption: _Interruption,
+    *,
+    ramp_s: float,
+    tell: Callable[[Moment], None],
+) -> RealOutcome:
     check_supported(schedule)
     random = Random(os.urandom(16))
     addresses = [(target.host, target.port)]
@@ -68,14 +120,11 @@ async def run_real(
             ramp_s=ramp_s,
             tell=sample,
         )
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_obey, signals, fleet)
-                try:
-                    outcome = await fleet.run()
-                finally:
-                    gc.unfreeze()
-                nursery.cancel_scope.cancel()
+        interruption.fleet = fleet
+        try:
+            outcome = await fleet.run()
+        finally:
+            gc.unfreeze()
     outcome.own_load = own.load()
     outcome.control_plane_load = theirs.load() if theirs is not None else None
     return outcome
@@ -99,8 +148,3 @@ async def _check_answers(operator: WorkerManagementServiceStub, target: Target) 
         raise RealModeError(
             f"--target {target.address}: {what} ({error.message}): name the gRPC port of a control plane"
         ) from None
-
-
-async def _obey(signals: AsyncIterator[int], fleet: Fleet) -> None:
-    async for _ in signals:
-        fleet.stop()

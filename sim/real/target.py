@@ -9,6 +9,8 @@ import resource
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Thread
+from typing import Any
 
 from minicloud.config import values
 from minicloud.core.errors import MiniCloudError
@@ -44,16 +46,35 @@ def find_target(text: str, *, allow_remote: bool) -> Target:
         )
     ((host, port),) = endpoints
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        numeric = _addresses(host, port)
     except OSError as error:
         raise RealModeError(f"--target {text}: {host!r} is not known ({error.strerror})") from None
-    numeric = [str(address[0]) for *_, address in found]
     if not allow_remote and not all(map(is_loopback, numeric)):
         raise RealModeError(
             f"--target {text} is not this machine ({', '.join(dict.fromkeys(numeric))}): "
             "add --allow-remote if the load is welcome there"
         )
     return Target(text, _listening(numeric, port, text), port)
+
+
+def _addresses(host: str, port: int) -> list[str]:
+    """The numeric addresses of `host`. Raises `OSError` where it has none."""
+    found: list[Any] = []
+    problems: list[OSError] = []
+
+    def look_up() -> None:
+        try:
+            found.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except OSError as error:
+            problems.append(error)
+
+    # A name server that does not answer takes half a minute, and no signal handler runs during the look-up.
+    thread = Thread(target=look_up, daemon=True)
+    thread.start()
+    thread.join()
+    if problems:
+        raise problems[0]
+    return [str(address[0]) for *_, address in found]
 
 
 def _listening(hosts: list[str], port: int, text: str) -> str:

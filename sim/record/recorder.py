@@ -67,6 +67,10 @@ class Recorder(Watcher):
         self._network.journal = Journal(self._recollection.calls.of, self._returned)
         self._timeline.at(self._record.step_s, self._sample_often)
 
+    def close(self) -> None:
+        """Write the rest of the trace, also of a run that did not come to its end."""
+        self._trace.close()
+
     def record(self, detection_s: Sequence[float] = (), recovery_s: Sequence[float] = ()) -> Record:
         """What was recorded, once the run is over, with the durations that another watcher has measured."""
         self._record.detection_s = list(detection_s)

@@ -43,7 +43,10 @@ class Trace:
 
     def close(self) -> None:
         """Write what is left, and nothing after it."""
-        self.flush()
-        if self._file is not None:
-            self._file.close()
+        file = self._file
+        try:
+            self.flush()
+        finally:
             self._file = None
+            if file is not None:
+                file.close()

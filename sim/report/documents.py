@@ -16,12 +16,14 @@ from sim.outcome import Outcome, Quantiles, Verdict, Violation
 _WORST_FIRST = (Verdict.BROKEN, Verdict.INCONCLUSIVE, Verdict.HELD)
 
 
-def to_json(outcomes: Sequence[Outcome]) -> bytes:
+def to_json(outcomes: Sequence[Outcome], *, whole: bool = True) -> bytes:
     """One run as an object. Several as one: `seed` and `command` of the first of the worst, `workers` of the
-    largest, times and counts summed, quantiles and peaks the worst; each run is one of `runs`."""
+    largest, times and counts summed, quantiles and peaks the worst; each run is one of `runs`. `interrupted`
+    is true unless these are the `whole` of the runs that were asked for."""
     documents = [_document(outcome) for outcome in outcomes]
-    whole = documents[0] if len(documents) == 1 else {**_sums(outcomes), "runs": documents}
-    return msgspec.json.format(msgspec.json.encode(whole), indent=2) + b"\n"
+    document = documents[0] if len(documents) == 1 else {**_sums(outcomes), "runs": documents}
+    document["interrupted"] = not whole
+    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 
 
 def _document(outcome: Outcome) -> dict[str, Any]:

@@ -26,18 +26,19 @@ _MOST_IN_FULL = 20  # a run takes some 100 KB
 Run = tuple[Outcome, Record]
 
 
-def write_report(folder: Path, runs: Sequence[Run]) -> Path:
-    """Write `index.html` into `folder`, which is made where it is missing; answers with its path.
+def write_report(folder: Path, runs: Sequence[Run], *, whole: bool = True) -> Path:
+    """Write `index.html` into `folder`, which is made where it is missing; answers with its path. The page
+    shows that the runs were interrupted unless these are the `whole` of them.
 
     Raises `OSError` where that cannot be.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "index.html"
-    path.write_text(page(runs), encoding="utf-8", errors="backslashreplace")
+    path.write_text(page(runs, whole=whole), encoding="utf-8", errors="backslashreplace")
     return path
 
 
-def page(runs: Sequence[Run]) -> str:
+def page(runs: Sequence[Run], *, whole: bool = True) -> str:
     """The page."""
     css = (files("sim.report") / "page.css").read_text(encoding="utf-8")
     digest = b64encode(sha256(css.encode()).digest()).decode()
@@ -55,7 +56,7 @@ def page(runs: Sequence[Run]) -> str:
     body = element(
         "body",
         element("h1", "MiniCloud, simulated"),
-        element("p", _said(runs), class_="dim"),
+        element("p", _said(runs) + ("" if whole else " Interrupted: there were more to run."), class_="dim"),
         _overview(runs, shown) if len(runs) > 1 else None,
         *(run_section(outcome, record, f"run-{number}") for number, (outcome, record) in shown.items()),
         _footer(),

@@ -47,7 +47,7 @@ def test_runs_that_differ_exit_3_and_the_first_difference_is_shown(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     difference = Difference(17, ("same",), ("left",), ())
-    monkeypatch.setattr("sim.main.compare_processes", lambda *_: difference)
+    monkeypatch.setattr("sim.command.compare_processes", lambda *_: difference)
     assert main([*SMALL, "--check-determinism"]) == NOT_DETERMINISTIC
     said = capsys.readouterr().out
     assert "event 17" in said
