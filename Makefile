@@ -38,6 +38,8 @@ check: $(VENV)/.dev ## Format, lint, types, layers, generated code up to date
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
 		$(BIN)/python packaging/docs.py "$$tmp" && for each in $(DOCUMENTS); do diff -r "$$tmp/$${each##*/}" $$each || exit 1; done \
 		|| { echo "manual pages or completions are out of date: run 'make docs' and commit the result" >&2; exit 1; }
+	@$(BIN)/minicloud-sim --show format | diff - docs/scenarios.md \
+		|| { echo "docs/scenarios.md is out of date: run 'make docs' and commit the result" >&2; exit 1; }
 
 sim: $(VENV)/.run ## The simulator: the standing set, every scenario at depth wire, 200 seeds of swarm
 	@$(BIN)/minicloud-sim
@@ -57,8 +59,9 @@ test-binary: binary $(VENV)/.dev ## Drive the built executable, by the tests of 
 proto: $(VENV)/.dev ## Generate minicloud/wire/gen from proto/
 	$(BIN)/python proto/generate.py $(GENERATED)
 
-docs: $(VENV)/.dev ## Generate the manual pages and shell completions in packaging/
+docs: $(VENV)/.dev ## Generate the manual pages and shell completions in packaging/, and docs/scenarios.md
 	$(BIN)/python packaging/docs.py packaging
+	$(BIN)/minicloud-sim --show format > docs/scenarios.md
 
 format: $(VENV)/.dev ## Format and apply safe lint fixes
 	$(BIN)/ruff format $(SOURCES)

@@ -32,6 +32,8 @@ examples:
       faults of your own
   minicloud-sim --scenario swarm --seed 17 --shrink
       the smallest schedule that still breaks the promise
+  minicloud-sim --show partition > mine.toml
+      a scenario to start one of your own from; --show format has all that it may have
 
 exit codes:
   0    every promise held
@@ -77,6 +79,11 @@ def sim_parser() -> SimParser:
     )
     what.add_argument(
         "--list", action="store_true", help="list scenarios, faults, probes and mutants, and exit"
+    )
+    what.add_argument(
+        "--show",
+        metavar="NAME",
+        help="print a built-in scenario, as an example; --show format describes what a scenario may have",
     )
     seeds = what.add_mutually_exclusive_group()
     seeds.add_argument(

@@ -14,7 +14,7 @@ from minicloud.core.errors import MiniCloudError
 from sim.cli import BROKEN, HELD, INCONCLUSIVE, NOT_DETERMINISTIC, STANDING
 from sim.determinism import Difference, compare_processes
 from sim.engine.interruption import Interrupted
-from sim.listing import listing
+from sim.listing import listing, show
 from sim.mutants import MUTANTS
 from sim.outcome import Outcome, Verdict
 from sim.pool import RunDiedError, run_many
@@ -25,8 +25,10 @@ from sim.run import How, Run, run_one
 from sim.scenario import swarm
 from sim.scenario.expand import expand
 from sim.scenario.flags import fault_from_flag
-from sim.scenario.scenario import Scenario, load, seconds
+from sim.scenario.replay import read_schedule
+from sim.scenario.scenario import load, seconds
 from sim.scenario.schedule import Schedule
+from sim.scenario.values import suggestion
 from sim.shrink import Shrinker
 
 
@@ -40,8 +42,11 @@ def run_command(options: argparse.Namespace) -> int:
     if options.list:
         print(listing())
         return HELD
+    if options.show:
+        print(show(options.show), end="")
+        return HELD
     if options.mutate and options.mutate not in MUTANTS:
-        raise CannotRunError(f"no mutant {options.mutate!r}: --list shows them")
+        raise CannotRunError(f"no mutant {options.mutate!r}: {suggestion(options.mutate, list(MUTANTS))}")
     if options.target:
         from sim.real.main import main_real
 
@@ -69,7 +74,7 @@ def _replayed(options: argparse.Namespace) -> Schedule:
     told = (options.scenario, options.fault, options.workers, options.duration, options.seeds, options.depth)
     if any(told):
         raise CannotRunError("--replay runs what its file says: leave the rest of what runs out")
-    return Schedule.from_json(Path(options.replay).read_bytes())
+    return read_schedule(options.replay)
 
 
 def _schedule(name: str, seed: int, options: argparse.Namespace) -> Schedule:
@@ -79,8 +84,9 @@ def _schedule(name: str, seed: int, options: argparse.Namespace) -> Schedule:
             raise CannotRunError("swarm draws its faults itself: --fault is for the other scenarios")
         schedule = swarm.swarm(seed, options.workers, duration_s)
     else:
-        scenario: Scenario = load(name)
-        scenario.faults += tuple(fault_from_flag(text, scenario) for text in options.fault)
+        scenario = load(name)
+        added = tuple(fault_from_flag(text, scenario) for text in options.fault)
+        scenario = replace(scenario, faults=(*scenario.faults, *added))
         schedule = expand(scenario, seed, options.workers, duration_s)
     if options.depth:
         schedule = replace(schedule, topology=replace(schedule.topology, depth=options.depth))

@@ -1,4 +1,4 @@
-"""What `minicloud-sim --list` shows: scenarios, faults, probes, mutants."""
+"""What `minicloud-sim` prints without running anything: `--list` and `--show`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,23 @@ from collections.abc import Mapping
 from sim.mutants import MUTANTS
 from sim.probes import MESSAGES_ALONE, PROBES
 from sim.scenario import swarm
-from sim.scenario.expand import KINDS
-from sim.scenario.scenario import builtin_names, load
+from sim.scenario.document import document
+from sim.scenario.reading import ScenarioError
+from sim.scenario.scenario import builtin, builtin_names, load
+from sim.scenario.table import KINDS
+from sim.scenario.values import suggestion
+
+FORMAT = "format"
 
 
 def listing() -> str:
-    """The text."""
+    """The names there are, each with what it is."""
     scenarios = {name: load(name).summary for name in builtin_names()} | {swarm.NAME: swarm.SUMMARY}
-    faults = {kind: ", ".join(sorted(options)) for kind, options in KINDS.items()}
+    faults = {
+        kind.name: kind.meaning
+        + (f" ({', '.join(option.name for option in kind.options)})" if kind.options else "")
+        for kind in KINDS.values()
+    }
     probes = {
         name: f"{text} (--depth messages alone)" if name in MESSAGES_ALONE else text
         for name, text in PROBES.items()
@@ -23,11 +32,26 @@ def listing() -> str:
     return "\n\n".join(
         (
             _section("scenarios", scenarios),
-            _section("faults, and the options of each", faults),
+            _section("faults (and the options of each)", faults),
             _section("probes", probes),
             _section("mutants (--mutate)", mutants),
+            f"--show NAME prints a scenario, --show {FORMAT} describes the keys and options of scenarios.",
         )
     )
+
+
+def show(name: str) -> str:
+    """The built-in scenario of that name, or the format of scenarios. Raises `ScenarioError`."""
+    if name == FORMAT:
+        return document()
+    if name == swarm.NAME:
+        raise ScenarioError(
+            "swarm has no file, as each seed draws another schedule: --scenario swarm --seed 7 --report DIR "
+            "writes the one of a seed"
+        )
+    if name not in builtin_names():
+        raise ScenarioError(f"no built-in scenario {name!r}: {suggestion(name, [*builtin_names(), FORMAT])}")
+    return builtin(name)
 
 
 def _section(title: str, entries: Mapping[str, str]) -> str:

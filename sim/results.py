@@ -16,7 +16,8 @@ from sim.report.documents import to_json, to_junit
 from sim.report.page import write_report
 from sim.report.summary import summary
 from sim.run import Run
-from sim.scenario.schedule import Schedule
+from sim.scenario.schedule import Fault, Schedule
+from sim.scenario.table import KINDS
 
 
 def write_results(options: argparse.Namespace, done: Sequence[tuple[Schedule, Run]], *, whole: bool) -> None:
@@ -53,8 +54,7 @@ def write_smallest(options: argparse.Namespace, schedule: Schedule) -> Path:
         path.write_bytes(schedule.to_json())
     for fault in schedule.faults:
         ends = f" to {fault.end_s:.1f}" if fault.for_s else ""
-        options_told = "".join(f" {name}={value}" for name, value in fault.options.items())
-        print(f"  {fault.at_s:.1f}{ends} s: {fault.kind} of {', '.join(fault.nodes)}{options_told}")
+        print(f"  {fault.at_s:.1f}{ends} s: {fault.kind} of {', '.join(fault.nodes)}{_options(fault)}")
     command = ["minicloud-sim", "--replay", str(path)]
     if options.mutate:
         command += ["--mutate", options.mutate]
@@ -82,6 +82,12 @@ def repeated(options: argparse.Namespace, schedule: Schedule) -> str:
     if options.mutate:
         words += ["--mutate", options.mutate]
     return shlex.join(words)
+
+
+def _options(fault: Fault) -> str:
+    """A fault's options as a scenario has them, each after a space."""
+    options = [(KINDS[fault.kind].option(name), value) for name, value in fault.options.items()]
+    return "".join(f" {option.name}={option.kind.write(value)}" for option, value in options)
 
 
 def _schedule_file(folder: Path, schedule: Schedule, what: str = "schedule") -> Path:

@@ -56,7 +56,7 @@ function _shtab_minicloud_using
 end
 
 set -g _shtab_minicloud_commands dev workers stats events cordon uncordon drain remove backup restore health sim
-set -g _shtab_minicloud_opts_with_value --address --advertise --allowed-host --allowed-origin --config --control-plane --data-dir --depth --drain-timeout --duration --exit-after-failures --fault --grpc-port --heartbeat-interval --heartbeat-timeout --host --http-port --id --jobs --json --junit --lines --log-format --log-level --mutate --port --ramp --reason --replay --report --retention --scenario --seed --seeds --since --status --target --timeout --trace --url --within --worker-port --workers --zone -n
+set -g _shtab_minicloud_opts_with_value --address --advertise --allowed-host --allowed-origin --config --control-plane --data-dir --depth --drain-timeout --duration --exit-after-failures --fault --grpc-port --heartbeat-interval --heartbeat-timeout --host --http-port --id --jobs --json --junit --lines --log-format --log-level --mutate --port --ramp --reason --replay --report --retention --scenario --seed --seeds --show --since --status --target --timeout --trace --url --within --worker-port --workers --zone -n
 
 complete -c minicloud -e
 complete -c minicloud -f
@@ -163,10 +163,11 @@ complete -c minicloud -n '_shtab_minicloud_using sim' -l version -d 'show the ve
 complete -c minicloud -n '_shtab_minicloud_using sim' -l workers -x -d 'how many workers (default: the scenario'"'"'s, mostly 50)'
 complete -c minicloud -n '_shtab_minicloud_using sim' -l scenario -xka "(__fish_complete_path (commandline -ct))" -d 'a built-in scenario or a TOML file; again for several (default: the standing set)'
 complete -c minicloud -n '_shtab_minicloud_using sim' -l list -d 'list scenarios, faults, probes and mutants, and exit'
+complete -c minicloud -n '_shtab_minicloud_using sim' -l show -x -d 'print a built-in scenario, as an example; --show format describes what a scenario may have'
 complete -c minicloud -n '_shtab_minicloud_using sim' -l seed -x -d 'what all chance comes from (default: 1)'
 complete -c minicloud -n '_shtab_minicloud_using sim' -l seeds -x -d 'one run for each seed from A to B'
 complete -c minicloud -n '_shtab_minicloud_using sim' -l duration -x -d 'virtual time of a run, as in 20m (default: the scenario'"'"'s)'
-complete -c minicloud -n '_shtab_minicloud_using sim' -l fault -x -d 'add a fault: loss=5%, delay=50ms..500ms, clock-drift=1.05, crash=random:10%, partition=zone:a; more with commas: crash=control-plane,at=1m,for=5m'
+complete -c minicloud -n '_shtab_minicloud_using sim' -l fault -x -d 'add a fault: loss=5%, delay=50ms..500ms, clock-drift=1.05, crash=random:10%, partition=zone:a; more with commas: crash=control-plane,at=1m,for=5m (kinds and their options: --list)'
 complete -c minicloud -n '_shtab_minicloud_using sim' -l depth -xka "messages wire" -d 'what crosses the network: messages, or bytes of the whole gRPC stack (default: messages)'
 complete -c minicloud -n '_shtab_minicloud_using sim' -l replay -xka "(__fish_complete_path (commandline -ct))" -d 'run the schedule in FILE, as --report and --shrink write them'
 complete -c minicloud -n '_shtab_minicloud_using sim' -l mutate -x -d 'run with a known bug in the production code, which the oracle has to see'

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from sim.cluster.cluster import Cluster
 from sim.scenario.schedule import Fault
+from sim.scenario.table import default_of
 
 Undo = Callable[[], None]
 # Both are called in an event of the timeline, and wait for nothing.
@@ -20,8 +21,9 @@ def nothing() -> None:
     """The end of what has none."""
 
 
-def number(fault: Fault, option: str, default: float) -> float:
-    """A numeric option."""
-    value = fault.options.get(option, default)
+def number(fault: Fault, option: str) -> float:
+    """A numeric option, by the name that schedules have; its default where the fault leaves it out."""
+    value = fault.options.get(option, default_of(fault.kind, option))
     assert not isinstance(value, str), f"{fault.kind}: {option} is a number"
+    assert isinstance(value, float | int)
     return value

@@ -64,10 +64,10 @@ def hold(link: Link, direction: Direction, fault: Fault) -> Undo:
 def delay(link: Link, direction: Direction, fault: Fault) -> Undo:
     """Messages take `low_s` to `high_s` longer, and `tail_s` with probability `tail`."""
     extra = Delay(
-        number(fault, "low_s", 0.05),
-        number(fault, "high_s", 0.5),
-        number(fault, "tail", 0.0),
-        number(fault, "tail_s", 0.0),
+        number(fault, "low_s"),
+        number(fault, "high_s"),
+        number(fault, "tail"),
+        number(fault, "tail_s"),
     )
     direction.extra.append(extra)
     return lambda: direction.extra.remove(extra)
@@ -78,7 +78,7 @@ def _with_probability(change: Callable[[Direction, float], None]) -> Effect:
 
     @_on_each_direction
     def effect(link: Link, direction: Direction, fault: Fault) -> Undo:
-        by = number(fault, "probability", 0.1)
+        by = number(fault, "probability")
         change(direction, by)
         return lambda: change(direction, -by)
 

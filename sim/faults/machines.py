@@ -87,7 +87,7 @@ def disk_failure(cluster: Cluster, fault: Fault) -> Undo:
 
 def slow_server(cluster: Cluster, fault: Fault) -> Undo:
     """Each call takes `low_s` to `high_s` more of the control plane's processor."""
-    extra = Delay(number(fault, "low_s", 0.01), number(fault, "high_s", 0.05))
+    extra = Delay(number(fault, "low_s"), number(fault, "high_s"))
     slowness = cluster.control_plane.slowness
     slowness.append(extra)
     return lambda: slowness.remove(extra)
@@ -95,7 +95,7 @@ def slow_server(cluster: Cluster, fault: Fault) -> Undo:
 
 def clock_drift(cluster: Cluster, fault: Fault) -> Undo:
     """Clocks run `rate` times as fast."""
-    rate = number(fault, "rate", 1.01)
+    rate = number(fault, "rate")
     clocks = [node.clock for node in _nodes(cluster, fault)]
     for clock in clocks:
         clock.set_rate(clock.rate * rate)
@@ -109,7 +109,7 @@ def clock_drift(cluster: Cluster, fault: Fault) -> Undo:
 
 def clock_step(cluster: Cluster, fault: Fault) -> Undo:
     """Wall clocks are set `by_s` forward, or back if it is negative, and right again at the end."""
-    by_s = number(fault, "by_s", -3600.0)
+    by_s = number(fault, "by_s")
     clocks = [node.clock for node in _nodes(cluster, fault)]
     for clock in clocks:
         clock.step_wall(by_s)

@@ -111,10 +111,10 @@ async def _pause(scene: Scene, fault: Fault) -> AsyncIterator[None]:
 async def _delay(scene: Scene, fault: Fault) -> AsyncIterator[None]:
     """Messages take `low_s` to `high_s` longer, and `tail_s` with probability `tail`."""
     extra = Delay(
-        number(fault, "low_s", 0.05),
-        number(fault, "high_s", 0.5),
-        number(fault, "tail", 0.0),
-        number(fault, "tail_s", 0.0),
+        number(fault, "low_s"),
+        number(fault, "high_s"),
+        number(fault, "tail"),
+        number(fault, "tail_s"),
     )
     mine = [(way, extra) for way in _WAYS[str(fault.options.get("direction", "both"))]]
     for worker in scene.workers:

@@ -7,16 +7,16 @@ were. Kinds that are patterns (a rolling restart, a link that flaps) become the 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
-from minicloud.control.plane import Timers
-from sim.cluster.cluster import Topology
+from sim.cluster.cluster import CONTROL_PLANE, Topology
 from sim.engine.randomness import Streams
-from sim.faults import OPTIONS
-from sim.net.network import Delay
-from sim.scenario.scenario import FaultSection, Scenario, ScenarioError, TopologySection, seconds
+from sim.scenario.reading import FaultSection, ScenarioError
+from sim.scenario.scenario import Scenario
 from sim.scenario.schedule import Fault, Phases, Schedule
-from sim.scenario.selectors import select
+from sim.scenario.selectors import SelectorError, select
+from sim.scenario.table import MOST_FAULTS, On, default_of
 
 # So many that the start itself is no storm: a control plane takes some thousand registrations a second.
 _MOST_STARTS_PER_S = 2_000
@@ -32,9 +32,7 @@ def expand(
     `duration_s` in all allows. Raises `ScenarioError` where that cannot be.
     """
     topology = _topology(scenario, workers)
-    phases = Phases(
-        seconds(scenario.phases.setup), seconds(scenario.phases.chaos), seconds(scenario.phases.check)
-    )
+    phases = scenario.phases
     if duration_s is not None:
         chaos_s = duration_s - phases.setup_s - phases.check_s
         if chaos_s < 0:
@@ -44,79 +42,97 @@ def expand(
     streams = Streams(seed)
     faults: list[Fault] = []
     for number, section in enumerate(scenario.faults):
-        faults += _faults(section, topology, phases, streams.stream("fault", str(number)))
-    late = [fault for fault in faults if fault.end_s > phases.heal_s + 1e-9]
-    if late:
-        raise ScenarioError(
-            f"{scenario.name}: {late[0].kind} would last until {late[0].end_s - phases.setup_s:g} s into the "
-            f"chaos, which ends after {phases.chaos_s:g} s: give the run a longer --duration"
-        )
+        mine = _faults(section, topology, phases, streams.stream("fault", str(number)))
+        late = [fault for fault in mine if fault.end_s > phases.heal_s + 1e-9]
+        if late:
+            raise section.place.refuse(
+                "for",
+                f"{section.kind.name}: would last until {late[0].end_s - phases.setup_s:g} s into the chaos, "
+                f"which ends after {phases.chaos_s:g} s: end it sooner, or give the run a longer --duration",
+            )
+        faults += mine
+        if len(faults) > MOST_FAULTS:
+            raise section.place.refuse("", _too_many(section))
     faults.sort(key=lambda fault: fault.at_s)
     return Schedule(scenario.name, seed, topology, phases, tuple(faults), scenario.probes)
 
 
-def _topology(scenario: Scenario, workers: int | None) -> Topology:
-    section: TopologySection = scenario.topology
-    workers = workers or section.workers
-    return Topology(
-        workers=workers,
-        zones=section.zones,
-        duplicates=section.duplicates,
-        ramp_s=max(seconds(section.ramp), workers / _MOST_STARTS_PER_S),
-        clock_offset_s=seconds(section.clock_offset),
-        clock_drift=section.clock_drift,
-        delay=Delay(*map(seconds, section.delay)),
-        service_time=Delay(*map(seconds, section.service_time)),
-        timers=Timers(
-            seconds(scenario.timers.heartbeat_interval),
-            seconds(scenario.timers.heartbeat_timeout),
-            seconds(scenario.timers.retention),
-        ),
+def _too_many(section: FaultSection) -> str:
+    return (
+        f"{section.kind.name}: makes more than {MOST_FAULTS:,} faults of one run: have it happen less often"
     )
 
 
+def _topology(scenario: Scenario, workers: int | None) -> Topology:
+    topology = scenario.topology
+    workers = workers or topology.workers
+    if 2 * topology.duplicates > workers:
+        raise scenario.place.refuse(
+            "duplicates",
+            f"topology: duplicates = {topology.duplicates} is more than half of {workers} workers: "
+            f"give at most {workers // 2}, or at least {2 * topology.duplicates} workers",
+        )
+    return replace(topology, workers=workers, ramp_s=max(topology.ramp_s, workers / _MOST_STARTS_PER_S))
+
+
 def _faults(section: FaultSection, topology: Topology, phases: Phases, random: Random) -> list[Fault]:
-    if section.kind not in KINDS:
-        raise ScenarioError(f"no fault {section.kind!r}: there are {', '.join(KINDS)}")
-    unknown = set(section.options) - KINDS[section.kind]
-    if unknown:
-        known = ", ".join(sorted(KINDS[section.kind])) or "none of its own"
-        raise ScenarioError(f"{section.kind} has no option {sorted(unknown)[0]}: it has {known}")
+    kind = section.kind
+    of = section.options.get("of")
+    if of is not None and of not in topology.worker_names:
+        last = topology.worker_names[-1]
+        raise section.place.refuse("of", f"{kind.name}: of = {of!r} is none of worker-0 to {last}")
+    pattern = _PATTERNS.get(kind.name)
     faults: list[Fault] = []
     for at_s in _moments(section, phases, random):
         fault = Fault(
-            section.kind,
+            kind.name,
             phases.setup_s + at_s,
-            select(section.target, topology, random),
-            _drawn_s(section.lasts, random),
+            _nodes(section, topology, random),
+            _drawn_s(section.lasts_s, random),
             section.options,
         )
-        pattern = _PATTERNS.get(section.kind)
+        if kind.name == "flapping-link" and _beats(fault) > MOST_FAULTS:
+            raise section.place.refuse("", _too_many(section))
         faults += [fault] if pattern is None else pattern(fault, random)
     return faults
 
 
+def _nodes(section: FaultSection, topology: Topology, random: Random) -> tuple[str, ...]:
+    kind, place = section.kind, section.place
+    try:
+        nodes = select(section.target, topology, random)
+    except SelectorError as error:
+        raise place.refuse("target", f"{kind.name}: target: {error}") from None
+    if kind.on is On.WORKERS and CONTROL_PLANE in nodes:
+        raise place.refuse(
+            "target", f"{kind.name}: is on workers only: leave {CONTROL_PLANE} out of 'target'"
+        )
+    if kind.on is On.CONTROL_PLANE and nodes != (CONTROL_PLANE,):
+        problem = f"{kind.name}: is on the control plane only: leave 'target' out"
+        raise place.refuse("target", problem)
+    return nodes
+
+
 def _moments(section: FaultSection, phases: Phases, random: Random) -> list[float]:
-    if not section.every:
-        return [_drawn_s(section.at, random) for _ in range(section.times)]
-    every_s = seconds(section.every)
-    if every_s <= 0:
-        raise ScenarioError(f"{section.kind}: 'every' has to be more than 0")
+    if section.every_s is None:
+        return [_drawn_s(section.at_s, random) for _ in range(section.times)]
     moments = []
-    at_s = _drawn_s(section.at, random)
-    while at_s + max(map(seconds, _pair(section.lasts))) <= phases.chaos_s:
+    at_s = _drawn_s(section.at_s, random)
+    while at_s + section.lasts_s[1] <= phases.chaos_s:
         moments.append(at_s)
-        at_s += every_s
+        if len(moments) > MOST_FAULTS:
+            raise section.place.refuse("every", _too_many(section))
+        at_s += section.every_s
+    if not moments:
+        raise section.place.refuse(
+            "every", f"{section.kind.name}: never happens, as the chaos ends after {phases.chaos_s:g} s"
+        )
     return moments
 
 
-def _drawn_s(text: str | tuple[str, str], random: Random) -> float:
-    low_s, high_s = map(seconds, _pair(text))
+def _drawn_s(span_s: tuple[float, float], random: Random) -> float:
+    low_s, high_s = span_s
     return low_s + (high_s - low_s) * random.random() if high_s > low_s else low_s
-
-
-def _pair(text: str | tuple[str, str]) -> tuple[str, str]:
-    return (text, text) if isinstance(text, str) else text
 
 
 # Patterns
@@ -142,7 +158,7 @@ def _swizzle(fault: Fault, random: Random) -> list[Fault]:
 
 def _flapping(fault: Fault, random: Random) -> list[Fault]:
     """Links are cut for `down_s` and whole for `up_s`, over and over, each to its own beat."""
-    down_s, up_s = float(fault.options.get("down_s", 20.0)), float(fault.options.get("up_s", 20.0))
+    down_s, up_s = _option_s(fault, "down_s"), _option_s(fault, "up_s")
     faults = []
     for node in fault.nodes:
         at_s = fault.at_s + random.random() * up_s
@@ -154,7 +170,7 @@ def _flapping(fault: Fault, random: Random) -> list[Fault]:
 
 def _rolling_restart(fault: Fault, random: Random) -> list[Fault]:
     """Programs are restarted one after the other, each down for `down_s`."""
-    down_s = float(fault.options.get("down_s", 5.0))
+    down_s = _option_s(fault, "down_s")
     step_s = max(0.0, fault.for_s - down_s) / len(fault.nodes)
     return [
         Fault("crash", fault.at_s + number * step_s, (node,), down_s)
@@ -162,17 +178,21 @@ def _rolling_restart(fault: Fault, random: Random) -> list[Fault]:
     ]
 
 
+def _beats(fault: Fault) -> float:
+    """How many faults a flapping link makes, at most."""
+    beat_s = _option_s(fault, "down_s") + _option_s(fault, "up_s") / 2
+    return len(fault.nodes) * fault.for_s / beat_s
+
+
+def _option_s(fault: Fault, name: str) -> float:
+    value = fault.options.get(name, default_of(fault.kind, name))
+    assert isinstance(value, float)
+    return value
+
+
 _PATTERNS: dict[str, _Pattern] = {
     "one-way-partition": _one_way,
     "swizzle": _swizzle,
     "flapping-link": _flapping,
     "rolling-restart": _rolling_restart,
-}
-# Every kind there is, with the options it has.
-KINDS: dict[str, frozenset[str]] = {
-    **OPTIONS,
-    "one-way-partition": frozenset({"direction"}),
-    "swizzle": frozenset(),
-    "flapping-link": frozenset({"down_s", "up_s"}),
-    "rolling-restart": frozenset({"down_s"}),
 }

@@ -8,69 +8,67 @@ from __future__ import annotations
 import re
 
 from minicloud.config.durations import format_duration
-from sim.faults import ENDLESS
-from sim.scenario.expand import KINDS
-from sim.scenario.scenario import FaultSection, Scenario, ScenarioError, option, seconds
-
-# What the bare value of these kinds is; that of all others is the target.
-_MAIN = {
-    "loss": "probability",
-    "duplication": "probability",
-    "reordering": "probability",
-    "delay": "range",
-    "slow-server": "range",
-    "clock-drift": "rate",
-    "clock-step": "by",
-}
-_ON_CONTROL_PLANE = ("slow-server", "stale-disk", "disk-failure")
-_CONDITIONS = ("loss", "duplication", "reordering", "delay", "slow-server")
+from sim.scenario.reading import FaultSection, FlagPlace, default_target, read_fault
+from sim.scenario.scenario import Scenario
+from sim.scenario.table import KINDS, FaultKind, Lasts
+from sim.scenario.values import duration, suggestion
 
 HELP = (
     "add a fault: loss=5%%, delay=50ms..500ms, clock-drift=1.05, crash=random:10%%, partition=zone:a; "
-    "more with commas: crash=control-plane,at=1m,for=5m"
+    "more with commas: crash=control-plane,at=1m,for=5m (kinds and their options: --list)"
 )
 
 
 def fault_from_flag(text: str, scenario: Scenario) -> FaultSection:
-    """The fault that `text` says. Unless told otherwise it is on everybody, from the beginning; a condition
-    lasts as long as the chaos, anything else one and a half heartbeat timeouts. Raises `ScenarioError`.
+    """The fault that `text` describes. Unless it names others, it is on all that it can be on, from the
+    beginning; a condition lasts as long as the chaos, anything else one and a half heartbeat timeouts.
+    Raises `ScenarioError`.
     """
-    kind, equals, rest = text.partition("=")
-    if kind not in KINDS:
-        raise ScenarioError(f"--fault {text}: no fault {kind!r}: there are {', '.join(KINDS)}")
+    place = FlagPlace(f"--fault {text}")
+    name, equals, rest = text.partition("=")
+    kind = KINDS.get(name)
+    if kind is None:
+        raise place.refuse("", f"no fault {name!r}: {suggestion(name, list(KINDS))}")
     if not equals or not rest:
-        raise ScenarioError(f"--fault {text}: give a value, as in loss=5% or crash=random:10%")
+        raise place.refuse("", "give a value, as in loss=5% or crash=random:10%")
     value, *pairs = re.split(r",(?=[a-z-]+=)", rest)
-    options = dict(pair.split("=", 1) for pair in pairs)
-    target = options.pop("target", "control-plane" if kind in _ON_CONTROL_PLANE else "all")
-    main = _MAIN.get(kind)
-    if main == "range":
-        options["low"], _, high = value.partition("..")
-        options["high"] = high or value
-    elif main is not None:
-        options[main] = value
+    given: dict[str, object] = {"kind": name}
+    if kind.main == "low":
+        low, dots, high = value.partition("..")
+        given |= {"low": low, "high": high if dots else low}
     else:
-        target = value
-    at = options.pop("at", "0s")
-    lasts = options.pop("for", "")
-    if not lasts:
-        lasts = _default_length(kind, at, scenario)
-    return FaultSection(
-        kind, target, at, lasts, options=dict(option(key, _typed(each)) for key, each in options.items())
-    )
+        given[kind.main or "target"] = value
+    for pair in pairs:
+        key, _, each = pair.partition("=")
+        if key in given:
+            raise place.refuse("", f"has {key!r} twice: leave one out")
+        given[key] = each
+    given.setdefault("target", default_target(kind))
+    if "for" not in given and kind.lasts is not Lasts.MOMENT:
+        given["for"] = _default_length(kind, given, scenario, place)
+    return read_fault({key: _typed(key, each) for key, each in given.items()}, place)
 
 
-def _default_length(kind: str, at: str, scenario: Scenario) -> str:
-    if kind in ENDLESS:
-        return "0s"
-    left_s = seconds(scenario.phases.chaos) - seconds(at)
-    if kind in _CONDITIONS:
-        return format_duration(left_s)
-    return format_duration(min(left_s, 1.5 * seconds(scenario.timers.heartbeat_timeout)))
-
-
-def _typed(text: str) -> float | str:
+def _default_length(kind: FaultKind, given: dict[str, object], scenario: Scenario, place: FlagPlace) -> str:
     try:
-        return float(text)
+        at_s = duration().read(given.get("at", "0s"))
+    except ValueError as problem:
+        raise place.refuse("at", f"at = {given['at']!r} {problem}") from None
+    left_s = scenario.phases.chaos_s - at_s
+    if left_s <= 0:
+        raise place.refuse("at", f"begins after the chaos, which lasts {scenario.phases.chaos_s:g} s")
+    if kind.condition:
+        return format_duration(left_s)
+    return format_duration(min(left_s, 1.5 * scenario.topology.timers.heartbeat_timeout_s))
+
+
+def _typed(key: str, value: object) -> object:
+    """A value of the command line as TOML would have it: numbers are numbers."""
+    if not isinstance(value, str) or key in ("kind", "target"):
+        return value
+    if re.fullmatch(r"[+-]?[0-9]{1,18}", value, re.ASCII):
+        return int(value)
+    try:
+        return float(value)
     except ValueError:
-        return text
+        return value

@@ -6,105 +6,45 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-import msgspec
+from minicloud.control.plane import Timers
+from sim.cluster.cluster import Topology
+from sim.net.network import Delay
+from sim.scenario.lines import Lines, place_of
+from sim.scenario.reading import FaultSection, FilePlace, Place, ScenarioError, read_fault, read_keys
+from sim.scenario.schedule import Phases
+from sim.scenario.table import PHASES, TIMERS, TOP, TOPOLOGY, Key
+from sim.scenario.values import duration, shown, suggestion
 
-from minicloud.config.durations import parse_duration_s
-from minicloud.core.errors import MiniCloudError
-
-
-class ScenarioError(MiniCloudError):
-    """A scenario that cannot be read, or makes no sense."""
-
-
-class TopologySection(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
-    """What there is; see `sim.cluster.cluster.Topology`. However short `ramp`, 2,000 start a second."""
-
-    workers: int = 50
-    zones: tuple[str, ...] = ("a", "b", "c")
-    duplicates: int = 0
-    ramp: str = "5s"
-    clock_offset: str = "2h"
-    clock_drift: float = 0.0
-    delay: tuple[str, str] = ("0.2ms", "2ms")
-    service_time: tuple[str, str] = ("0.05ms", "0.2ms")
+_MOST_BYTES = 500_000
+_TABLES = {"topology": TOPOLOGY, "timers": TIMERS, "phases": PHASES}
 
 
-class TimersSection(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
-    """What the control plane is configured with."""
-
-    heartbeat_interval: str = "30s"
-    heartbeat_timeout: str = "2m"
-    retention: str = "24h"
-
-
-class PhasesSection(msgspec.Struct, forbid_unknown_fields=True):
-    """How long the cluster has to form, is troubled, and has to come to rest before the last check."""
-
-    setup: str = "2m"
-    chaos: str = "10m"
-    check: str = "5m"
-
-
-class FaultSection(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
-    """One fault, or several alike.
-
-    `at` is counted from the beginning of the chaos; a pair is a range to draw from. `times` is how often,
-    each with a moment and nodes of its own; with `every`, at that distance instead, for as long as the
-    chaos lasts. What is not named here is in `options`.
-    """
-
-    kind: str
-    target: str = "all"
-    at: str | tuple[str, str] = "0s"
-    lasts: str | tuple[str, str] = "0s"
-    times: int = 1
-    every: str = ""
-    options: dict[str, float | str] = {}
-
-
-class Scenario(msgspec.Struct, forbid_unknown_fields=True):
-    """One scenario. `probes` are what must have happened for a run to have shown anything."""
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One scenario. `probes` are what must have happened for a run to have shown anything; `place` is where
+    its topology is written."""
 
     name: str
     summary: str
-    topology: TopologySection = msgspec.field(default_factory=TopologySection)
-    timers: TimersSection = msgspec.field(default_factory=TimersSection)
-    phases: PhasesSection = msgspec.field(default_factory=PhasesSection)
-    faults: tuple[FaultSection, ...] = ()
-    probes: tuple[str, ...] = ()
+    topology: Topology
+    phases: Phases
+    faults: tuple[FaultSection, ...]
+    probes: tuple[str, ...]
+    place: Place
 
 
-def seconds(text: str, flag: str = "") -> float:
-    """A duration such as 0.2ms, 1.5s, 2m or 24h, in seconds. Raises `ScenarioError`, which names the `flag`
-    it came from, if it came from one."""
+def seconds(text: str, flag: str) -> float:
+    """The duration that a flag of the command line has, in seconds. Raises `ScenarioError`."""
     try:
-        return parse_duration_s(text)
+        return float(duration().read(text))
     except ValueError as error:
-        raise ScenarioError(f"{flag} {text!r} {error}".lstrip()) from None
-
-
-def option(name: str, value: object) -> tuple[str, float | str]:
-    """An option of a fault, by the name and in the unit that effects know: `low = "50ms"` is `low_s`, 0.05;
-    a percentage is a fraction. Raises `ScenarioError`."""
-    if isinstance(value, int | float):
-        return name, float(value)
-    if not isinstance(value, str):
-        raise ScenarioError(f"{name} is {value!r}: use a number, a duration or a word")
-    if value.endswith("%"):
-        try:
-            return name, float(value[:-1]) / 100
-        except ValueError:
-            raise ScenarioError(f"{name}: {value!r} is no percentage") from None
-    sign = -1 if value.startswith("-") else 1
-    try:
-        return f"{name}_s", sign * parse_duration_s(value.removeprefix("-"))
-    except ValueError:
-        return name, value
+        raise ScenarioError(f"{flag} {text!r} {error}") from None
 
 
 def builtin_names() -> list[str]:
@@ -114,38 +54,102 @@ def builtin_names() -> list[str]:
     )
 
 
+def builtin(name: str) -> str:
+    """The text of the built-in scenario of that name."""
+    return (_builtins() / f"{name}.toml").read_text(encoding="utf-8")
+
+
 def load(name: str) -> Scenario:
     """The built-in scenario of that name, or the one in the file of that name. Raises `ScenarioError`."""
     if name in builtin_names():
-        return parse((_builtins() / f"{name}.toml").read_text("utf-8"), name)
+        return parse(builtin(name), name)
     path = Path(name)
     if not path.is_file():
-        known = ", ".join([*builtin_names(), "swarm"])
-        raise ScenarioError(f"no scenario {name!r}: name a TOML file, or one of {known}")
+        known = [*builtin_names(), "swarm"]
+        hint = suggestion(name, known)
+        raise ScenarioError(f"no scenario {name!r}: {hint} A scenario of your own is a TOML file.")
     try:
-        return parse(path.read_text(encoding="utf-8"), name)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ScenarioError(f"{name}: {error}") from None
+        data = path.read_bytes()
+        if len(data) > _MOST_BYTES:
+            raise ScenarioError(f"{name}: has {len(data)} bytes: a scenario has at most {_MOST_BYTES}")
+        return parse(data.decode("utf-8"), name)
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ScenarioError(f"{name}:{line}: is not UTF-8: save the file as UTF-8") from None
+    except OSError as error:
+        raise ScenarioError(f"{name}: {error.strerror or error}: name a file that can be read") from None
 
 
 def parse(text: str, source: str) -> Scenario:
     """The scenario in `text`; `source` is named in errors. Raises `ScenarioError`."""
+    text = text.replace("\r\n", "\n")
     try:
-        return msgspec.convert(_with_options(tomllib.loads(text)), Scenario)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        raise ScenarioError(f"{source}: {error}") from None
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line, problem = place_of(error, text)
+        raise ScenarioError(f"{source}:{line}: is not TOML: {problem}") from None
+    except RecursionError:
+        raise ScenarioError(f"{source}: is not a scenario: its values are nested too deeply") from None
+    lines = Lines(source, text)
+    return _scenario(document, lines)
 
 
-def _with_options(document: dict[str, Any]) -> dict[str, Any]:
-    """Gather what faults say beyond the keys all of them have; `for`, a keyword in Python, is `lasts`."""
-    faults = document.get("faults")
-    for fault in faults if isinstance(faults, list) else ():  # what else it may be, msgspec refuses
-        if isinstance(fault, dict):
-            if "for" in fault:
-                fault["lasts"] = fault.pop("for")
-            own = [key for key in fault if key not in FaultSection.__struct_encode_fields__]
-            fault["options"] = dict(option(key, fault.pop(key)) for key in own)
-    return document
+def _scenario(document: dict[str, Any], lines: Lines) -> Scenario:
+    top = FilePlace(lines)
+    tables: dict[str, dict[str, Any]] = {}
+    faults: list[FaultSection] = []
+    head: dict[str, Any] = {}
+    for name, value in document.items():
+        if name in _TABLES:
+            if not isinstance(value, dict):
+                raise top.refuse(
+                    name, f"{name} = {shown(value)} is not a table: write [{name}] above its keys"
+                )
+            tables[name] = read_keys(_TABLES[name], value, FilePlace(lines, (name,)), name)
+        elif name == "faults":
+            faults = _faults(value, lines)
+        else:
+            head[name] = value
+    known = [*(key.name for key in TOP), *_TABLES, "faults"]
+    for name in head:
+        if name not in known:
+            raise top.refuse(name, f"scenario: no key {shown(name)}: {suggestion(name, known)}")
+    found = read_keys(TOP, head, top, "scenario")
+    timers = Timers(**_table(tables, "timers", TIMERS))
+    place = FilePlace(lines, ("timers",))
+    if timers.heartbeat_timeout_s < 2 * timers.heartbeat_interval_s:
+        raise place.refuse(
+            "heartbeat-timeout", "timers: heartbeat-timeout is less than twice heartbeat-interval: raise it"
+        )
+    topology = _table(tables, "topology", TOPOLOGY)
+    for name in ("delay", "service_time"):
+        topology[name] = Delay(*topology[name])
+    return Scenario(
+        found["name"],
+        found["summary"],
+        Topology(**topology, timers=timers),
+        Phases(**_table(tables, "phases", PHASES)),
+        tuple(faults),
+        found["probes"],
+        FilePlace(lines, ("topology",)),
+    )
+
+
+def _faults(value: object, lines: Lines) -> list[FaultSection]:
+    if not isinstance(value, list):
+        problem = f"faults = {shown(value)} is not a list of tables: write [[faults]] above the keys of each"
+        raise FilePlace(lines).refuse("faults", problem)
+    faults = []
+    for number, fault in enumerate(value):
+        place = FilePlace(lines, ("faults", number))
+        if not isinstance(fault, dict):
+            raise place.refuse("", f"faults: {shown(fault)} is not a table: write [[faults]] above its keys")
+        faults.append(read_fault(fault, place))
+    return faults
+
+
+def _table(tables: dict[str, dict[str, Any]], name: str, keys: tuple[Key, ...]) -> dict[str, Any]:
+    return tables.get(name) or {key.code_name: key.default_value for key in keys}
 
 
 def _builtins() -> Traversable:

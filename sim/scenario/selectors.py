@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from random import Random
 
 from minicloud.core.errors import MiniCloudError
 from sim.cluster.cluster import CONTROL_PLANE, Topology
+from sim.scenario.table import FORMS
+from sim.scenario.values import suggestion
 
-FORMS = "all, zone:NAME, random:10%, random:5, worker-17, control-plane, or several with commas"
+_SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%", re.ASCII)
+_COUNT = re.compile(r"[1-9][0-9]{0,6}", re.ASCII)
 
 
 class SelectorError(MiniCloudError):
@@ -37,14 +41,17 @@ def _select_one(selector: str, topology: Topology, random: Random) -> list[str]:
     if kind == "random":
         return random.sample(names, _count(value, len(names)))
     if kind == "zone":
-        raise SelectorError(f"no zone {value!r}: there are {', '.join(topology.zones)}")
+        raise SelectorError(f"no zone {value!r}: {suggestion(value, topology.zones)}")
+    if re.fullmatch(r"worker-[0-9]+", selector, re.ASCII):
+        raise SelectorError(f"no {selector}: there are worker-0 to {names[-1]}")
     raise SelectorError(f"{selector!r} selects nothing: use {FORMS}")
 
 
 def _count(value: str, most: int) -> int:
     """Of `random:`; at least one."""
-    try:
-        wanted = float(value[:-1]) / 100 * most if value.endswith("%") else int(value)
-    except ValueError:
-        raise SelectorError(f"'random:{value}' is no share: use random:10% or random:5") from None
-    return min(most, max(1, round(wanted)))
+    share = _SHARE.fullmatch(value)
+    if share is not None and 0 < float(share[1]) <= 100:
+        return max(1, round(float(share[1]) / 100 * most))
+    if _COUNT.fullmatch(value):
+        return min(most, int(value))
+    raise SelectorError(f"'random:{value}' is no share: use random:1% to random:100%, or random:5 for five")

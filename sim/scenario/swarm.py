@@ -11,10 +11,11 @@ from random import Random
 from minicloud.control.plane import Timers
 from sim.cluster.cluster import CONTROL_PLANE, Topology
 from sim.engine.randomness import Streams
-from sim.faults import EFFECTS, ENDLESS
+from sim.faults import EFFECTS
 from sim.net.network import Delay
 from sim.scenario.schedule import Fault, Phases, Schedule
 from sim.scenario.selectors import select
+from sim.scenario.table import KINDS, Lasts
 
 NAME = "swarm"
 SUMMARY = "Options and faults drawn from the seed: many kinds at once, each run other ones."
@@ -55,7 +56,7 @@ def swarm(seed: int, workers: int | None = None, duration_s: float | None = None
             kind, target = random.choice(on_control_plane), CONTROL_PLANE
         else:
             kind, target = random.choice(on_workers), _target(topology, random)
-        for_s = 0.0 if kind in ENDLESS else _lasts_s(timeout_s, random)
+        for_s = 0.0 if KINDS[kind].lasts is Lasts.MOMENT else _lasts_s(timeout_s, random)
         at_s = phases.setup_s + random.random() * (chaos_s - for_s)
         nodes = select(target, topology, random)
         faults.append(Fault(kind, at_s, nodes, for_s, _options(kind, target, topology, random)))

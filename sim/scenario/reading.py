@@ -1,0 +1,145 @@
+"""Reads the keys of one table of a scenario by `table`, and refuses what is not right, by its place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from minicloud.core.errors import MiniCloudError
+from sim.scenario.lines import Lines, Path
+from sim.scenario.table import CONTROL_PLANE, FAULT, KINDS, REQUIRED, FaultKind, Key, Lasts, On
+from sim.scenario.values import shown, suggestion
+
+
+class ScenarioError(MiniCloudError):
+    """A scenario that cannot be read, or makes no sense."""
+
+
+class Place(Protocol):
+    """Where something is written."""
+
+    def refuse(self, key: str, problem: str) -> ScenarioError:
+        """The error that names the place of `key`; of the whole where that is empty or not given there."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FilePlace:
+    """A table in a file."""
+
+    lines: Lines
+    path: Path = ()
+
+    def refuse(self, key: str, problem: str) -> ScenarioError:
+        line = self.lines.of((*self.path, key) if key else self.path)
+        return ScenarioError(f"{self.lines.source}:{line}: {problem}")
+
+
+@dataclass(frozen=True, slots=True)
+class FlagPlace:
+    """A flag of the command line, with its value."""
+
+    flag: str
+
+    def refuse(self, key: str, problem: str) -> ScenarioError:
+        return ScenarioError(f"{self.flag}: {problem}")
+
+
+@dataclass(frozen=True, slots=True)
+class FaultSection:
+    """One fault of a scenario, or several alike. `at_s` and `lasts_s` are the least and the most."""
+
+    kind: FaultKind
+    target: str
+    at_s: tuple[float, float]
+    lasts_s: tuple[float, float]
+    times: int
+    every_s: float | None
+    options: dict[str, float | str]
+    place: Place
+
+
+def read_keys(keys: Sequence[Key], given: Mapping[str, object], place: Place, title: str) -> dict[str, Any]:
+    """What `given` has, by the names that the code uses; defaults for the rest. `title` says what it is
+    about. Raises `ScenarioError` for the first thing that is not right."""
+    known = {key.name: key for key in keys}
+    found: dict[str, Any] = {}
+    for name, value in given.items():
+        key = known.get(name)
+        if key is None:
+            hint = suggestion(name, list(known)) if known else "it has none"
+            raise place.refuse(name, f"{title}: no key {shown(name)}: {hint}")
+        try:
+            found[key.code_name] = key.kind.read(value)
+        except ValueError as problem:
+            raise place.refuse(name, f"{title}: {name} = {shown(value)} {problem}") from None
+    for key in keys:
+        if key.code_name not in found:
+            if key.default is REQUIRED:
+                raise place.refuse("", f"{title}: {key.name} is missing: add {key.name} ({key.kind.shown})")
+            found[key.code_name] = None if key.default is None else key.default_value
+    return found
+
+
+def read_fault(given: Mapping[str, object], place: Place) -> FaultSection:
+    """The fault that `given` describes. Raises `ScenarioError`."""
+    name = given.get("kind")
+    if name is None:
+        raise place.refuse("", "faults: kind is missing: add one, as in kind = 'crash'")
+    kind = KINDS.get(name) if isinstance(name, str) else None
+    if kind is None:
+        hint = suggestion(str(name), list(KINDS))
+        raise place.refuse("kind", f"faults: kind = {shown(name)} is no kind of fault: {hint}")
+    found = read_keys((*FAULT, *kind.options), given, place, kind.name)
+    section = FaultSection(
+        kind,
+        found["target"] if "target" in given else default_target(kind),
+        found["at"],
+        found["lasts"],
+        found["times"],
+        found["every_s"],
+        {key.code_name: found[key.code_name] for name in given for key in kind.options if key.name == name},
+        place,
+    )
+    _check(section, given)
+    return section
+
+
+def default_target(kind: FaultKind) -> str:
+    """The nodes that a fault of that kind is on unless it names others."""
+    return CONTROL_PLANE if kind.on is On.CONTROL_PLANE else "all"
+
+
+def _check(section: FaultSection, given: Mapping[str, object]) -> None:
+    """Refuse keys that contradict each other."""
+    kind, place = section.kind, section.place
+    least_s, most_s = section.lasts_s
+    if kind.lasts is Lasts.MOMENT and most_s > 0:
+        raise place.refuse("for", f"{kind.name}: happens in a moment: leave 'for' out")
+    if kind.lasts is Lasts.NEEDED and least_s <= 0:
+        raise place.refuse("for", f"{kind.name}: has to last: give it a length, as in for = '5m'")
+    if section.every_s is not None and "times" in given:
+        raise place.refuse("times", f"{kind.name}: has 'times' and 'every': leave one out")
+    options = section.options
+    for low, high in (("low_s", "high_s"), ("high_s", "tail_s")):
+        if any(key.code_name == high for key in kind.options) and (high in options or low in options):
+            _check_order(section, low, high)
+
+
+def _check_order(section: FaultSection, low: str, high: str) -> None:
+    """Refuse a range that ends before it begins, its defaults included."""
+    kind = section.kind
+    if high == "tail_s" and not section.options.get("tail"):
+        return
+    first, last = kind.option(low), kind.option(high)
+    least = section.options.get(low, first.default_value)
+    most = section.options.get(high, last.default_value)
+    assert isinstance(least, float)
+    assert isinstance(most, float)
+    if least > most:
+        raise section.place.refuse(
+            last.name,
+            f"{kind.name}: {last.name} is {last.kind.write(most)} and {first.name} is "
+            f"{first.kind.write(least)}: give {last.name} at least that",
+        )
