@@ -12,6 +12,8 @@ from sim.scenario.flags import HELP as FAULT_HELP
 
 HELD, BROKEN, INCONCLUSIVE, NOT_DETERMINISTIC, COULD_NOT_RUN = 0, 1, 2, 3, 4
 
+MOST_RUNS = 100_000  # of one command
+
 # What runs where no scenario is named: nothing wrong, failover of the control plane, and partitions.
 STANDING = ("steady", "control-plane-crash", "partition")
 
@@ -90,7 +92,6 @@ def sim_parser() -> SimParser:
         "--seed",
         metavar="N",
         type=_number(0, 2**63 - 1),
-        default=1,
         help="what all chance comes from (default: 1)",
     )
     seeds.add_argument("--seeds", metavar="A..B", type=_range, help="one run for each seed from A to B")
@@ -136,9 +137,7 @@ def sim_parser() -> SimParser:
     out.add_argument("--trace", metavar="FILE", help="every event, one a line (of a single run)")
     real = parser.add_argument_group("against a running control plane, in real time")
     real.add_argument("--target", metavar="HOST:PORT", help="its gRPC address; real sockets, one a worker")
-    real.add_argument(
-        "--ramp", metavar="DURATION", default="10s", help="start the workers over this time (default: 10s)"
-    )
+    real.add_argument("--ramp", metavar="DURATION", help="start the workers over this time (default: 10s)")
     real.add_argument(
         "--allow-remote", action="store_true", help="let --target be another machine than this one"
     )
@@ -156,6 +155,15 @@ def _number(least: int, most: int) -> Callable[[str], int]:
 
 def _range(text: str) -> range:
     first, dots, last = text.partition("..")
-    if not (dots and first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
+    try:
+        least, most = (_SEED(each) for each in (first, last))
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a range of seeds, as in 1..200") from None
+    if not dots or least > most:
         raise argparse.ArgumentTypeError(f"{text!r} is not a range of seeds, as in 1..200")
-    return range(int(first), int(last) + 1)
+    if most - least >= MOST_RUNS:
+        raise argparse.ArgumentTypeError(f"{text!r} has more than {MOST_RUNS:,} seeds: run them in parts")
+    return range(least, most + 1)
+
+
+_SEED = _number(0, 2**63 - 1)

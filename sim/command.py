@@ -6,21 +6,21 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from minicloud.cli.itself import child_environment, minicloud_command
-from minicloud.core.errors import MiniCloudError
-from sim.cli import BROKEN, HELD, INCONCLUSIVE, NOT_DETERMINISTIC, STANDING
+from sim.checking import CannotRunError, check_options
+from sim.cli import BROKEN, HELD, INCONCLUSIVE, MOST_RUNS, NOT_DETERMINISTIC, STANDING
 from sim.determinism import Difference, compare_processes
 from sim.engine.interruption import Interrupted
 from sim.listing import listing, show
-from sim.mutants import MUTANTS
 from sim.outcome import Outcome, Verdict
 from sim.pool import RunDiedError, run_many
 from sim.report.figures import of
 from sim.report.progress import Progress
-from sim.results import repeated, write_results, write_smallest
+from sim.results import CannotWriteError, check_outputs, named, repeated, write_results, write_smallest
 from sim.run import How, Run, run_one
 from sim.scenario import swarm
 from sim.scenario.expand import expand
@@ -28,53 +28,66 @@ from sim.scenario.flags import fault_from_flag
 from sim.scenario.replay import read_schedule
 from sim.scenario.scenario import load, seconds
 from sim.scenario.schedule import Schedule
-from sim.scenario.values import suggestion
 from sim.shrink import Shrinker
 
 
-class CannotRunError(MiniCloudError):
-    """The command line asks for what cannot be."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One run to be made. `source` is what named it: a scenario's name, or a file."""
+
+    source: str
+    schedule: Schedule
 
 
 def run_command(options: argparse.Namespace) -> int:
     """Do what `options` say; the exit code. Raises `MiniCloudError` and `OSError` for what cannot run, and
     `Interrupted`, having kept what there was to keep."""
+    check_options(options)
     if options.list:
         print(listing())
         return HELD
     if options.show:
         print(show(options.show), end="")
         return HELD
-    if options.mutate and options.mutate not in MUTANTS:
-        raise CannotRunError(f"no mutant {options.mutate!r}: {suggestion(options.mutate, list(MUTANTS))}")
     if options.target:
         from sim.real.main import main_real
 
-        return main_real(options, _schedules(options)[0] if options.scenario or options.replay else None)
-    schedules = _schedules(options)
-    if options.trace and len(schedules) > 1:
+        named_one = options.scenario or options.replay
+        schedule = _plans(options)[0].schedule if named_one else None
+        check_outputs(options)
+        return main_real(options, schedule)
+    plans = _plans(options)
+    if options.trace and len(plans) > 1:
         raise CannotRunError("--trace is for a single run: name one --scenario and one --seed")
+    check_outputs(options)
     if options.check_determinism:
-        return _check_determinism(schedules)
-    return _simulate(schedules, options)
+        return _check_determinism([plan.schedule for plan in plans], options)
+    return _simulate(plans, options)
 
 
 # Which schedules
 
 
-def _schedules(options: argparse.Namespace) -> list[Schedule]:
+def _plans(options: argparse.Namespace) -> list[Plan]:
     if options.replay:
-        return [_replayed(options)]
-    seeds = options.seeds or (options.seed,)
-    names = options.scenario or STANDING
-    return [_schedule(name, seed, options) for name in names for seed in seeds]
-
-
-def _replayed(options: argparse.Namespace) -> Schedule:
-    told = (options.scenario, options.fault, options.workers, options.duration, options.seeds, options.depth)
-    if any(told):
-        raise CannotRunError("--replay runs what its file says: leave the rest of what runs out")
-    return read_schedule(options.replay)
+        return [Plan(options.replay, read_schedule(options.replay))]
+    seeds = options.seeds or (1 if options.seed is None else options.seed,)
+    sources = options.scenario or STANDING
+    if len(sources) * len(seeds) > MOST_RUNS:
+        raise CannotRunError(f"--seeds: makes more than {MOST_RUNS:,} runs: run them in parts")
+    for source in sources:
+        if sources.count(source) > 1:
+            raise CannotRunError(f"--scenario {source} is named twice: leave one out")
+    plans = [Plan(source, _schedule(source, seed, options)) for source in sources for seed in seeds]
+    by_name: dict[str, str] = {}
+    for plan in plans:
+        other = by_name.setdefault(plan.schedule.name, plan.source)
+        if other != plan.source:
+            raise CannotRunError(
+                f"--scenario: {other} and {plan.source} both have the name {plan.schedule.name!r}, by which "
+                "results go: give one another name"
+            )
+    return plans
 
 
 def _schedule(name: str, seed: int, options: argparse.Namespace) -> Schedule:
@@ -96,13 +109,14 @@ def _schedule(name: str, seed: int, options: argparse.Namespace) -> Schedule:
 # Runs
 
 
-def _simulate(schedules: list[Schedule], options: argparse.Namespace) -> int:
+def _simulate(plans: list[Plan], options: argparse.Namespace) -> int:
+    schedules = [plan.schedule for plan in plans]
     runs: dict[int, Run] = {}
     try:
         for place, run in _runs(schedules, options):
-            run[0].command = repeated(options, schedules[place])
+            run[0].command = repeated(options, plans[place].source, schedules[place])
             runs[place] = run
-    except (Interrupted, RunDiedError) as error:
+    except (Interrupted, RunDiedError, CannotWriteError) as error:
         if runs:
             write_results(options, [(schedules[place], runs[place]) for place in sorted(runs)], whole=False)
         if isinstance(error, Interrupted):
@@ -129,7 +143,9 @@ def _runs(schedules: list[Schedule], options: argparse.Namespace) -> Iterator[tu
     try:
         if len(schedules) == 1 or jobs == 1:
             for place, schedule in enumerate(schedules):
-                yield place, run_one(schedule, how, progress.at)
+                with named("--trace", options.trace) if options.trace else nullcontext():
+                    run = run_one(schedule, how, progress.at)
+                yield place, run
             return
         broken = 0
         for done, (place, run) in enumerate(run_many(schedules, how, jobs), start=1):
@@ -165,13 +181,12 @@ def _shrink(schedule: Schedule, outcome: Outcome, options: argparse.Namespace) -
 # Determinism
 
 
-def _check_determinism(schedules: list[Schedule]) -> int:
+def _check_determinism(schedules: list[Schedule], options: argparse.Namespace) -> int:
+    command = [*minicloud_command(), "sim", *(("--mutate", options.mutate) if options.mutate else ())]
     code = HELD
     for number, schedule in enumerate(schedules):
         try:
-            difference = compare_processes(
-                schedule, [*minicloud_command(), "sim"], child_environment(os.environ)
-            )
+            difference = compare_processes(schedule, command, child_environment(os.environ))
         except Interrupted as error:
             compared = f"{number} of {of(len(schedules), 'schedule')} compared"
             raise Interrupted(error.number, compared) from None

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from errno import EACCES, EISDIR, ENOENT
 from pathlib import Path
 
 from minicloud.cli.output import ReaderGoneError
 from minicloud.cli.text import Paint
+from minicloud.core.errors import MiniCloudError
 from sim.engine.interruption import finished_first
 from sim.report.documents import to_json, to_junit
 from sim.report.page import write_report
@@ -19,39 +22,115 @@ from sim.run import Run
 from sim.scenario.schedule import Fault, Schedule
 from sim.scenario.table import KINDS
 
+STANDARD_OUTPUT = "-"
+
+
+class CannotWriteError(MiniCloudError):
+    """A file that was asked for cannot be written."""
+
+
+@contextmanager
+def named(option: str, path: str) -> Iterator[None]:
+    """Name the option and the path where the block raises `OSError`."""
+    try:
+        yield
+    except OSError as error:
+        what = "a folder" if option == "--report" else "a file"
+        why = error.strerror or str(error)
+        raise CannotWriteError(f"{option} {path}: {why}: name {what} that can be written") from None
+
+
+def check_outputs(options: argparse.Namespace) -> None:
+    """Refuse, before anything runs, what could not be written after it. Raises `CannotWriteError`."""
+    files = {f"--{name}": getattr(options, name) for name in ("json", "junit", "trace")}
+    seen: dict[Path, str] = {}
+    for option, path in files.items():
+        if not path or (option == "--json" and path == STANDARD_OUTPUT):
+            continue
+        if path == STANDARD_OUTPUT:
+            raise CannotWriteError(f"{option} -: only --json is written to standard output: name a file")
+        with named(option, path):
+            if path.endswith("/") or Path(path).is_dir():
+                raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
+            if not Path(path).exists() and not Path(path).parent.is_dir():
+                raise FileNotFoundError(ENOENT, os.strerror(ENOENT))
+            _check_writable(Path(path) if Path(path).exists() else Path(path).parent)
+        other = seen.setdefault(Path(path).absolute(), option)
+        if other != option and (Path(path).is_file() or not Path(path).exists()):
+            raise CannotWriteError(f"{option} {path}: {other} writes this file: name another")
+    if options.report:
+        with named("--report", options.report):
+            Path(options.report).mkdir(parents=True, exist_ok=True)
+            _check_writable(Path(options.report))
+    elif options.shrink:
+        with named("--shrink", os.curdir):
+            _check_writable(Path(os.curdir))
+
+
+def _check_writable(path: Path) -> None:
+    path.stat()
+    if not os.access(path, os.W_OK):
+        raise PermissionError(EACCES, os.strerror(EACCES))
+
+
+def write_file(option: str, path: str, data: bytes) -> None:
+    """Write the file that `option` asks for. Raises `CannotWriteError`."""
+    with named(option, path):
+        Path(path).write_bytes(data)
+
 
 def write_results(options: argparse.Namespace, done: Sequence[tuple[Schedule, Run]], *, whole: bool) -> None:
     """Write of the runs that are `done` what `options` ask for; they are not all there were unless `whole`.
 
-    Raises `OSError` where a file cannot be written.
+    Raises `CannotWriteError`.
     """
     runs = [run for _, run in done]
     outcomes = [outcome for outcome, _ in runs]
+    problems: list[CannotWriteError] = []
     with finished_first():
-        if options.json and options.json != "-":
-            Path(options.json).write_bytes(to_json(outcomes, whole=whole))
-        if options.junit:
-            Path(options.junit).write_bytes(to_junit(outcomes))
-        if options.report:
-            folder = Path(options.report)
-            page = write_report(folder, runs, whole=whole)
-            for schedule, _ in done:
-                _schedule_file(folder, schedule).write_bytes(schedule.to_json())
-    if options.report:
-        print(f"report: {page}", file=sys.stderr)
+        for write in (_write_json, _write_junit, _write_report):
+            try:
+                write(options, done, whole)
+            except CannotWriteError as problem:  # what can be written is, and the summary is printed
+                problems.append(problem)
     with suppress(ReaderGoneError):  # who has read enough changes no verdict
-        if options.json == "-":
+        if options.json == STANDARD_OUTPUT:
             sys.stdout.write(to_json(outcomes, whole=whole).decode())
         else:
             print("\n".join(summary(outcomes, Paint(sys.stdout))))
         sys.stdout.flush()
+    if problems:
+        raise problems[0]
+
+
+_Done = Sequence[tuple[Schedule, Run]]
+
+
+def _write_json(options: argparse.Namespace, done: _Done, whole: bool) -> None:
+    if options.json and options.json != STANDARD_OUTPUT:
+        write_file("--json", options.json, to_json([outcome for _, (outcome, _) in done], whole=whole))
+
+
+def _write_junit(options: argparse.Namespace, done: _Done, whole: bool) -> None:
+    if options.junit:
+        write_file("--junit", options.junit, to_junit([outcome for _, (outcome, _) in done]))
+
+
+def _write_report(options: argparse.Namespace, done: _Done, whole: bool) -> None:
+    if options.report:
+        folder = Path(options.report)
+        with named("--report", options.report):
+            page = write_report(folder, [run for _, run in done], whole=whole)
+            for schedule, _ in done:
+                _schedule_file(folder, schedule).write_bytes(schedule.to_json())
+        print(f"report: {page}", file=sys.stderr)
 
 
 def write_smallest(options: argparse.Namespace, schedule: Schedule) -> Path:
     """Write the schedule that shrinking has come to, and print what is in it and how to run it; its path."""
     path = _schedule_file(Path(options.report or "."), schedule, "smallest")
     with finished_first():
-        path.write_bytes(schedule.to_json())
+        write_file("--shrink", str(path), schedule.to_json())
     for fault in schedule.faults:
         ends = f" to {fault.end_s:.1f}" if fault.for_s else ""
         print(f"  {fault.at_s:.1f}{ends} s: {fault.kind} of {', '.join(fault.nodes)}{_options(fault)}")
@@ -62,16 +141,13 @@ def write_smallest(options: argparse.Namespace, schedule: Schedule) -> Path:
     return path
 
 
-def repeated(options: argparse.Namespace, schedule: Schedule) -> str:
-    """The command that repeats the run of `schedule` alone."""
+def repeated(options: argparse.Namespace, source: str, schedule: Schedule) -> str:
+    """The command that repeats the run of `schedule` alone, which `source` named."""
     words = ["minicloud-sim"]
     if options.replay:
-        words += ["--replay", options.replay]
+        words += ["--replay", source]
     else:
-        name = schedule.name
-        if options.scenario:  # a file goes by its path, not by the name in it
-            name = next((each for each in options.scenario if each == name), options.scenario[0])
-        words += ["--scenario", name, "--seed", str(schedule.seed)]
+        words += ["--scenario", source, "--seed", str(schedule.seed)]
         for flag in ("workers", "duration"):
             if getattr(options, flag):
                 words += [f"--{flag}", str(getattr(options, flag))]

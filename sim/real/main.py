@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 import trio
 
@@ -16,25 +15,14 @@ from sim.real.faults import check_supported
 from sim.real.outcome import RealOutcome
 from sim.real.report import Progress, summary, to_json
 from sim.real.run import run_real
-from sim.real.target import RealModeError, allow_open_files, find_target
+from sim.real.target import allow_open_files, find_target
+from sim.results import STANDARD_OUTPUT, write_file
 from sim.scenario.scenario import seconds
 from sim.scenario.schedule import Phases, Schedule
 
 _DEFAULT_WORKERS = 50
 _DEFAULT_S = 60.0
-# What is there only where time and network are ours.
-_VIRTUAL_ONLY = (
-    "seeds",
-    "depth",
-    "mutate",
-    "jobs",
-    "until_failure",
-    "check_determinism",
-    "shrink",
-    "report",
-    "junit",
-    "trace",
-)
+_RAMP_S = 10.0
 
 
 def main_real(options: argparse.Namespace, schedule: Schedule | None) -> int:
@@ -44,11 +32,10 @@ def main_real(options: argparse.Namespace, schedule: Schedule | None) -> int:
     they are set). Reads also `ramp`, `allow_remote`, `seed` and `json` of the options. Raises
     `MiniCloudError` for what cannot run, and `Interrupted`, after the results so far have been written.
     """
-    _check(options)
-    ramp_s = seconds(options.ramp, "--ramp")
+    ramp_s = seconds(options.ramp, "--ramp") if options.ramp else _RAMP_S
     if schedule is None:
         duration_s = seconds(options.duration, "--duration") if options.duration else _DEFAULT_S
-        schedule = steady(options.workers or _DEFAULT_WORKERS, options.seed, ramp_s, duration_s)
+        schedule = steady(options.workers or _DEFAULT_WORKERS, options.seed or 0, ramp_s, duration_s)
     check_supported(schedule)
     target = find_target(options.target, allow_remote=options.allow_remote)
     allow_open_files(schedule.topology.workers)
@@ -65,24 +52,14 @@ def main_real(options: argparse.Namespace, schedule: Schedule | None) -> int:
 
 
 def _write(options: argparse.Namespace, outcome: RealOutcome) -> None:
-    to_standard_output = options.json == "-"
-    if options.json and not to_standard_output:
-        with finished_first():
-            Path(options.json).write_bytes(to_json(outcome) + b"\n")
+    document = to_json(outcome) + b"\n"
+    to_standard_output = options.json == STANDARD_OUTPUT
     print(summary(outcome), file=sys.stderr if to_standard_output else sys.stdout)
     if to_standard_output:
-        sys.stdout.write((to_json(outcome) + b"\n").decode())
-
-
-def _check(options: argparse.Namespace) -> None:
-    """Raises `RealModeError` for options that mean nothing here, so that none is passed over."""
-    for name in _VIRTUAL_ONLY:
-        if getattr(options, name):
-            raise RealModeError(f"--{name.replace('_', '-')} is not for --target: leave it out")
-    if len(options.scenario or ()) > 1:
-        raise RealModeError("--target takes one --scenario at a time")
-    if options.fault and not options.scenario:
-        raise RealModeError("--fault with --target wants the --scenario to add it to, such as steady")
+        sys.stdout.write(document.decode())
+    elif options.json:
+        with finished_first():
+            write_file("--json", options.json, document)
 
 
 def steady(workers: int, seed: int, ramp_s: float, duration_s: float) -> Schedule:

@@ -8,11 +8,12 @@ from typing import TextIO
 
 import msgspec
 
-from minicloud.cli.text import clean, columns_of
+from minicloud.cli.text import clean
 from sim.outcome import Quantiles
 from sim.real.fleet import Moment
 from sim.real.outcome import Load, RealOutcome
 from sim.report.figures import clock
+from sim.report.status_line import StatusLine
 
 _LINES_EVERY_S = 10.0  # where there is no terminal
 _SHOWN_VIOLATIONS = 5
@@ -23,22 +24,19 @@ class Progress:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._terminal = stream.isatty()
+        self._status = StatusLine(stream)
         self._due_s = 0.0
 
     def __call__(self, moment: Moment) -> None:
-        if self._terminal:
-            # One column short of the edge: a line that fills its row wraps, and cannot be drawn over.
-            self._stream.write(f"\r{_line(moment)[: columns_of(self._stream) - 1]}\x1b[K")
+        if self._status.possible:
+            self._status.draw(_line(moment))
         elif moment.elapsed_s >= self._due_s:
             self._due_s = moment.elapsed_s + _LINES_EVERY_S
             self._stream.write(f"{_line(moment)}\n")
-        self._stream.flush()
+            self._stream.flush()
 
     def done(self) -> None:
-        if self._terminal:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
+        self._status.wipe()
 
 
 def _line(moment: Moment) -> str:

@@ -36,7 +36,8 @@ _AFTERMATH_S = 5.0
 class Recorder(Watcher):
     """Give it to the one `Simulation` of `schedule`, after the watcher that appends to `violations`.
 
-    The file `trace` gets every event as a line of text. Raises `OSError` where it cannot be written.
+    The file `trace` gets every event as a line of text. Raises `OSError` where it cannot be opened; where it
+    cannot be written the run ends, and `close` raises the error.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class Recorder(Watcher):
         self._record = Record(schedule, max(_SHORTEST_STEP_S, math.ceil(end_s / _SAMPLES)))
         self._recollection = Recollection(schedule.topology.workers)
         self._violations = violations
-        self._trace = Trace(trace)
+        self._trace = Trace(trace, lambda: self._simulation.stop())
         self._statuses = dict.fromkeys(Status, 0)
         self._up = False
         self._down_since_s = 0.0
@@ -62,14 +63,18 @@ class Recorder(Watcher):
         self._digest = ""
 
     def begins(self, simulation: Simulation) -> None:
+        self._simulation = simulation
         self._timeline = simulation.timeline
         self._network = simulation.cluster.network
         self._network.journal = Journal(self._recollection.calls.of, self._returned)
         self._timeline.at(self._record.step_s, self._sample_often)
 
     def close(self) -> None:
-        """Write the rest of the trace, also of a run that did not come to its end."""
+        """Write the rest of the trace, also of a run that did not come to its end. Raises `OSError`
+        where not all of it could be written."""
         self._trace.close()
+        if self._trace.error is not None:
+            raise self._trace.error
 
     def record(self, detection_s: Sequence[float] = (), recovery_s: Sequence[float] = ()) -> Record:
         """What was recorded, once the run is over, with the durations that another watcher has measured."""

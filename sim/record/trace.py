@@ -5,6 +5,8 @@ Always holds: two runs with the same digest had the same lines; no more than a b
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
@@ -12,10 +14,14 @@ _BATCH_LINES = 1024  # hashing line by line would cost more than making them
 
 
 class Trace:
-    """A rolling hash over lines. `file`, where given, gets each of them; raises `OSError` where it cannot."""
+    """A rolling hash over lines. `file`, where given, gets each of them; raises `OSError` where it cannot be
+    opened. Where it cannot be written later, `failed` is called, from wherever a line was added, and `error`
+    is why."""
 
-    def __init__(self, file: Path | None = None) -> None:
+    def __init__(self, file: Path | None = None, failed: Callable[[], None] = lambda: None) -> None:
         self._file = file.open("w", encoding="utf-8", errors="backslashreplace") if file is not None else None
+        self._failed = failed
+        self.error: OSError | None = None
         self._hash = blake2b(digest_size=16)
         self._batch: list[str] = []
 
@@ -27,14 +33,18 @@ class Trace:
             self.flush()
 
     def flush(self) -> None:
-        """Hash and write what has been added. Raises `OSError` where it cannot be written."""
+        """Hash and write what has been added."""
         if not self._batch:
             return
         text = "\n".join(self._batch) + "\n"
         self._batch.clear()
         self._hash.update(text.encode("utf-8", "backslashreplace"))
         if self._file is not None:
-            self._file.write(text)
+            try:
+                self._file.write(text)
+                self._file.flush()
+            except OSError as error:
+                self._give_up(error)
 
     def digest(self) -> str:
         """The hash of all lines so far, in hexadecimal."""
@@ -43,10 +53,15 @@ class Trace:
 
     def close(self) -> None:
         """Write what is left, and nothing after it."""
-        file = self._file
-        try:
-            self.flush()
-        finally:
-            self._file = None
-            if file is not None:
-                file.close()
+        self.flush()
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+    def _give_up(self, error: OSError) -> None:
+        file, self._file = self._file, None
+        assert file is not None
+        with suppress(OSError):  # closing it tries once more to write what could not be written
+            file.close()
+        self.error = error
+        self._failed()

@@ -9,13 +9,12 @@ from collections.abc import Callable
 from time import perf_counter  # the real one: inside a run, asking `time` for it is an error
 from typing import TextIO
 
-from minicloud.cli.text import Paint, columns_of
 from sim.report.figures import clock, nodes, of, times
+from sim.report.status_line import StatusLine
 from sim.scenario.schedule import Schedule
 
 _REDRAWN_S = 0.1
 _TENTHS = 10
-_BAR = 20
 
 
 class Progress:
@@ -24,13 +23,12 @@ class Progress:
 
     def __init__(self, stream: TextIO, real_s: Callable[[], float] = perf_counter) -> None:
         self._stream = stream
-        self._terminal = Paint(stream).on or stream.isatty()
+        self._line = StatusLine(stream)
         self._real_s = real_s
         self._began_s = real_s()
         self._drawn_s = -1.0
         self._told = 0
         self._schedule: Schedule | None = None
-        self._width = 0
 
     def at(self, schedule: Schedule, now_s: float) -> None:
         """The run under way has come to `now_s`."""
@@ -54,13 +52,10 @@ class Progress:
 
     def close(self) -> None:
         """Leave a terminal as if nothing had been there."""
-        if self._width:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
-            self._width = 0
+        self._line.wipe()
 
     def _due(self, share: float) -> bool:
-        if not self._terminal:
+        if not self._line.possible:
             return int(share * _TENTHS) > self._told
         real_s = self._real_s()
         if self._drawn_s >= 0 and real_s - self._drawn_s < _REDRAWN_S:
@@ -69,17 +64,12 @@ class Progress:
         return True
 
     def _tell(self, share: float, text: str) -> None:
-        if not self._terminal:
-            self._told = int(share * _TENTHS)
-            self._stream.write(f"{share:4.0%}  {text.rstrip()}\n")
-            self._stream.flush()
+        text = f"{share:4.0%}  {text.rstrip()}"
+        if self._line.possible:
+            self._line.draw(f"{self._line.bar(share)} {text}")
             return
-        filled = int(share * _BAR)
-        line = f"{'█' * filled}{'░' * (_BAR - filled)} {share:4.0%}  {text.rstrip()}"
-        # One column short of the edge: a line that fills its row wraps, and cannot be drawn over.
-        line = line[: columns_of(self._stream) - 1]
-        self._width = len(line)
-        self._stream.write(f"\r{line}\x1b[K")
+        self._told = int(share * _TENTHS)
+        self._stream.write(f"{text}\n")
         self._stream.flush()
 
 

@@ -13,6 +13,7 @@ from sim.cluster.cluster import CONTROL_PLANE, Topology
 from sim.engine.randomness import Streams
 from sim.faults import EFFECTS
 from sim.net.network import Delay
+from sim.scenario.reading import ScenarioError
 from sim.scenario.schedule import Fault, Phases, Schedule
 from sim.scenario.selectors import select
 from sim.scenario.table import KINDS, Lasts
@@ -22,6 +23,7 @@ SUMMARY = "Options and faults drawn from the seed: many kinds at once, each run 
 
 _SETUP_S = 60.0
 _SHORTEST_CHAOS_S = 120.0
+_SHORTEST_S = 510.0  # of a run: the longest timers a seed may draw need as much
 _FAULTS = (3, 12)
 _ON_CONTROL_PLANE = (
     "crash", "pause", "wipe", "partition", "stale-disk",
@@ -31,7 +33,12 @@ _ON_WORKERS = tuple(kind for kind in EFFECTS if kind not in ("stale-disk", "disk
 
 
 def swarm(seed: int, workers: int | None = None, duration_s: float | None = None) -> Schedule:
-    """The schedule of that seed. `duration_s` is for the whole run, by default drawn too."""
+    """The schedule of that seed. `duration_s` is for the whole run, by default drawn too. Raises
+    `ScenarioError` where it is too short."""
+    if duration_s is not None and duration_s < _SHORTEST_S:
+        raise ScenarioError(
+            f"--duration: {NAME} takes up to {_SHORTEST_S:g} s to form and to settle: give it longer"
+        )
     random = Streams(seed).stream("swarm")
     interval_s = random.choice([5.0, 10.0, 30.0])
     timeout_s = interval_s * random.choice([2.5, 3.0, 4.0])

@@ -36,7 +36,7 @@ def launch(tmp_path: Path) -> Iterator[Launcher]:
 
 
 def environment() -> Mapping[str, str]:
-    return {**child_environment(os.environ), "PYTHONPATH": str(ROOT)}
+    return {**child_environment(os.environ), "PYTHONPATH": str(ROOT), "TERM": "xterm"}
 
 
 def last_line(terminal: Terminal) -> str:

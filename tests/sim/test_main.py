@@ -58,7 +58,7 @@ def test_runs_that_differ_exit_3_and_the_first_difference_is_shown(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--scenario", "nope"], "no scenario 'nope': name a TOML file, or one of"),
+        (["--scenario", "nope"], "no scenario 'nope': there are clock-drift, "),
         (["--mutate", "nope"], "no mutant 'nope'"),
         (["--replay", "/nowhere.json"], "No such file"),
         (["--replay", "x", "--workers", "3"], "--replay runs what its file says"),

@@ -405,6 +405,7 @@ def test_progress_is_one_line_on_a_terminal_and_one_each_ten_seconds_elsewhere(
     stream: StringIO, lines: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "140")
+    monkeypatch.setenv("TERM", "xterm")
     progress = Progress(stream)
     for second in range(25):
         progress(Moment(float(second), 60.0, True, False, 50, 49, 12.0, 3, 0, 0.002, 0.05, ("crash",)))
@@ -415,6 +416,7 @@ def test_progress_is_one_line_on_a_terminal_and_one_each_ten_seconds_elsewhere(
 
 def test_progress_fits_a_terminal_that_is_narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("TERM", "xterm")
     stream = Terminal()
     progress = Progress(stream)
     progress(Moment(1.0, 60.0, True, False, 50, 49, 12.0, 3, 0, 0.002, 0.05, ("crash",)))

@@ -28,6 +28,7 @@ from sim.report.figures import clock, exactly, nodes
 from sim.report.markup import element
 from sim.report.page import page, write_report
 from sim.report.progress import Progress
+from sim.report.status_line import StatusLine
 from sim.report.summary import summary
 from sim.scenario.expand import expand
 from sim.scenario.scenario import load
@@ -263,11 +264,12 @@ def test_progress_of_one_run_after_another_begins_anew() -> None:
     assert shown == ["steady"] * 10 + ["partition"] * 10
 
 
-@pytest.mark.parametrize("columns", [30, 80, 200])
+@pytest.mark.parametrize("columns", [1, 30, 80, 200])
 def test_progress_on_a_terminal_is_one_line_that_is_wiped_at_the_end(
     columns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
     stream = Terminal()
     clock_s = ticks(1.0)
     progress = Progress(stream, lambda: next(clock_s))
@@ -279,6 +281,46 @@ def test_progress_on_a_terminal_is_one_line_that_is_wiped_at_the_end(
     assert "\n" not in text
     assert text.endswith("\r\x1b[K")
     assert all(len(line.removesuffix("\x1b[K")) < columns for line in text.split("\r"))
+
+
+def test_progress_on_a_terminal_that_cannot_be_drawn_on_is_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    stream = Terminal()
+    progress = Progress(stream, lambda: 0.0)
+    progress.over(1, 2)
+    progress.close()
+    assert stream.getvalue() == " 50%  1 of 2 runs\n"
+
+
+class Encoded(io.TextIOWrapper):
+    """A terminal of a locale."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("encoding", "bar"), [("utf-8", "██████████░"), ("ascii", "##########.")])
+def test_progress_has_a_bar_that_the_locale_can_show(
+    encoding: str, bar: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "140")
+    stream = Encoded(io.BytesIO(), encoding=encoding)
+    Progress(stream, lambda: 0.0).over(1, 2)
+    shown = stream.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
+    assert bar in shown
+    assert "\\u" not in shown
+
+
+def test_status_line_with_a_character_the_locale_lacks_is_as_short_as_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "20")
+    stream = Encoded(io.BytesIO(), encoding="ascii")
+    StatusLine(stream).draw("é" * 15)
+    shown = stream.buffer.getvalue().decode()  # type: ignore[attr-defined]
+    assert shown == "\r" + ("\\xe9" * 15)[:19] + "\x1b[K"
 
 
 def test_progress_of_several_runs_counts_those_that_are_over() -> None:
