@@ -125,6 +125,24 @@ def operators(seed: int) -> Schedule:
     )
 
 
+def departures(seed: int) -> Schedule:
+    """Workers that operators have taken out stop, and start again; so does one that nobody has taken out."""
+    return _schedule(
+        "departures",
+        seed,
+        80.0,
+        Fault("cordon", 12.0, ("worker-2",), 60.0),
+        Fault("stop", 20.0, ("worker-2", "worker-3", "worker-4"), 15.0),
+        Fault("crash", 45.0, (CONTROL_PLANE,), 3.0),
+        Fault("stop", 52.0, ("worker-2", "worker-3"), 10.0),
+    )
+
+
+def stall(seed: int) -> Schedule:
+    """The control plane stands still for longer than the timeout."""
+    return _schedule("stall", seed, 40.0, Fault("pause", 15.0, (CONTROL_PLANE,), 25.0))
+
+
 def doubled_messages(seed: int) -> Schedule:
     """Messages come twice, and in another order."""
     everybody = tuple(_TOPOLOGY.worker_names)

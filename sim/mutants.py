@@ -20,7 +20,14 @@ from minicloud.control.membership import Membership
 from minicloud.control.metrics import Metrics
 from minicloud.control.service import WorkerManagementService
 from minicloud.core.commands import Heartbeat, Register
-from minicloud.core.events import LeaseRenewed, LeaseRestored, Registration, WorkerRestored
+from minicloud.core.events import (
+    LeaseRenewed,
+    LeaseRestored,
+    Registration,
+    WorkerDeparted,
+    WorkerRegistered,
+    WorkerRestored,
+)
 from minicloud.core.ids import IdBook
 from minicloud.core.model import Admin, ClusterStats, Health, Worker, WorkerId
 from minicloud.core.registry import Registry
@@ -33,6 +40,7 @@ from sim.cluster.disk import Disk
 from sim.mutant_schedules import (
     cold_start,
     crashes,
+    departures,
     doubled_messages,
     newcomers,
     operators,
@@ -43,14 +51,18 @@ from sim.mutant_schedules import (
     registry_restored_and_id_given,
     restart,
     silences,
+    stall,
     takeover,
     wall_clock_set,
 )
 from sim.oracle.promises import (
+    CORDON_LASTS,
     COUNTS_ADD_UP,
     CRASHED_DETECTED,
     DELIVERY_IDEMPOTENT,
+    ENDPOINT_PROVED,
     HERD_BOUNDED,
+    IDENTITY_RETURNS,
     IDS_UNIQUE,
     LIVE_RECOVERED,
     NO_EARLY_VERDICT,
@@ -58,6 +70,7 @@ from sim.oracle.promises import (
     OLD_INCARNATIONS_FENCED,
     ONLY_HEALTHY_OFFERED,
     REGISTRATIONS_DURABLE,
+    STALLS_COMPENSATED,
     VERDICT_ON_TIME,
     VIEW_IS_TRUTH,
     VIEWS_AGREE,
@@ -98,15 +111,15 @@ def applied(name: str) -> Iterator[None]:
 
 
 def _early_expiry(original: Any) -> Any:
-    def init(self: Registry, timeout_s: float, retention_s: float, floor: int = 0) -> None:
-        original(self, timeout_s / 2, retention_s, floor)
+    def init(self: Registry, timeout_s: float, *rest: Any, **named: Any) -> None:
+        original(self, timeout_s / 2, *rest, **named)
 
     return init
 
 
 def _forgets_early(original: Any) -> Any:
-    def init(self: Registry, timeout_s: float, retention_s: float, floor: int = 0) -> None:
-        original(self, timeout_s, retention_s / 4, floor)
+    def init(self: Registry, timeout_s: float, retention_s: float, *rest: Any, **named: Any) -> None:
+        original(self, timeout_s, retention_s / 4, *rest, **named)
 
     return init
 
@@ -121,7 +134,7 @@ def _no_sweep(original: Any) -> Any:
 
 def _no_grace(original: Any) -> Any:
     def apply(self: Registry, event: WorkerRestored) -> None:
-        original(self, replace(event, at_s=event.worker.last_heartbeat_s))
+        original(self, replace(event, lease_until_s=event.worker.last_heartbeat_s + self.heartbeat_timeout_s))
 
     return apply
 
@@ -177,7 +190,7 @@ def _lost_floor(original: Any) -> Any:
 
 def _below_the_floor(original: Any) -> Any:
     def decide(self: Registry, command: Register, now_s: float) -> Any:
-        (event,) = original(self, command, now_s)
+        *_, event = original(self, command, now_s)
         before = self.get(event.worker_id)
         return (event if before is None else replace(event, incarnation=before.incarnation + 1),)
 
@@ -185,8 +198,8 @@ def _below_the_floor(original: Any) -> Any:
 
 
 def _double_registration(original: Any) -> Any:
-    def assign(self: IdBook, command: Register, workers: Any) -> tuple[WorkerId, Registration]:
-        worker_id, registration = original(self, command, workers)
+    def assign(self: IdBook, command: Register, find: Any, now_s: float) -> tuple[WorkerId, Registration]:
+        worker_id, registration = original(self, command, find, now_s)
         if registration is Registration.RENAMED:
             return WorkerId(command.worker_id), Registration.AGAIN
         return worker_id, registration
@@ -257,7 +270,9 @@ def _leave_crashes(original: Any) -> Any:
 
 def _lost_write(original: Any) -> Any:
     def sync(self: Disk) -> None:
-        self._written = [change for change in self._written if change.entry.event_id % 4]
+        self._written = [
+            change for change in self._written if change.entry is None or change.entry.event_id % 4
+        ]
         original(self)
 
     return sync
@@ -267,6 +282,41 @@ def _answers_too_soon(original: Any) -> Any:
     async def durable(self: Membership) -> None: ...
 
     return durable
+
+
+# Who is not there
+
+
+def _cordon_forgotten(original: Any) -> Any:
+    def apply(self: Registry, event: WorkerDeparted) -> None:
+        worker = self.get(event.worker_id)
+        assert worker is not None
+        worker.admin = Admin.ACTIVE
+        original(self, event)
+
+    return apply
+
+
+def _departed_forgotten(original: Any) -> Any:
+    def assign(self: IdBook, command: Register, find: Any, now_s: float) -> tuple[WorkerId, Registration]:
+        worker_id, registration = original(self, command, find, now_s)
+        if registration is Registration.RETURNED:
+            return command.generated_id, Registration.NEW
+        return worker_id, registration
+
+    return assign
+
+
+def _endpoint_stays(original: Any) -> Any:
+    def apply(self: Registry, event: WorkerRegistered) -> None:
+        before = self.known(event.worker_id)
+        original(self, event if before is None else replace(event, endpoint=before.endpoint))
+
+    return apply
+
+
+def _stall_ignored(original: Any) -> Any:
+    return lambda self, now_s: None
 
 
 # The worker
@@ -302,7 +352,7 @@ _ALL = (
         NO_EARLY_VERDICT, restart, Registry, "_apply_restored", _no_grace,
     ),
     Mutant(
-        "wall-clock-leases", "leases live on the wall clock, which can be set", NO_EARLY_VERDICT,
+        "wall-clock-leases", "leases live on the wall clock, which can be set", STALLS_COMPENSATED,
         wall_clock_set, Membership, "__init__", _wall_clock,
     ),
     Mutant(
@@ -381,6 +431,22 @@ _ALL = (
     Mutant(
         "metadata-lost", "what a worker says of its zone is dropped", VIEW_IS_TRUTH,
         crashes, Registry, "_decide_register", _metadata_lost,
+    ),
+    Mutant(
+        "cordon-forgotten", "a cordon ends when its worker leaves", CORDON_LASTS,
+        departures, Registry, "_apply_departed", _cordon_forgotten,
+    ),
+    Mutant(
+        "departed-forgotten", "an installation that departed is a newcomer", IDENTITY_RETURNS,
+        departures, IdBook, "assign", _departed_forgotten,
+    ),
+    Mutant(
+        "endpoint-stays", "who registers again stays listed at the old endpoint", ENDPOINT_PROVED,
+        takeover, Registry, "_apply_registered", _endpoint_stays,
+    ),
+    Mutant(
+        "stall-ignored", "the time in which the control plane stood still counts as silence",
+        STALLS_COMPENSATED, stall, Membership, "_compensate", _stall_ignored,
     ),
     Mutant(
         "no-jitter", "workers that failed together try again together", HERD_BOUNDED,

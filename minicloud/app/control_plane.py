@@ -75,7 +75,7 @@ async def _control_plane(
     if config.data_dir is not None:
         store = SqliteStore(config.data_dir / REGISTRY_NAME, StoreObserver(metrics.store_batch))
     timers = Timers(config.heartbeat_interval_s, config.heartbeat_timeout_s, config.retention_s)
-    plane = ControlPlane(timers, store, metrics, clock, random)
+    plane = ControlPlane(timers, store, metrics, clock, random, max_workers=config.max_workers)
     membership = plane.membership
     membership.subscribe(log_entry)
     health, services = with_standard_services(config.enable_reflection, plane.service)

@@ -48,6 +48,7 @@ class ControlPlaneConfig:
     heartbeat_interval_s: float = 30.0
     heartbeat_timeout_s: float = 120.0
     retention_s: float = 86400.0
+    max_workers: int = 50_000
     enable_reflection: bool = True
     metrics_per_worker: bool = False
     allowed_hosts: tuple[str, ...] = ()
@@ -98,6 +99,7 @@ def control_plane_config(
         heartbeat_interval_s=interval_s,
         heartbeat_timeout_s=timeout_s,
         retention_s=sources.value(table.RETENTION),
+        max_workers=sources.value(table.MAX_WORKERS),
         enable_reflection=sources.value(table.ENABLE_REFLECTION),
         metrics_per_worker=sources.value(table.METRICS_PER_WORKER),
         allowed_hosts=sources.value(table.ALLOWED_HOSTS),

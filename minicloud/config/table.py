@@ -125,7 +125,18 @@ RETENTION = Setting(
     values.duration_s(1.0, 3650 * 86400.0),
     "24h",
     "DURATION",
-    "how long an UNHEALTHY worker is kept before it is forgotten",
+    "how long an UNHEALTHY worker is kept before it is forgotten, and one that left is remembered",
+)
+# Registered workers take some 5 KB each with the metadata that they may send: whoever can reach the port can
+# register as many as this, and no more.
+MAX_WORKERS = Setting(
+    "max-workers",
+    Role.CONTROL_PLANE,
+    ("minicloud.control-plane.max-workers",),
+    values.count,
+    "50000",
+    "N",
+    "how many workers may be registered at a time",
 )
 # Five series a worker: at 5,000 workers a scrape grows from 4 KB to megabytes.
 METRICS_PER_WORKER = Setting(
@@ -289,6 +300,7 @@ SETTINGS: tuple[Setting[object], ...] = (
     HEARTBEAT_INTERVAL,
     HEARTBEAT_TIMEOUT,
     RETENTION,
+    MAX_WORKERS,
     METRICS_PER_WORKER,
     ALLOWED_HOSTS,
     ALLOWED_ORIGINS,

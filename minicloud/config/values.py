@@ -175,6 +175,13 @@ def data_dir(text: str) -> Path | DataDir:
         raise ValueError("names a home folder that cannot be found: give an absolute path") from None
 
 
+def count(text: str) -> int:
+    """A whole number, 1 or more."""
+    if text.isascii() and text.isdecimal() and int(text) >= 1:
+        return int(text)
+    raise ValueError("is not a count: give a whole number, 1 or more")
+
+
 def failures(text: str) -> int | None:
     """A count of 1 or more, or `never`."""
     word = text.strip().lower()

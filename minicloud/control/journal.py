@@ -1,4 +1,4 @@
-"""The log's view of membership: one info line a change."""
+"""The log's view of membership: one info line a change, a warning for each stall."""
 
 from __future__ import annotations
 
@@ -22,3 +22,8 @@ def log_entry(entry: Entry) -> None:
         reason=entry.reason,
         **({"detail": entry.detail} if entry.detail else {}),
     )
+
+
+def log_stall(by_s: float) -> None:
+    """Log a stall of the control plane, as membership's stall observer."""
+    log.warning("control_plane_stalled", seconds=round(by_s, 3))

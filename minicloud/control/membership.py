@@ -1,45 +1,62 @@
 """The one door to membership: every command goes through `execute`, every reader through `registry`.
 
-The order of a change: decide, apply, append to the store, tell the subscribers; the caller then waits on
-`durable()` before it answers for it. All but that wait is one uninterrupted step, so nobody ever sees half
-a change, and nothing is seen past its deadline: what is due is swept before anything is decided or read.
+The order of a change: decide, apply, append to the store, notify the subscribers; the caller then waits on
+`durable()` before it answers for it. Everything but that wait is one uninterrupted step, so nobody ever sees
+half a change. Nothing is seen past its deadline: what is due is swept before anything is decided or read.
+
+Deadlines count the time during which the control plane listened. The sweeper announces when it will be awake
+next (`awake_by`); where that moment has passed by more than `STALL_S`, the loop was blocked, the process
+stopped or the machine suspended, and every deadline moves by that lateness before anything is swept. (Eureka
+compensates its evictions for a late task in the same way.)
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from minicloud.clock import Clock, WallAnchor
+from minicloud.control.records import from_stored, to_stored
+from minicloud.control.runs import FIRST_MARK_S, grace_s, marks_s, remaining_grace_s
 from minicloud.core.commands import Command, Sweep
+from minicloud.core.errors import DisplacedError
 from minicloud.core.events import (
     AdminChanged,
+    DepartureExpired,
     Event,
     LeaseExpired,
     LeaseRenewed,
     LeaseRestored,
+    RivalHeard,
     WorkerDeparted,
+    WorkerHeard,
+    WorkerLeaving,
     WorkerRegistered,
     WorkerRestored,
 )
-from minicloud.core.model import Admin, ClusterStats, Status, Worker
+from minicloud.core.model import SHUTTING_DOWN, Admin, ClusterStats, Health, Status, WorkerId
 from minicloud.core.registry import Registry
 from minicloud.core.stats import cluster_stats
 from minicloud.request_id import current_request_id
-from minicloud.store.port import Change, Entry, Snapshot, Store, StoredWorker
+from minicloud.store.port import Change, Entry, Run, Snapshot, Store
 
 Subscriber = Callable[[Entry], None]
 SweepObserver = Callable[[float, float], None]
+StallObserver = Callable[[float], None]
+
+# A sweep that is late by no more than this is late by scheduling, not by a stall.
+STALL_S = 1.0
 
 
-def _unobserved(duration_s: float, lateness_s: float) -> None: ...
+def _unobserved_sweep(duration_s: float, lateness_s: float) -> None: ...
 
 
 class Membership:
     """Membership of one control plane.
 
-    `heartbeat_interval_s` is what workers are told to keep. Subscribers are called in order, in the same
-    step as the change, and must neither wait, nor raise, nor read or execute in their turn. `swept` is
-    told of each sweep how long it took and how long after the earliest deadline it began, in seconds.
+    `heartbeat_interval_s` is the interval that workers have to keep. Subscribers are called in order, in the
+    same step as the change, and must neither wait, nor raise, nor read or execute in their turn. `swept` is
+    called for each sweep with how long it took and how long after the earliest deadline it began, in seconds.
     """
 
     def __init__(
@@ -49,7 +66,7 @@ class Membership:
         clock: Clock,
         *,
         heartbeat_interval_s: float = 30.0,
-        swept: SweepObserver = _unobserved,
+        swept: SweepObserver = _unobserved_sweep,
     ) -> None:
         self.clock = clock
         self.wall = WallAnchor(clock)
@@ -59,31 +76,66 @@ class Membership:
         self._subscribers: list[Subscriber] = []
         self._last_event_id = 0
         self._swept = swept
+        self._stall_observers: list[StallObserver] = []
+        self._awake_by_s = math.inf
+        self._listening_since_s = 0.0
+        self._listened_s = 0.0
+        self._marks_s = marks_s(registry.heartbeat_timeout_s, registry.heartbeat_timeout_s)
+        self._next_mark_s = 0.0
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Have `subscriber` called with the entry of every change from now on."""
         self._subscribers.append(subscriber)
 
+    def on_stall(self, observer: StallObserver) -> None:
+        """Have `observer` called with the length of each stall from now on, in seconds. It must neither wait,
+        nor raise, nor read or execute."""
+        self._stall_observers.append(observer)
+
     def restore(self, snapshot: Snapshot) -> None:
-        """Take up what a store kept. Every worker keeps its status; leases start anew, in full."""
+        """Take up what a store kept. Every worker keeps its status; a HEALTHY one gets what is left of its
+        grace to be heard in."""
         now_s = self.clock.monotonic_s()
         self._last_event_id = snapshot.last_event_id
-        # Deadlines are set in the order of time, as `core.leases` asks.
-        for stored in sorted(snapshot.workers, key=lambda worker: worker.health_since_ms):
-            worker = self._from_stored(stored, now_s)
-            self._registry.apply(WorkerRestored(worker.worker_id, now_s, worker))
+        timeout_s = self._registry.heartbeat_timeout_s
+        grace = grace_s(timeout_s, snapshot.runs)
+        self._marks_s = marks_s(timeout_s, grace)
+        restored = []
+        for stored in snapshot.workers:
+            worker = from_stored(stored, self.wall, now_s)
+            lease_until_s = now_s + remaining_grace_s(stored.heard_run, grace, snapshot.runs)
+            if worker.departed is not None:
+                since_s = worker.departed.at_s
+            elif worker.health is Health.UNHEALTHY:
+                since_s = worker.health_since_s
+            else:
+                since_s = lease_until_s
+            restored.append((since_s, WorkerRestored(worker.worker_id, now_s, worker, lease_until_s)))
+        # Deadlines are set in the order of time, as `core.leases` asks. Departed workers come first, so that
+        # the id book knows an installation by the worker that it is now.
+        for _, event in sorted(restored, key=lambda each: (each[1].worker.departed is None, each[0])):
+            self._registry.apply(event)
 
     @property
     def registry(self) -> Registry:
         """The registry to read, as of this moment: what has fallen due is swept first."""
-        now_s = self.clock.monotonic_s()
-        self._sweep_what_is_due(now_s)
+        self._swept_now()
         return self._registry
 
     @property
     def executed(self) -> Registry:
         """The registry as `execute` left it, to read in the step in which that returned: nothing is due."""
         return self._registry
+
+    def awake_by(self, at_s: float) -> None:
+        """Announce that the loop will run again by `at_s` and keep account of how long it has listened."""
+        now_s = self._swept_now()
+        if self._awake_by_s < math.inf:
+            self._listened_s += max(0.0, now_s - self._listening_since_s)
+        self._listening_since_s = now_s
+        self._awake_by_s = at_s
+        if self._listened_s >= self._next_mark_s:
+            self._note_run()
 
     def next_deadline_s(self) -> float:
         """When there will next be something to sweep; infinity if never. Sweeps nothing itself."""
@@ -98,10 +150,13 @@ class Membership:
 
         What happened is not durable yet: wait on `durable()` before telling anyone outside.
         """
-        now_s = self.clock.monotonic_s()
         registry = self._registry
-        self._sweep_what_is_due(now_s)
-        events = registry.decide(command, now_s)
+        now_s = self._swept_now()
+        try:
+            events = registry.decide(command, now_s)
+        except DisplacedError as error:
+            registry.apply(RivalHeard(WorkerId(error.worker_id), now_s))
+            raise
         for event in events:
             if type(event) is LeaseRenewed:
                 registry.apply(event)
@@ -113,10 +168,23 @@ class Membership:
         """Return once everything executed before this call is durable."""
         await self._store.flushed()
 
-    def _sweep_what_is_due(self, now_s: float) -> None:
+    def _swept_now(self) -> float:
+        """The present moment, after a stall is compensated and what is due is swept."""
+        now_s = self.clock.monotonic_s()
+        if now_s > self._awake_by_s + STALL_S:
+            self._compensate(now_s)
         # Twice after a gap longer than the retention: what the first one expires, the second one forgets.
         while self._registry.next_deadline_s() <= now_s:
             self._sweep(now_s)
+        return now_s
+
+    def _compensate(self, now_s: float) -> None:
+        by_s = now_s - self._awake_by_s
+        self._awake_by_s = now_s
+        self._listening_since_s += by_s
+        self._registry.postpone(by_s)
+        for observer in self._stall_observers:
+            observer(by_s)
 
     def _sweep(self, now_s: float) -> None:
         lateness_s = now_s - self._registry.next_deadline_s()
@@ -124,83 +192,51 @@ class Membership:
             self._carry_out(event, request_id="")
         self._swept(self.clock.monotonic_s() - now_s, lateness_s)
 
+    def _note_run(self) -> None:
+        """Store how long this run has listened, and the interval it tells; its start counts as a mark."""
+        self._next_mark_s = next(self._marks_s, math.inf)
+        listened_s = max(FIRST_MARK_S, self._listened_s)
+        run = Run(self._registry.run, round(listened_s * 1000), round(self.heartbeat_interval_s * 1000))
+        self._store.append(Change("", None, self._registry.incarnation_floor, run=run))
+
     def _carry_out(self, event: Event, request_id: str) -> None:
         worker_id = event.worker_id
-        before = self._registry.get(worker_id)
+        before = self._registry.known(worker_id)
         old_status = before.status if before is not None else Status.OFFLINE
         self._registry.apply(event)
-        after = self._registry.get(worker_id)
+        after = self._registry.known(worker_id)
         shown = after if after is not None else before
-        assert shown is not None, "an event names a worker that is there before or after it"
-        kind, detail, reason = _told(event)
-        self._last_event_id += 1
-        entry = Entry(
-            event_id=self._last_event_id,
-            at_ms=self.wall.unix_ms(event.at_s),
-            kind=kind,
-            detail=detail,
-            worker_id=worker_id,
-            incarnation=shown.incarnation,
-            endpoint=shown.endpoint,
-            old_status=old_status,
-            new_status=after.status if after is not None else Status.OFFLINE,
-            reason=reason or shown.status_reason,
-            request_id=request_id,
-        )
-        stored = self._to_stored(after) if after is not None else None
+        assert shown is not None, "an event names a worker that exists before or after it"
+        entry = None
+        if not isinstance(event, WorkerHeard | DepartureExpired):
+            kind, detail, reason = _description(event)
+            self._last_event_id += 1
+            entry = Entry(
+                event_id=self._last_event_id,
+                at_ms=self.wall.unix_ms(event.at_s),
+                kind=kind,
+                detail=detail,
+                worker_id=worker_id,
+                incarnation=shown.incarnation,
+                endpoint=shown.endpoint,
+                old_status=old_status,
+                new_status=after.status if after is not None else Status.OFFLINE,
+                reason=reason or shown.status_reason,
+                request_id=request_id,
+            )
+        stored = to_stored(after, self.wall) if after is not None else None
         # `append` only queues and cannot fail, so that the record after the change can be what it takes.
-        self._store.append(Change(entry, stored, self._registry.incarnation_floor))
-        for subscriber in self._subscribers:
-            subscriber(entry)
-
-    def _to_stored(self, worker: Worker) -> StoredWorker:
-        unix_ms = self.wall.unix_ms
-        return StoredWorker(
-            worker_id=worker.worker_id,
-            endpoint=worker.endpoint,
-            instance_id=worker.instance_id,
-            wanted_id=worker.wanted_id,
-            metadata=worker.metadata,
-            incarnation=worker.incarnation,
-            registered_at_ms=unix_ms(worker.registered_at_s),
-            last_heartbeat_ms=unix_ms(worker.last_heartbeat_s),
-            health=worker.health,
-            health_reason=worker.health_reason,
-            health_since_ms=unix_ms(worker.health_since_s),
-            admin=worker.admin,
-            admin_reason=worker.admin_reason,
-            admin_since_ms=unix_ms(worker.admin_since_s),
-            resources=worker.resources,
-        )
-
-    def _from_stored(self, stored: StoredWorker, now_s: float) -> Worker:
-        def monotonic_s(unix_ms: int) -> float:
-            return min(self.wall.monotonic_s(unix_ms), now_s)  # the wall clock may have been set back since
-
-        return Worker(
-            worker_id=stored.worker_id,
-            endpoint=stored.endpoint,
-            instance_id=stored.instance_id,
-            wanted_id=stored.wanted_id,
-            metadata=stored.metadata,
-            incarnation=stored.incarnation,
-            registered_at_s=monotonic_s(stored.registered_at_ms),
-            last_heartbeat_s=monotonic_s(stored.last_heartbeat_ms),
-            health=stored.health,
-            health_reason=stored.health_reason,
-            health_since_s=monotonic_s(stored.health_since_ms),
-            admin=stored.admin,
-            admin_reason=stored.admin_reason,
-            admin_since_s=monotonic_s(stored.admin_since_ms),
-            resources=stored.resources,
-        )
+        self._store.append(Change(worker_id, stored, self._registry.incarnation_floor, entry))
+        if entry is not None:
+            for subscriber in self._subscribers:
+                subscriber(entry)
 
 
 _ADMIN_KINDS = {Admin.ACTIVE: "uncordoned", Admin.CORDONED: "cordoned", Admin.DRAINING: "draining"}
 
 
-def _told(event: Event) -> tuple[str, str, str]:
-    """An event as kind, detail and reason of its entry; an empty reason is the worker's own."""
+def _description(event: Event) -> tuple[str, str, str]:
+    """The kind, detail and reason of the entry of `event`; an empty reason stands for the worker's own."""
     match event:
         case WorkerRegistered():
             return "registered", event.registration, ""
@@ -210,6 +246,8 @@ def _told(event: Event) -> tuple[str, str, str]:
             return "unhealthy", "", event.reason
         case LeaseRestored():
             return "recovered", "", event.reason
+        case WorkerLeaving():
+            return "leaving", "", SHUTTING_DOWN
         case AdminChanged():
             return _ADMIN_KINDS[event.admin], "", event.reason
         case _:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import prometheus_client
 from prometheus_client import (
     CollectorRegistry,
+    Counter,
     Gauge,
     GCCollector,
     Histogram,
@@ -26,8 +27,8 @@ import minicloud
 from minicloud.control.cluster_metrics import ClusterCollector, worker_series
 from minicloud.control.membership import Membership
 from minicloud.control.tallies import Calls, Tally
-from minicloud.core.events import Departure, Registration
-from minicloud.core.model import Status
+from minicloud.core.events import Registration
+from minicloud.core.model import Departure, Status
 from minicloud.store.port import Entry
 
 HEARTBEAT_RESULTS = ("accepted", "stale", "unknown", "fenced", "invalid")
@@ -111,6 +112,15 @@ class Metrics:
             buckets=_LATENESS_BUCKETS_S,
             registry=registry,
         )
+        self._stalls = Counter(
+            "minicloud_stalls",
+            "Stalls of the control plane, each longer than a second: a blocked loop, a stopped process, a "
+            "suspended machine. Deadlines moved by them.",
+            registry=registry,
+        )
+        self._stalled = Counter(
+            "minicloud_stalled_seconds", "Time that the control plane was stalled.", registry=registry
+        )
         self._batch_changes = Histogram(
             "minicloud_store_batch_changes",
             "Changes of membership made durable in one batch.",
@@ -153,7 +163,7 @@ class Metrics:
         self._heartbeats.counts[(result,)] += 1
 
     def registration(self, outcome: str) -> None:
-        """`outcome` is new, again, takeover, renamed or refused."""
+        """`outcome` is new, again, returned, takeover, renamed, clone or refused."""
         self._registrations.counts[(outcome,)] += 1
 
     def on_entry(self, entry: Entry) -> None:
@@ -167,6 +177,11 @@ class Metrics:
         """As membership's `swept`."""
         self._sweep_duration.observe(duration_s)
         self._sweep_lateness.observe(lateness_s)
+
+    def stall(self, by_s: float) -> None:
+        """Count a stall, as membership's stall observer."""
+        self._stalls.inc()
+        self._stalled.inc(by_s)
 
     def store_batch(self, changes: int, seconds: float) -> None:
         """As a store observer's `batch_written`."""

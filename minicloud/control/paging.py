@@ -39,12 +39,15 @@ class Page:
         """The workers, some at a time, as they are when their slice is taken: let others have their turn
         between two. Those that are no longer what was asked for are left out."""
         for start in range(0, len(self.worker_ids), _HANDED_OUT_AT_ONCE):
-            found = map(membership.registry.get, self.worker_ids[start : start + _HANDED_OUT_AT_ONCE])
+            registry = membership.registry
+            get = registry.departures.get if self.status is Status.OFFLINE else registry.get
+            found = map(get, self.worker_ids[start : start + _HANDED_OUT_AT_ONCE])
             yield [worker for worker in found if worker is not None and _is(worker, self.status)]
 
 
 async def page_of_workers(membership: Membership, status: Status | None, limit: int, page_token: str) -> Page:
-    """Up to `limit` (0: all) workers, those of `status` if one is given, behind `page_token`.
+    """Up to `limit` (0: all) registered workers, those of `status` if one is given, behind `page_token`.
+    OFFLINE lists the departed workers that are remembered.
 
     Raises `InvalidError` for a negative limit and a token this program did not make.
     """
@@ -53,7 +56,9 @@ async def page_of_workers(membership: Membership, status: Status | None, limit: 
     found: list[WorkerId] = []
     after = _from_token(page_token) if page_token else ""
     while True:
-        looked_at = list(islice(membership.registry.workers(after), _LOOKED_AT_ONCE))
+        registry = membership.registry
+        workers = registry.departures.workers if status is Status.OFFLINE else registry.workers
+        looked_at = list(islice(workers(after), _LOOKED_AT_ONCE))
         found.extend(worker.worker_id for worker in looked_at if _is(worker, status))
         if limit and len(found) > limit:
             return Page(tuple(found[:limit]), status, _to_token(found[limit - 1]))

@@ -11,11 +11,13 @@ from random import Random
 
 from minicloud.clock import Clock
 from minicloud.control.feed import EventFeed
+from minicloud.control.journal import log_stall
 from minicloud.control.membership import Membership
 from minicloud.control.metrics import Metrics
 from minicloud.control.service import WorkerManagementService
 from minicloud.control.sweeper import Sweeper
-from minicloud.core.registry import DEFAULT_HEARTBEAT_TIMEOUT_S, DEFAULT_RETENTION_S, Registry
+from minicloud.core.registry import DEFAULT_MAX_WORKERS, Registry
+from minicloud.core.state import DEFAULT_HEARTBEAT_TIMEOUT_S, DEFAULT_RETENTION_S
 from minicloud.store.port import Snapshot, Store
 
 
@@ -41,18 +43,38 @@ def incarnation_floor(snapshot: Snapshot, clock: Clock) -> int:
 
 
 class ControlPlane:
-    """One control plane over what `store` kept. Raises what `store.load` raises."""
+    """One control plane over what `store` kept, for up to `max_workers` workers. Raises what `store.load`
+    raises."""
 
-    def __init__(self, timers: Timers, store: Store, metrics: Metrics, clock: Clock, random: Random) -> None:
+    def __init__(
+        self,
+        timers: Timers,
+        store: Store,
+        metrics: Metrics,
+        clock: Clock,
+        random: Random,
+        *,
+        max_workers: int = DEFAULT_MAX_WORKERS,
+    ) -> None:
         snapshot = store.load()
         registry = Registry(
-            timers.heartbeat_timeout_s, timers.retention_s, incarnation_floor(snapshot, clock)
+            timers.heartbeat_timeout_s,
+            timers.retention_s,
+            incarnation_floor(snapshot, clock),
+            run=snapshot.runs[-1].number + 1 if snapshot.runs else 1,
+            max_workers=max_workers,
         )
         self.store = store
         self.metrics = metrics
         self.membership = Membership(
-            registry, store, clock, heartbeat_interval_s=timers.heartbeat_interval_s, swept=metrics.sweep
+            registry,
+            store,
+            clock,
+            heartbeat_interval_s=timers.heartbeat_interval_s,
+            swept=metrics.sweep,
         )
+        self.membership.on_stall(metrics.stall)
+        self.membership.on_stall(log_stall)
         self.membership.restore(snapshot)
         self.feed = EventFeed(snapshot.entries, snapshot.last_event_id)
         self.membership.subscribe(self.feed.publish)

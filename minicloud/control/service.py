@@ -7,6 +7,7 @@ version is a gRPC error.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import Protocol
 
@@ -17,9 +18,9 @@ from grpclib import Status as GrpcStatus
 
 from minicloud.control.membership import Membership
 from minicloud.control.paging import page_of_workers
-from minicloud.core.commands import Deregister, Heartbeat, Register
-from minicloud.core.errors import FencedError, InvalidError, UnknownWorkerError
-from minicloud.core.events import WorkerRegistered
+from minicloud.core.commands import Deregister, Heartbeat, Register, trimmed_metadata
+from minicloud.core.errors import FencedError, InvalidError, LimitError, UnknownWorkerError
+from minicloud.core.events import Registration, WorkerHeard, WorkerRegistered
 from minicloud.core.model import Admin, Resources, Worker, WorkerId
 from minicloud.request_id import current_request_id
 from minicloud.wire.convert import (
@@ -30,7 +31,7 @@ from minicloud.wire.convert import (
     worker_to_message,
 )
 from minicloud.wire.encoded import EncodedList
-from minicloud.wire.gen.minicloud.common import ResponseStatus, StandardResponse
+from minicloud.wire.gen.minicloud.common import ResourceInfo, ResponseStatus, StandardResponse
 from minicloud.wire.gen.minicloud.execution import (
     DeregisterWorkerRequest,
     DeregisterWorkerResponse,
@@ -46,6 +47,9 @@ from minicloud.wire.gen.minicloud.execution import (
 # What the worker is to do about its admin state; absent: carry on, and take back what was told before.
 _ACTIONS = {Admin.CORDONED: "cordon", Admin.DRAINING: "drain"}
 
+# Workers whose negative figures are logged, once each; the log of a control plane needs no more of them.
+_MISCOUNTING = 1_000
+
 
 class CallCounter(Protocol):
     """Where calls are counted."""
@@ -55,7 +59,7 @@ class CallCounter(Protocol):
         ...
 
     def registration(self, outcome: str) -> None:
-        """new, again, takeover, renamed or refused."""
+        """new, again, returned, takeover, renamed, clone or refused."""
         ...
 
 
@@ -69,29 +73,42 @@ class WorkerManagementService(WorkerManagementServiceBase):
         self._interval_ms = round(membership.heartbeat_interval_s * 1000)
         # Bound now, not at each line: a debug line that is not wanted then costs next to nothing.
         self._log = structlog.get_logger().bind()
+        self._miscounting: set[str] = set()  # workers of which a negative figure has been logged
 
     async def register_worker(self, message: RegisterWorkerRequest) -> RegisterWorkerResponse:
         membership = self._membership
+        metadata = trimmed_metadata(message.metadata)
         try:
-            command = Register(
-                endpoint=message.endpoint,
-                generated_id=WorkerId(f"worker-{self._random.getrandbits(32):08x}"),
-                worker_id=message.worker_id,
-                instance_id=message.instance_id,
-                resources=resources_from_message(message.resources) or Resources(),
-                metadata=message.metadata,
+            *_, event = membership.execute(
+                Register(
+                    endpoint=message.endpoint,
+                    generated_id=WorkerId(f"worker-{self._random.getrandbits(32):08x}"),
+                    worker_id=message.worker_id,
+                    instance_id=message.instance_id,
+                    resources=self._resources_of(message.resources, message.worker_id) or Resources(),
+                    metadata=metadata,
+                )
             )
-        except InvalidError as error:
+        except (InvalidError, LimitError) as error:
             self._counter.registration("refused")
             self._log.warning("registration_refused", error=str(error), endpoint=message.endpoint[:128])
             return RegisterWorkerResponse(registered=False, response=self._refused(error))
-        (event,) = membership.execute(command)
         assert isinstance(event, WorkerRegistered)
         self._counter.registration(event.registration)
+        worker_id = event.worker_id
+        if len(metadata) < len(message.metadata):
+            dropped = sorted(set(message.metadata) - set(metadata))
+            self._log.warning(
+                "metadata_trimmed", worker_id=worker_id, dropped=len(dropped), first=dropped[0][:64]
+            )
+        if event.registration is Registration.CLONE:
+            self._log.warning(
+                "identity_shared", worker_id=worker_id, endpoint=event.endpoint, instance_id=event.instance_id
+            )
         await membership.durable()
         return RegisterWorkerResponse(
             registered=True,
-            assigned_worker_id=event.worker_id,
+            assigned_worker_id=worker_id,
             response=self._response(),
             incarnation=event.incarnation,
             heartbeat_interval_ms=self._interval_ms,
@@ -100,13 +117,15 @@ class WorkerManagementService(WorkerManagementServiceBase):
     async def heartbeat(self, message: HeartbeatRequest) -> HeartbeatResponse:
         membership = self._membership
         worker_id = message.worker_id
+        status_metadata = message.status_metadata
         try:
             events = membership.execute(
                 Heartbeat(
                     worker_id,
-                    resources_from_message(message.current_resources),
+                    self._resources_of(message.current_resources, worker_id),
                     message.incarnation,
                     message.sequence,
+                    bool(status_metadata) and status_metadata.get("state") == "leaving",
                 )
             )
         except (UnknownWorkerError, FencedError) as error:
@@ -128,7 +147,7 @@ class WorkerManagementService(WorkerManagementServiceBase):
         self._counter.heartbeat(result)
         self._log.debug("heartbeat", worker_id=worker_id, sequence=message.sequence, result=result)
         worker = membership.executed.get(worker_id)
-        if len(events) > 1:  # it was UNHEALTHY, and that it no longer is has to be kept
+        if len(events) > 1 and type(events[0]) is not WorkerHeard:  # its status changed, which has to be kept
             await membership.durable()
             worker = membership.registry.get(worker_id)
         if worker is None:  # it left, or was removed, while this waited
@@ -178,6 +197,18 @@ class WorkerManagementService(WorkerManagementServiceBase):
             await trio.lowlevel.checkpoint()
         answer.end(page.next_token, self._response())
         return answer
+
+    def _resources_of(self, message: ResourceInfo | None, worker_id: str) -> Resources | None:
+        """The resources in `message`. A negative number of queries counts as 0: workers in the field send one
+        when they count wrong, and one refused heartbeat stops some of them for good."""
+        if message is not None and message.active_queries < 0:
+            if len(self._miscounting) < _MISCOUNTING and worker_id not in self._miscounting:
+                self._miscounting.add(worker_id)
+                self._log.warning(
+                    "negative_queries", worker_id=worker_id[:128], active_queries=message.active_queries
+                )
+            message = replace(message, active_queries=0)
+        return resources_from_message(message)
 
     def _response(self, status: ResponseStatus = ResponseStatus.SUCCESS) -> StandardResponse:
         wall_ms = round(self._membership.clock.wall_s() * 1000)

@@ -1,8 +1,9 @@
-"""The task that sweeps at each deadline. It sleeps until the next one, however far away; it does not poll.
+"""The task that sweeps at each deadline, and looks at the clock in between.
 
 Always holds: it is asleep until no later than the earliest deadline there is. Renewals only move deadlines
 back, so nothing wakes it for them; a change that brings an earlier one (the first worker of an empty
-cluster) ends its sleep.
+cluster) ends its sleep. While anybody has a lease it wakes `LOOKS_PER_TIMEOUT` times a timeout, so that
+membership notices when the loop has not run.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from trio import TASK_STATUS_IGNORED, TaskStatus
 
 from minicloud.control.membership import Membership
 from minicloud.store.port import Entry
+
+LOOKS_PER_TIMEOUT = 24  # every 5 s where the timeout is 2 minutes
 
 
 class Sweeper:
@@ -29,9 +32,15 @@ class Sweeper:
         """Sweep until cancelled."""
         task_status.started()
         while True:
-            self._asleep_until_s = self._membership.registry.next_deadline_s()  # reading it sweeps
+            membership = self._membership
+            deadline_s = membership.registry.next_deadline_s()  # reading it sweeps
+            if membership.executed.has_leases:
+                look_s = membership.executed.heartbeat_timeout_s / LOOKS_PER_TIMEOUT
+                deadline_s = min(deadline_s, membership.clock.monotonic_s() + look_s)
+            self._asleep_until_s = deadline_s
+            membership.awake_by(self._asleep_until_s)
             with trio.CancelScope() as self._sleep:
-                await self._membership.clock.sleep_until(self._asleep_until_s)
+                await membership.clock.sleep_until(self._asleep_until_s)
 
     def _on_entry(self, entry: Entry) -> None:
         if self._membership.next_deadline_s() < self._asleep_until_s:

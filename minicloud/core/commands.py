@@ -1,7 +1,7 @@
 """What may be asked of the registry. A command that exists is well formed; whether it is granted is
 `Registry.decide`'s to say.
 
-Input is bounded here, so that what the registry keeps of a worker is bounded too (about 20 KiB).
+Input is bounded here, so that what the registry keeps of a worker is bounded too (about 8 KiB).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from minicloud.core.model import Resources, WorkerId
 MAX_ID_CHARS = 128
 MAX_ENDPOINT_CHARS = 261  # a DNS name's 255, a colon and five digits
 MAX_METADATA_ENTRIES = 64
-MAX_METADATA_BYTES = 16 * 1024
+MAX_METADATA_BYTES = 4 * 1024
 MAX_REASON_CHARS = 256
 
 # REST paths beside /api/workers/{id}, and the two that clients and proxies take out of any path (RFC 3986,
@@ -54,6 +54,23 @@ def check_endpoint(endpoint: str) -> str:
     return endpoint
 
 
+def trimmed_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    """As much of `metadata` as a registration may have: the zone first, then the others in the order of their
+    keys; what does not fit is left out. A worker in the field that sends more must not be refused for it."""
+    kept: dict[str, str] = {}
+    left_bytes = MAX_METADATA_BYTES
+    for key in sorted(metadata, key=lambda key: (key != "zone", key)):
+        size_bytes = _size_bytes(key, metadata[key])
+        if size_bytes <= left_bytes and len(kept) < MAX_METADATA_ENTRIES:
+            kept[key] = metadata[key]
+            left_bytes -= size_bytes
+    return kept
+
+
+def _size_bytes(key: str, value: str) -> int:
+    return len(key.encode()) + len(value.encode())
+
+
 def _shown(text: str) -> str:
     return repr(text if len(text) <= 64 else text[:61] + "...")
 
@@ -81,7 +98,7 @@ class Register:
             raise InvalidError(
                 f"instance_id has {len(self.instance_id)} characters: use {MAX_ID_CHARS} at most"
             )
-        size_bytes = sum(len(key.encode()) + len(value.encode()) for key, value in self.metadata.items())
+        size_bytes = sum(_size_bytes(key, value) for key, value in self.metadata.items())
         if len(self.metadata) > MAX_METADATA_ENTRIES or size_bytes > MAX_METADATA_BYTES:
             raise InvalidError(
                 f"metadata has {len(self.metadata)} entries and {size_bytes} bytes: "
@@ -91,8 +108,8 @@ class Register:
 
 class Heartbeat(NamedTuple):
     """A worker reports that it is there. `resources` None leaves the last ones standing; an `incarnation` of
-    0 is not fenced and a `sequence` of 0 not ordered (clients that know neither). `leaving` announces that
-    the worker is shutting down.
+    0 is neither fenced nor ordered and a `sequence` of 0 not ordered (clients that know neither). `leaving`
+    announces that the worker is shutting down.
 
     A named tuple, as is `LeaseRenewed`: it takes a third of the time a frozen dataclass takes to make, and
     these two are made for every heartbeat.
@@ -128,12 +145,13 @@ class _OperatorSays:
 
 @dataclass(frozen=True, slots=True)
 class Cordon(_OperatorSays):
-    """An operator wants no new work to go to this worker. A draining one stays draining."""
+    """An operator wants no new work to go to this worker, registered or departed. A draining one stays
+    draining."""
 
 
 @dataclass(frozen=True, slots=True)
 class Uncordon(_OperatorSays):
-    """An operator takes a cordon or a drain back."""
+    """An operator takes a cordon or a drain back, of a registered or a departed worker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +160,8 @@ class Drain(_OperatorSays):
 
 
 @dataclass(frozen=True, slots=True)
-class Remove:
+class Remove(_OperatorSays):
     """An operator strikes a worker off. One that is alive after all is told to register."""
-
-    worker_id: str
 
 
 @dataclass(frozen=True, slots=True)

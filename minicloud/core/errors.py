@@ -20,6 +20,18 @@ class FencedError(MiniCloudError):
     """The caller speaks for an older incarnation of a worker id that has been registered again since."""
 
 
+class DisplacedError(FencedError):
+    """The caller speaks for the installation that the worker id was last taken from."""
+
+    def __init__(self, text: str, worker_id: str) -> None:
+        super().__init__(text)
+        self.worker_id = worker_id
+
+
+class LimitError(MiniCloudError):
+    """A limit of the control plane is reached: the request is right and cannot be granted now."""
+
+
 class StoreError(MiniCloudError):
     """The durable registry cannot be used; one that cannot be opened makes the program exit with 2."""
 

@@ -1,7 +1,8 @@
 """What happened to membership. Events come out of `Registry.decide` and change it in `Registry.apply`.
 
 Each carries all that applying it needs, `at_s` included: applying the same events in the same order to an
-empty registry always ends in the same state. `LeaseRenewed` alone is transient; every other one is kept.
+empty registry always ends in the same state. `LeaseRenewed` and `RivalHeard` are transient. Of the others,
+`WorkerHeard` and `DepartureExpired` change what is stored and are no part of the history; the rest are.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from minicloud.core.model import Admin, Resources, Worker, WorkerId
+from minicloud.core.model import Admin, Departure, Resources, Worker, WorkerId
 
 
 class Registration(StrEnum):
@@ -19,17 +20,10 @@ class Registration(StrEnum):
 
     NEW = "new"  # it was free, or generated
     AGAIN = "again"  # to the installation that has it already
+    RETURNED = "returned"  # to the installation that had it before it departed
     TAKEOVER = "takeover"  # from another that had gone silent
     RENAMED = "renamed"  # another, live, has the wanted one: this is a variant of it
-
-
-class Departure(StrEnum):
-    """Why a worker is no longer registered."""
-
-    LEFT = "left"
-    DRAINED = "drained"
-    REMOVED = "removed"
-    FORGOTTEN = "forgotten"
+    CLONE = "clone"  # another, live, has the same identity: this is a variant of its id
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +37,22 @@ class WorkerRegistered:
     wanted_id: str
     resources: Resources
     metadata: Mapping[str, str]
+    admin: Admin
+    admin_reason: str
+    admin_since_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerRestored:
-    """A worker known before a restart, as it was kept; its lease, if any, starts anew at `at_s`."""
+    """A worker known before a restart, registered or departed, as it was stored.
+
+    `lease_until_s` ends the lease of a HEALTHY one that is not heard before.
+    """
 
     worker_id: WorkerId
     at_s: float
     worker: Worker
+    lease_until_s: float
 
 
 class LeaseRenewed(NamedTuple):
@@ -59,6 +60,30 @@ class LeaseRenewed(NamedTuple):
     at_s: float
     sequence: int
     resources: Resources | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerHeard:
+    """The first heartbeat in this run of a worker that an earlier run registered; `LeaseRenewed` follows."""
+
+    worker_id: WorkerId
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLeaving:
+    """A worker announced that it is shutting down; `LeaseRenewed` follows."""
+
+    worker_id: WorkerId
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RivalHeard:
+    """The installation that this id was last taken from is alive: its heartbeat arrived."""
+
+    worker_id: WorkerId
+    at_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +106,8 @@ class LeaseRestored:
 
 @dataclass(frozen=True, slots=True)
 class AdminChanged:
+    """An operator changed the admin state of a registered or a departed worker."""
+
     worker_id: WorkerId
     at_s: float
     admin: Admin
@@ -95,12 +122,24 @@ class WorkerDeparted:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class DepartureExpired:
+    """A departed worker is no longer remembered."""
+
+    worker_id: WorkerId
+    at_s: float
+
+
 Event = (
     WorkerRegistered
     | WorkerRestored
+    | WorkerHeard
+    | WorkerLeaving
+    | RivalHeard
     | LeaseRenewed
     | LeaseExpired
     | LeaseRestored
     | AdminChanged
     | WorkerDeparted
+    | DepartureExpired
 )

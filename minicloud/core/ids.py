@@ -6,88 +6,166 @@ variants of an id exist: the next free suffix is remembered, not searched for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
+from typing import NamedTuple
 
 from minicloud.core.commands import MAX_ID_CHARS, Register
 from minicloud.core.events import Registration
 from minicloud.core.model import Health, Worker, WorkerId
 
-# The sender of a registration: its installation or, where a client sends none, what it wants and where it is.
-_Identity = tuple[str, str]
+Find = Callable[[WorkerId], Worker | None]
+
+
+class Origin(NamedTuple):
+    """Where a registration comes from: an installation (empty from clients without one) and its endpoint."""
+
+    instance_id: str
+    endpoint: str
+
+
+class _Displaced(NamedTuple):
+    """The origin that an id was last taken from, while another origin holds the id."""
+
+    origin: Origin
+    incarnation: int
+    heard_s: float | None  # when a heartbeat proved that it is alive
 
 
 class IdBook:
-    """The memory behind id assignment; `assign` reads it, the rest keep it."""
+    """The memory behind id assignment. `assign` reads it, the other methods keep it.
 
-    def __init__(self) -> None:
-        self._held_by: dict[_Identity, WorkerId] = {}
+    A departed worker stays in the book for as long as it is remembered. `find` answers with the registered
+    or departed worker of an id. `rival_s`: how long a heartbeat proves that a displaced origin is alive.
+    """
+
+    def __init__(self, rival_s: float) -> None:
+        self._by_installation: dict[str, dict[WorkerId, None]] = {}
+        self._by_place: dict[tuple[str, str], WorkerId] = {}  # wanted id and endpoint
         self._next_suffix: dict[str, int] = {}
+        self._displaced: dict[WorkerId, _Displaced] = {}
+        self._rival_s = rival_s
 
-    def assign(self, command: Register, workers: Mapping[WorkerId, Worker]) -> tuple[WorkerId, Registration]:
+    def assign(self, command: Register, find: Find, now_s: float) -> tuple[WorkerId, Registration]:
         """The id for a newcomer and how it comes to it. Changes nothing.
 
-        An installation gets back the id it has when it asks for that one, for the one it asked for last
-        time, or for none. Otherwise the wanted id is given if it is free, the newcomer's own, or held by a
-        worker gone silent; else `wanted-1`, `wanted-2`, …
+        An installation gets back the id it has, or had when it departed, if it asks for that id, for the id
+        it asked for last time, or for none. A client that asks for the same id from the same endpoint gets
+        the same id. Otherwise the wanted id is given if it is free or held by a worker gone silent; else
+        `wanted-1`, `wanted-2`, … A live worker that was displaced by another one with the same identity gets
+        such a variant too.
         """
-        identity = _identity(command.instance_id, command.worker_id, command.endpoint)
-        held_id = self._held_by.get(identity) if identity is not None else None
-        held = workers.get(held_id) if held_id is not None else None
-        if held is not None and command.worker_id in ("", held.worker_id, held.wanted_id):
-            return held.worker_id, Registration.AGAIN
-        wanted = WorkerId(command.worker_id) or command.generated_id
-        occupant = workers.get(wanted)
+        own = self._own(command, find)
+        wanted = own.worker_id if own is not None else WorkerId(command.worker_id) or command.generated_id
+        occupant = own if own is not None else find(wanted)
         if occupant is None:
             return wanted, Registration.NEW
-        if _same_installation(command, occupant):
+        if occupant.departed is not None:
+            return wanted, Registration.RETURNED if own is not None else Registration.NEW
+        if own is not None or (command.worker_id and occupant.endpoint == command.endpoint):
+            if self._is_rival(wanted, command, now_s):
+                return self._variant(WorkerId(command.worker_id) or wanted, find), Registration.CLONE
             return wanted, Registration.AGAIN
         if occupant.health is Health.UNHEALTHY:
             return wanted, Registration.TAKEOVER
-        return self._variant(wanted, workers), Registration.RENAMED
+        return self._variant(wanted, find), Registration.RENAMED
 
-    def note(self, worker: Worker, workers: Mapping[WorkerId, Worker]) -> None:
-        """Remember who holds `worker.worker_id` now."""
-        identity = _identity(worker.instance_id, worker.wanted_id, worker.endpoint)
-        if identity is not None:
-            self._held_by[identity] = worker.worker_id
-        # Only while somebody holds the wanted id, which bounds the book by the number of workers. At worst
-        # (variants noted before their base, after a restart) the next clash walks over those still there.
+    def replaced(self, command: Register, worker_id: WorkerId, find: Find) -> list[Worker]:
+        """The registered workers that make room when `worker_id` is given to the sender of `command`: those
+        of the same installation at the same endpoint, where one process at a time can listen."""
+        others = self._by_installation.get(command.instance_id, ())
+        found = (find(other) for other in others if other != worker_id)
+        return [
+            worker
+            for worker in found
+            if worker is not None and worker.departed is None and worker.endpoint == command.endpoint
+        ]
+
+    def note(self, worker: Worker, before: Worker | None, find: Find) -> None:
+        """Remember who holds `worker.worker_id`; `before` held it until now."""
+        worker_id = worker.worker_id
+        if before is not None:
+            self._drop(before)
+            origin = Origin(before.instance_id, before.endpoint)
+            if before.departed is None and origin != (worker.instance_id, worker.endpoint):
+                self._displaced[worker_id] = _Displaced(origin, before.incarnation, None)
+        if worker.instance_id:
+            self._by_installation.setdefault(worker.instance_id, {})[worker_id] = None
+        if worker.wanted_id:
+            self._by_place[worker.wanted_id, worker.endpoint] = worker_id
+        # The next suffix is remembered while the wanted id exists, which bounds the book by the number of
+        # workers. At worst (variants noted before their base, after a restart) the next clash walks over
+        # those that still exist.
+        suffix = worker_id.rpartition("-")[2]
         wanted_id = worker.wanted_id
-        suffix = worker.worker_id.rpartition("-")[2]
-        if wanted_id != worker.worker_id and wanted_id in workers and suffix.isdecimal():
+        if wanted_id != worker_id and suffix.isdecimal() and find(WorkerId(wanted_id)) is not None:
             self._next_suffix[wanted_id] = max(self._next_suffix.get(wanted_id, 1), int(suffix) + 1)
 
-    def leave(self, worker: Worker) -> None:
-        """Forget all about `worker.worker_id`: it is nobody's now."""
-        self.drop(worker)
+    def depart(self, worker_id: WorkerId) -> None:
+        """Forget whom the id was taken from: its holder has departed."""
+        self._displaced.pop(worker_id, None)
+
+    def forget(self, worker: Worker) -> None:
+        """Forget everything about `worker.worker_id`: nobody holds it and nobody is remembered for it."""
+        self._drop(worker)
         self._next_suffix.pop(worker.worker_id, None)
+        self._displaced.pop(worker.worker_id, None)
 
-    def drop(self, worker: Worker) -> None:
-        """Forget who held `worker.worker_id`: it is about to be another's, or his anew."""
-        identity = _identity(worker.instance_id, worker.wanted_id, worker.endpoint)
-        if identity is not None and self._held_by.get(identity) == worker.worker_id:
-            del self._held_by[identity]
+    def is_displaced(self, worker_id: WorkerId, incarnation: int) -> bool:
+        """Whether the id was last taken from the holder of `incarnation`, by another origin."""
+        displaced = self._displaced.get(worker_id)
+        return displaced is not None and displaced.incarnation == incarnation
 
-    def _variant(self, wanted: WorkerId, workers: Mapping[WorkerId, Worker]) -> WorkerId:
+    def rival_heard(self, worker_id: WorkerId, now_s: float) -> None:
+        """The displaced origin of the id has proved that it is alive."""
+        self._displaced[worker_id] = self._displaced[worker_id]._replace(heard_s=now_s)
+
+    def _own(self, command: Register, find: Find) -> Worker | None:
+        """The worker that the sender of `command` is, or was when it departed; the newest of several."""
+        wanted_id, endpoint = command.worker_id, command.endpoint
+        mine = [
+            worker
+            for worker_id in reversed(self._by_installation.get(command.instance_id, {}))
+            if (worker := find(worker_id)) is not None and wanted_id in ("", worker_id, worker.wanted_id)
+        ]
+        mine.sort(key=lambda worker: worker.departed is not None)
+        # Two live processes with one identity differ by their endpoints. One that moves asks by its id.
+        for worker in mine:
+            if worker.endpoint == endpoint:
+                return worker
+        for worker in mine:
+            if worker.worker_id == wanted_id:
+                return worker
+        if mine:
+            return mine[0]
+        place = self._by_place.get((wanted_id, endpoint))
+        return find(place) if place is not None else None
+
+    def _is_rival(self, worker_id: WorkerId, command: Register, now_s: float) -> bool:
+        displaced = self._displaced.get(worker_id)
+        return (
+            displaced is not None
+            and displaced.origin == (command.instance_id, command.endpoint)
+            and displaced.heard_s is not None
+            and now_s < displaced.heard_s + self._rival_s
+        )
+
+    def _drop(self, worker: Worker) -> None:
+        worker_id = worker.worker_id
+        ids = self._by_installation.get(worker.instance_id)
+        if ids is not None:
+            ids.pop(worker_id, None)
+            if not ids:
+                del self._by_installation[worker.instance_id]
+        place = (worker.wanted_id, worker.endpoint)
+        if self._by_place.get(place) == worker_id:
+            del self._by_place[place]
+
+    def _variant(self, wanted: WorkerId, find: Find) -> WorkerId:
         # Loops only over variants somebody asked for by name; each is passed once, as `note` remembers.
         number = self._next_suffix.get(wanted, 1)
         while True:
             suffix = f"-{number}"
             variant = WorkerId(wanted[: MAX_ID_CHARS - len(suffix)] + suffix)
-            if variant not in workers:
+            if find(variant) is None:
                 return variant
             number += 1
-
-
-def _identity(instance_id: str, wanted_id: str, endpoint: str) -> _Identity | None:
-    """None for a client that sends neither identity nor wanted id: two of those may well share an endpoint
-    (`localhost:9091` on two machines), and must not be taken for one."""
-    if instance_id:
-        return ("", instance_id)
-    return (wanted_id, endpoint) if wanted_id else None
-
-
-def _same_installation(command: Register, occupant: Worker) -> bool:
-    if command.instance_id and occupant.instance_id:
-        return command.instance_id == occupant.instance_id
-    return command.endpoint == occupant.endpoint

@@ -39,6 +39,7 @@ class Deadlines:
 
     def __init__(self, length_s: float) -> None:
         self.length_s = length_s
+        self._postponed_s = 0.0
         self._anchor = Deadline("")  # before the first and after the last of a ring
         self._latest_s = -math.inf
 
@@ -47,6 +48,7 @@ class Deadlines:
 
         A `now_s` before one already seen counts as that one, so that the order cannot break.
         """
+        now_s -= self._postponed_s
         if now_s < self._latest_s:
             now_s = self._latest_s
         self._latest_s = deadline._since_s = now_s
@@ -62,7 +64,11 @@ class Deadlines:
     def next_s(self) -> float:
         """The earliest deadline; infinity where there is none."""
         first = self._anchor._following
-        return math.inf if first is self._anchor else first._since_s + self.length_s
+        return math.inf if first is self._anchor else first._since_s + self.length_s + self._postponed_s
+
+    def postpone(self, by_s: float) -> None:
+        """Move every deadline that is set by `by_s` seconds; those set later are not affected. O(1)."""
+        self._postponed_s += by_s
 
     def due(self, now_s: float) -> Iterator[tuple[str, float]]:
         """The owners of those at or before `now_s`, and when they fell due; earliest first. Costs O(found).
@@ -71,7 +77,7 @@ class Deadlines:
         """
         deadline = self._anchor._following
         while deadline is not self._anchor:
-            due_s = deadline._since_s + self.length_s
+            due_s = deadline._since_s + self.length_s + self._postponed_s
             if due_s > now_s:
                 return
             yield deadline.owner, due_s

@@ -18,6 +18,7 @@ from minicloud.core.leases import Deadline
 WorkerId = NewType("WorkerId", str)
 
 DEFAULT_ZONE = "default"
+SHUTTING_DOWN = "shutting down"
 
 
 class Health(StrEnum):
@@ -33,6 +34,16 @@ class Admin(StrEnum):
     ACTIVE = "ACTIVE"
     CORDONED = "CORDONED"
     DRAINING = "DRAINING"
+
+
+class Departure(StrEnum):
+    """Why a worker is no longer registered."""
+
+    LEFT = "left"
+    DRAINED = "drained"
+    REMOVED = "removed"
+    REPLACED = "replaced"  # its installation registered under another id
+    FORGOTTEN = "forgotten"
 
 
 class Status(StrEnum):
@@ -119,13 +130,24 @@ class Resources(_Figures):
         raise AssertionError("no field is at fault")
 
 
+@dataclass(frozen=True, slots=True)
+class Departed:
+    """How and when a worker departed."""
+
+    departure: Departure
+    reason: str
+    at_s: float
+
+
 @dataclass(slots=True)
 class Worker:
-    """One registered worker. Read it freely; only `Registry.apply` changes it.
+    """A registered worker, or one that has departed and is remembered. Only `Registry.apply` changes it.
 
-    `wanted_id` is the id it asked for, which may differ from the one it was given; that it asks by the given
-    one later, as one that is told to register again does, leaves it. `sequence` is that of the last
-    heartbeat counted for this incarnation, 0 before the first. Each axis has its own reason and since.
+    `wanted_id` is the id it asked for, which may differ from the id it was given. A worker that registers
+    again by its given id keeps its `wanted_id`. `sequence` is that of the last heartbeat counted for this
+    incarnation, 0 before the first. Each axis has its own reason and since. `leaving_since_s` is set once
+    the worker has announced that it is shutting down. `heard_run` is the number of the control plane's run
+    in which it was last heard. `departed` is set once it is no longer registered.
     """
 
     worker_id: WorkerId
@@ -144,7 +166,10 @@ class Worker:
     admin_since_s: float
     resources: Resources
     sequence: int = 0
-    # When HEALTHY its lease, when UNHEALTHY how long it is still remembered.
+    leaving_since_s: float | None = None
+    heard_run: int = 0
+    departed: Departed | None = None
+    # When HEALTHY its lease, when UNHEALTHY or departed the end of its retention.
     deadline: Deadline = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -152,31 +177,45 @@ class Worker:
 
     @property
     def status(self) -> Status:
-        """UNHEALTHY wins over admin state; a cordoned worker shows as DRAINING.
+        """OFFLINE and UNHEALTHY win over what operators and the worker itself announced.
 
-        The wire knows no cordoned status, and a scheduler in the field that gives work to HEALTHY workers
-        must not be shown one it has to spare.
+        A cordoned worker shows as DRAINING: the wire knows no cordoned status, and a scheduler in the field
+        that gives work to HEALTHY workers must not be shown one it has to spare.
         """
+        if self.departed is not None:
+            return Status.OFFLINE
         if self.health is Health.UNHEALTHY:
             return Status.UNHEALTHY
-        return Status.HEALTHY if self.admin is Admin.ACTIVE else Status.DRAINING
+        if self.admin is Admin.ACTIVE and self.leaving_since_s is None:
+            return Status.HEALTHY
+        return Status.DRAINING
 
     @property
     def schedulable(self) -> bool:
-        """May it be given new work?"""
-        return self.health is Health.HEALTHY and self.admin is Admin.ACTIVE
+        """Whether it may be given new work."""
+        return self.status is Status.HEALTHY
 
     @property
     def status_reason(self) -> str:
         """Why the status is what it is, for a person."""
-        return self.admin_reason if self.status is Status.DRAINING else self.health_reason
+        if self.departed is not None:
+            return self.departed.reason
+        if self.status is not Status.DRAINING:
+            return self.health_reason
+        return self.admin_reason if self.leaving_since_s is None else SHUTTING_DOWN
 
     @property
     def status_since_s(self) -> float:
-        """The instant at which the status became what it is: the later of what its two axes say."""
+        """The instant at which the status became what it is."""
+        if self.departed is not None:
+            return self.departed.at_s
         if self.status is Status.UNHEALTHY:
             return self.health_since_s
-        return max(self.health_since_s, self.admin_since_s)
+        if self.leaving_since_s is None:
+            return max(self.health_since_s, self.admin_since_s)
+        if self.admin is Admin.ACTIVE:
+            return max(self.health_since_s, self.leaving_since_s)
+        return max(self.health_since_s, min(self.admin_since_s, self.leaving_since_s))
 
     @property
     def zone(self) -> str:

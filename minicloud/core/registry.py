@@ -2,8 +2,8 @@
 
 `decide(command, now_s)` changes nothing and answers with events, or raises; `apply(event)` alone changes
 state, and is also replay. Always holds: healthy + unhealthy + draining = registered; a worker has a lease
-exactly while it is HEALTHY by health; incarnations of an id only rise, also over its departure, and every one
-that is given is above the floor.
+exactly while it is HEALTHY by health; an id is registered or departed, never both; incarnations of an id only
+rise, also over its departure, and every one that is given is above the floor.
 
 Callers sweep before they decide or read, so that nothing is ever seen past its deadline (`next_deadline_s`
 says whether there is anything to sweep).
@@ -11,9 +11,7 @@ says whether there is anything to sweep).
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 from minicloud.core.commands import (
@@ -28,35 +26,50 @@ from minicloud.core.commands import (
     Sweep,
     Uncordon,
 )
-from minicloud.core.errors import FencedError, UnknownWorkerError
+from minicloud.core.departures import MAX_REMEMBERED
+from minicloud.core.errors import (
+    DisplacedError,
+    FencedError,
+    InvalidError,
+    LimitError,
+    UnknownWorkerError,
+)
 from minicloud.core.events import (
     AdminChanged,
-    Departure,
+    DepartureExpired,
     Event,
     LeaseExpired,
     LeaseRenewed,
     LeaseRestored,
     Registration,
     WorkerDeparted,
+    WorkerHeard,
+    WorkerLeaving,
     WorkerRegistered,
-    WorkerRestored,
 )
-from minicloud.core.ids import IdBook
-from minicloud.core.leases import Deadlines
-from minicloud.core.model import Admin, Health, Worker, WorkerId
+from minicloud.core.model import Admin, Departure, Health, Worker, WorkerId
+from minicloud.core.state import (
+    ADMIN_REASONS,
+    DEFAULT_HEARTBEAT_TIMEOUT_S,
+    DEFAULT_RETENTION_S,
+    RegistryState,
+)
 
-DEFAULT_HEARTBEAT_TIMEOUT_S = 120.0
-DEFAULT_RETENTION_S = 24 * 3600.0
+DEFAULT_MAX_WORKERS = 50_000  # some 250 MB where every worker sends as much metadata as it may
+# Departed workers that are cordoned are kept until an operator uncordons them: operators make them, one by
+# one, and a script that goes wrong must not fill the memory.
+MAX_HELD = 65_536
+# A worker of the current incarnation whose heartbeats are so many behind the last one counted is no late
+# message: somebody else moved its sequence. A network delivers a few heartbeats late, never so many.
+FAR_BEHIND = 10
 
 _NO_EVENTS: tuple[Event, ...] = ()
 
 
-class Registry:
-    """Every registered worker, its lease and its history's floor.
+class Registry(RegistryState):
+    """Decides what commands do to the state it holds.
 
-    `heartbeat_timeout_s`: silence after which a worker is UNHEALTHY. `retention_s`: how long an UNHEALTHY
-    one is kept before it is forgotten. `incarnation_floor`: at least every incarnation that was ever given
-    and is not of a worker restored into this registry; 0 or more.
+    `max_workers`: how many may be registered at a time. `RegistryState` has the other parameters.
     """
 
     def __init__(
@@ -64,13 +77,15 @@ class Registry:
         heartbeat_timeout_s: float = DEFAULT_HEARTBEAT_TIMEOUT_S,
         retention_s: float = DEFAULT_RETENTION_S,
         incarnation_floor: int = 0,
+        *,
+        run: int = 0,
+        max_workers: int = DEFAULT_MAX_WORKERS,
+        max_departed: int = MAX_REMEMBERED,
     ) -> None:
-        self._workers: dict[WorkerId, Worker] = {}
-        self._sorted_ids: list[WorkerId] = []
-        self._ids = IdBook()
-        self._leases = Deadlines(heartbeat_timeout_s)
-        self._retentions = Deadlines(retention_s)
-        self._incarnation_floor = incarnation_floor
+        super().__init__(
+            heartbeat_timeout_s, retention_s, incarnation_floor, run=run, max_departed=max_departed
+        )
+        self._max_workers = max_workers
         self._deciders: dict[type, Callable[[Any, float], tuple[Event, ...]]] = {
             Heartbeat: self._decide_heartbeat,
             Register: self._decide_register,
@@ -81,255 +96,165 @@ class Registry:
             Remove: self._decide_remove,
             Sweep: self._decide_sweep,
         }
-        self._appliers: dict[type, Callable[[Any], None]] = {
-            LeaseRenewed: self._apply_renewed,
-            LeaseExpired: self._apply_expired,
-            LeaseRestored: self._apply_restored_lease,
-            WorkerRegistered: self._apply_registered,
-            WorkerRestored: self._apply_restored,
-            AdminChanged: self._apply_admin,
-            WorkerDeparted: self._apply_departed,
-        }
-
-    # What is there
-
-    def __len__(self) -> int:
-        return len(self._workers)
-
-    def get(self, worker_id: str) -> Worker | None:
-        """The worker of that id, if it is registered."""
-        return self._workers.get(WorkerId(worker_id))
-
-    def workers(self, after: str = "") -> Iterator[Worker]:
-        """Every worker in the order of ids, from the first one greater than `after` on.
-
-        Membership must not change while this is being iterated.
-        """
-        start = bisect_right(self._sorted_ids, after) if after else 0
-        for index in range(start, len(self._sorted_ids)):
-            yield self._workers[self._sorted_ids[index]]
-
-    def schedulable_workers(self) -> Iterator[Worker]:
-        """Those that may be given new work: HEALTHY, neither cordoned nor draining."""
-        return (worker for worker in self.workers() if worker.schedulable)
-
-    @property
-    def incarnation_floor(self) -> int:
-        """What it was at the start, or the highest incarnation of any worker that has left since; what is
-        registered is given a higher one.
-
-        One figure for all ids fences the messages of every departed worker without remembering each.
-        """
-        return self._incarnation_floor
-
-    @property
-    def heartbeat_timeout_s(self) -> float:
-        return self._leases.length_s
-
-    def next_deadline_s(self) -> float:
-        """When there will next be something to sweep; infinity if never."""
-        lease_s, retention_s = self._leases.next_s(), self._retentions.next_s()
-        return lease_s if lease_s < retention_s else retention_s
-
-    # What a command does
 
     def decide(self, command: Command, now_s: float) -> tuple[Event, ...]:
         """The events that carry `command` out at `now_s`, none where nothing changes.
 
-        Raises `UnknownWorkerError` for an id that is not registered and `FencedError` for a message of an
-        older incarnation.
+        Raises `UnknownWorkerError` for an id that is not registered, `FencedError` for a message of an older
+        incarnation (`DisplacedError` where another installation took the id from it), `InvalidError` for what
+        makes no sense in the present state and `LimitError` for one worker too many.
         """
         return self._deciders[type(command)](command, now_s)
 
     def _decide_heartbeat(self, command: Heartbeat, now_s: float) -> tuple[Event, ...]:
-        worker_id, resources, incarnation, sequence, _ = command
+        worker_id, resources, incarnation, sequence, leaving = command
         worker = self._addressed(worker_id, incarnation)
         if sequence and sequence <= worker.sequence:
+            if incarnation and sequence < worker.sequence - FAR_BEHIND:
+                raise FencedError(
+                    f"heartbeat {sequence} of worker {worker_id!r} is far behind {worker.sequence}, "
+                    "which was counted last: register again"
+                )
             return _NO_EVENTS
+        if not incarnation:
+            sequence = 0  # a sequence counts within an incarnation: anybody could move it, unfenced
         renewed = LeaseRenewed(worker.worker_id, now_s, sequence, resources)
-        if worker.health is Health.HEALTHY:
+        if worker.health is Health.HEALTHY and worker.heard_run == self._run and not leaving:
             return (renewed,)
-        silence_s = now_s - worker.last_heartbeat_s
-        return (
-            LeaseRestored(worker.worker_id, now_s, f"heartbeat after {silence_s:.0f} s of silence"),
-            renewed,
-        )
+        events: list[Event] = []
+        if worker.health is Health.UNHEALTHY:
+            silence_s = now_s - worker.last_heartbeat_s
+            reason = f"heartbeat after {silence_s:.0f} s of silence"
+            events.append(LeaseRestored(worker.worker_id, now_s, reason))
+        elif worker.heard_run != self._run:
+            events.append(WorkerHeard(worker.worker_id, now_s))
+        if leaving and worker.leaving_since_s is None:
+            events.append(WorkerLeaving(worker.worker_id, now_s))
+        return (*events, renewed)
 
     def _decide_register(self, command: Register, now_s: float) -> tuple[Event, ...]:
-        worker_id, registration = self._ids.assign(command, self._workers)
-        present = self._workers.get(worker_id)
-        last_incarnation = max(self._incarnation_floor, present.incarnation if present is not None else 0)
+        worker_id, registration = self._ids.assign(command, self.known, now_s)
+        before = self.known(worker_id)
+        replaced = self._ids.replaced(command, worker_id, self.known)
+        if worker_id not in self._workers and len(self._workers) - len(replaced) >= self._max_workers:
+            raise LimitError(
+                f"{self._max_workers} workers are registered, which is the limit: raise --max-workers, or "
+                "remove workers that are gone"
+            )
         wanted_id = command.worker_id
-        if registration is Registration.AGAIN and present is not None and wanted_id in ("", worker_id):
+        returning = registration in (Registration.AGAIN, Registration.RETURNED)
+        if returning and before is not None and wanted_id in ("", worker_id):
             # It goes by the id it was given; its configuration, after a restart, still says the other one.
-            wanted_id = present.wanted_id or wanted_id
-        return (
-            WorkerRegistered(
-                worker_id,
-                now_s,
-                last_incarnation + 1,
-                registration,
-                command.endpoint,
-                command.instance_id,
-                wanted_id,
-                command.resources,
-                dict(command.metadata),
-            ),
+            wanted_id = before.wanted_id or wanted_id
+        earlier = [*replaced, *([before] if before is not None else [])]
+        last_incarnation = max(self._incarnation_floor, 0, *(each.incarnation for each in earlier))
+        # A cordon or a drain stays with the id, and with an installation that comes back under another id.
+        held = [each for each in reversed(earlier) if each.admin is not Admin.ACTIVE]
+        administered = held[0] if held else before
+        departed = [
+            WorkerDeparted(each.worker_id, now_s, Departure.REPLACED, f"registered again as {worker_id}")
+            for each in replaced
+        ]
+        registered = WorkerRegistered(
+            worker_id,
+            now_s,
+            last_incarnation + 1,
+            registration,
+            command.endpoint,
+            command.instance_id,
+            wanted_id,
+            command.resources,
+            dict(command.metadata),
+            administered.admin if administered is not None else Admin.ACTIVE,
+            administered.admin_reason if administered is not None else "",
+            administered.admin_since_s if administered is not None else now_s,
         )
+        return (*departed, *self._evictions(len(departed), now_s), registered)
 
     def _decide_deregister(self, command: Deregister, now_s: float) -> tuple[Event, ...]:
         worker = self._addressed(command.worker_id, command.incarnation)
         departure = Departure.DRAINED if worker.admin is Admin.DRAINING else Departure.LEFT
         reason = command.reason[:MAX_REASON_CHARS] or departure.value
-        return (WorkerDeparted(worker.worker_id, now_s, departure, reason),)
+        event = WorkerDeparted(worker.worker_id, now_s, departure, reason)
+        return (event, *self._evictions(1, now_s))
 
     def _decide_cordon(self, command: Cordon, now_s: float) -> tuple[Event, ...]:
-        worker = self._addressed(command.worker_id)
+        worker = self._administered(command.worker_id)
         if worker.admin is Admin.DRAINING:
             return _NO_EVENTS
-        return _administered(worker, now_s, Admin.CORDONED, command.reason)
+        return self._admin_changed(worker, now_s, Admin.CORDONED, command.reason)
 
     def _decide_uncordon(self, command: Uncordon, now_s: float) -> tuple[Event, ...]:
-        worker = self._addressed(command.worker_id)
+        worker = self._administered(command.worker_id)
         if worker.admin is Admin.ACTIVE:
             return _NO_EVENTS
-        return _administered(worker, now_s, Admin.ACTIVE, command.reason)
+        changed = self._admin_changed(worker, now_s, Admin.ACTIVE, command.reason)
+        return (*changed, *self._evictions(1, now_s)) if worker.departed is not None else changed
 
     def _decide_drain(self, command: Drain, now_s: float) -> tuple[Event, ...]:
-        return _administered(self._addressed(command.worker_id), now_s, Admin.DRAINING, command.reason)
+        worker = self._administered(command.worker_id)
+        if worker.departed is not None:
+            raise InvalidError(
+                f"worker {worker.worker_id!r} is OFFLINE and has nothing to drain: cordon it instead"
+            )
+        return self._admin_changed(worker, now_s, Admin.DRAINING, command.reason)
 
     def _decide_remove(self, command: Remove, now_s: float) -> tuple[Event, ...]:
         worker = self._addressed(command.worker_id)
-        return (WorkerDeparted(worker.worker_id, now_s, Departure.REMOVED, "removed by an operator"),)
+        reason = command.reason or "removed by an operator"
+        event = WorkerDeparted(worker.worker_id, now_s, Departure.REMOVED, reason)
+        return (event, *self._evictions(1, now_s))
 
     def _decide_sweep(self, _: Sweep, now_s: float) -> tuple[Event, ...]:
         silent = f"no heartbeat for {self._leases.length_s:g} s"
+        unheard = "no heartbeat since the control plane started"
         events: list[Event] = [
-            LeaseExpired(WorkerId(worker_id), due_s, silent) for worker_id, due_s in self._leases.due(now_s)
+            LeaseExpired(WorkerId(worker_id), due_s, reason)
+            for due, reason in ((self._leases.due(now_s), silent), (self._graces.due(now_s), unheard))
+            for worker_id, due_s in due
         ]
         forgotten = f"UNHEALTHY for {self._retentions.length_s:g} s"
         events.extend(
             WorkerDeparted(WorkerId(worker_id), due_s, Departure.FORGOTTEN, forgotten)
             for worker_id, due_s in self._retentions.due(now_s)
         )
+        events.extend(
+            DepartureExpired(WorkerId(worker_id), due_s) for worker_id, due_s in self._departures.due(now_s)
+        )
         return tuple(events)
+
+    def _evictions(self, added: int, now_s: float) -> Iterator[Event]:
+        """What makes room for `added` more departed workers."""
+        for worker_id in self._departures.excess(added):
+            yield DepartureExpired(WorkerId(worker_id), now_s)
+
+    def _admin_changed(self, worker: Worker, now_s: float, admin: Admin, reason: str) -> tuple[Event, ...]:
+        """Nothing changes unless the state of `worker` is another, or the reason for it."""
+        if worker.admin is admin and reason in ("", worker.admin_reason):
+            return _NO_EVENTS
+        if admin is not Admin.ACTIVE and self._departures.held >= MAX_HELD:
+            raise LimitError(
+                f"{MAX_HELD} departed workers are cordoned, which is the limit: uncordon some "
+                "(minicloud workers --status offline lists them)"
+            )
+        return (AdminChanged(worker.worker_id, now_s, admin, reason or ADMIN_REASONS[admin]),)
+
+    def _administered(self, worker_id: str) -> Worker:
+        worker = self.known(worker_id)
+        if worker is None:
+            raise UnknownWorkerError(f"no worker {worker_id[:140]!r} is registered")
+        return worker
 
     def _addressed(self, worker_id: str, incarnation: int = 0) -> Worker:
         worker = self._workers.get(WorkerId(worker_id))
         if worker is None:
             raise UnknownWorkerError(f"no worker {worker_id[:140]!r} is registered")
         if incarnation and incarnation != worker.incarnation:
-            raise FencedError(
+            text = (
                 f"worker {worker_id!r} is registered in incarnation {worker.incarnation}, "
                 f"this message is of {incarnation}: register again"
             )
+            if self._ids.is_displaced(worker.worker_id, incarnation):
+                raise DisplacedError(text, worker_id)
+            raise FencedError(text)
         return worker
-
-    # What came of it
-
-    def apply(self, event: Event) -> None:
-        """Make `event` so. It must have been decided on the present state, or be replayed in order."""
-        self._appliers[type(event)](event)
-
-    def _apply_renewed(self, event: LeaseRenewed) -> None:
-        worker_id, at_s, sequence, resources = event
-        worker = self._workers[worker_id]
-        worker.last_heartbeat_s = at_s
-        if sequence:
-            worker.sequence = sequence
-        if resources is not None:
-            worker.resources = resources
-        self._leases.start(worker.deadline, at_s)
-
-    def _apply_expired(self, event: LeaseExpired) -> None:
-        worker = self._workers[event.worker_id]
-        worker.health = Health.UNHEALTHY
-        worker.health_reason = event.reason
-        worker.health_since_s = event.at_s
-        self._retentions.start(worker.deadline, event.at_s)
-
-    def _apply_restored_lease(self, event: LeaseRestored) -> None:
-        worker = self._workers[event.worker_id]
-        worker.health = Health.HEALTHY
-        worker.health_reason = event.reason
-        worker.health_since_s = event.at_s
-        worker.last_heartbeat_s = event.at_s  # what is kept of this change says so
-        self._leases.start(worker.deadline, event.at_s)
-
-    def _apply_registered(self, event: WorkerRegistered) -> None:
-        at_s = event.at_s
-        before = self._workers.get(event.worker_id)
-        self._put(
-            Worker(
-                worker_id=event.worker_id,
-                endpoint=event.endpoint,
-                instance_id=event.instance_id,
-                wanted_id=event.wanted_id,
-                metadata=event.metadata,
-                incarnation=event.incarnation,
-                registered_at_s=at_s,
-                last_heartbeat_s=at_s,
-                health=Health.HEALTHY,
-                health_reason=_REGISTRATION_REASONS[event.registration],
-                health_since_s=at_s,
-                # What an operator said of this id outlives a restart or a replacement behind it.
-                admin=before.admin if before else Admin.ACTIVE,
-                admin_reason=before.admin_reason if before else "",
-                admin_since_s=before.admin_since_s if before else at_s,
-                resources=event.resources,
-            ),
-            at_s,
-        )
-
-    def _apply_restored(self, event: WorkerRestored) -> None:
-        self._put(replace(event.worker), event.at_s)  # events do not change once they are made
-
-    def _put(self, worker: Worker, at_s: float) -> None:
-        before = self._workers.get(worker.worker_id)
-        if before is not None:
-            self._ids.drop(before)
-            before.deadline.stop()
-        else:
-            insort(self._sorted_ids, worker.worker_id)
-        self._workers[worker.worker_id] = worker
-        self._ids.note(worker, self._workers)
-        if worker.health is Health.HEALTHY:
-            self._leases.start(worker.deadline, at_s)
-        else:
-            self._retentions.start(worker.deadline, min(worker.health_since_s, at_s))
-
-    def _apply_admin(self, event: AdminChanged) -> None:
-        worker = self._workers[event.worker_id]
-        if event.admin is not worker.admin:  # else it is a new reason for what was said before
-            worker.admin_since_s = event.at_s
-        worker.admin = event.admin
-        worker.admin_reason = event.reason
-
-    def _apply_departed(self, event: WorkerDeparted) -> None:
-        worker = self._workers.pop(event.worker_id)
-        del self._sorted_ids[bisect_left(self._sorted_ids, event.worker_id)]
-        self._ids.leave(worker)
-        worker.deadline.stop()
-        self._incarnation_floor = max(self._incarnation_floor, worker.incarnation)
-
-
-_REGISTRATION_REASONS = {
-    Registration.NEW: "registered",
-    Registration.AGAIN: "registered again",
-    Registration.TAKEOVER: "registered in place of a worker gone silent",
-    Registration.RENAMED: "registered under a variant of the id it wanted",
-}
-
-
-_ADMIN_REASONS = {
-    Admin.ACTIVE: "uncordoned by an operator",
-    Admin.CORDONED: "cordoned by an operator",
-    Admin.DRAINING: "draining for an operator",
-}
-
-
-def _administered(worker: Worker, now_s: float, admin: Admin, reason: str) -> tuple[Event, ...]:
-    """What an operator says of `worker`: nothing new unless its state is another, or the reason for it."""
-    if worker.admin is admin and reason in ("", worker.admin_reason):
-        return _NO_EVENTS
-    return (AdminChanged(worker.worker_id, now_s, admin, reason or _ADMIN_REASONS[admin]),)

@@ -14,13 +14,16 @@ from operator import attrgetter
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from minicloud.core.model import Admin, Health, Status
-from minicloud.store.port import Entry, StoredWorker
+from minicloud.store.port import Entry, Run, StoredWorker
 
 R = TypeVar("R")
 
 _TEXT = "TEXT NOT NULL"
 _INTEGER = "INTEGER NOT NULL"
 _REAL = "REAL NOT NULL"
+# Of columns that were added to a table: the rows of before get the default.
+_ADDED_TEXT = "TEXT NOT NULL DEFAULT ''"
+_ADDED_INTEGER = "INTEGER NOT NULL DEFAULT 0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,11 @@ WORKERS = Table(
         Column("memory_used_mb", _INTEGER, "resources.memory_used_mb"),
         Column("disk_used_mb", _INTEGER, "resources.disk_used_mb"),
         Column("metadata", _TEXT, write=_write_mapping, read=_read_mapping),  # a JSON object
+        Column("leaving_since_ms", _ADDED_INTEGER),
+        Column("heard_run", _ADDED_INTEGER),
+        Column("departure", _ADDED_TEXT),
+        Column("departure_reason", _ADDED_TEXT),
+        Column("departed_at_ms", _ADDED_INTEGER),
     ],
 )
 
@@ -147,5 +155,15 @@ ENTRIES = Table(
         _enum("new_status", Status),
         Column("reason", _TEXT),
         Column("request_id", _TEXT),
+    ],
+)
+
+RUNS = Table(
+    "runs",
+    Run,
+    [
+        Column("number", "INTEGER PRIMARY KEY NOT NULL"),
+        Column("listened_ms", _INTEGER),
+        Column("heartbeat_interval_ms", _INTEGER),
     ],
 )

@@ -22,10 +22,10 @@ import structlog
 
 from minicloud import __version__
 from minicloud.core.errors import StoreError, StoreWriteError
-from minicloud.store.columns import ENTRIES, WORKERS
+from minicloud.store.columns import ENTRIES, RUNS, WORKERS
 from minicloud.store.copies import copy_database, fill_with_copy, make_empty
 from minicloud.store.opening import connect, damaged, schema_version, told_in_one_line, value
-from minicloud.store.port import HISTORY_ENTRIES, Change, Snapshot
+from minicloud.store.port import HISTORY_ENTRIES, MAX_RUNS, Change, Snapshot
 from minicloud.store.schema import SCHEMA_VERSION, TABLES, steps_from
 
 log = structlog.get_logger()
@@ -36,6 +36,7 @@ TRIM_EVERY_ENTRIES = HISTORY_ENTRIES // 10
 
 _PUT_WORKER = f"INSERT OR REPLACE {WORKERS.values}"
 _PUT_ENTRY = f"INSERT {ENTRIES.values}"
+_PUT_RUN = f"INSERT OR REPLACE {RUNS.values}"
 
 
 class Database:
@@ -76,24 +77,29 @@ class Database:
                 entries=entries,
                 incarnation_floor=self._value("SELECT incarnation FROM floor"),
                 last_event_id=entries[-1].event_id if entries else 0,
+                runs=tuple(map(RUNS.parse, execute(f"{RUNS.select} ORDER BY number"))),
             )
 
     def write(self, changes: Sequence[Change]) -> None:
         """Keep `changes` (at least one) in their order, durably and all of them; raises `StoreWriteError`
         having kept none."""
-        last_of = {change.entry.worker_id: change.worker for change in changes}
+        last_of = {change.worker_id: change.worker for change in changes if change.worker_id}
         kept = [worker for worker in last_of.values() if worker is not None]
         gone = [(worker_id,) for worker_id, worker in last_of.items() if worker is None]
-        first_id, last_id = changes[0].entry.event_id, changes[-1].entry.event_id
+        entries = [change.entry for change in changes if change.entry is not None]
+        runs = [change.run for change in changes if change.run is not None]
         connection = self._connection
         try:
             connection.execute("BEGIN IMMEDIATE")
-            connection.executemany(_PUT_ENTRY, [ENTRIES.row(change.entry) for change in changes])
+            connection.executemany(_PUT_ENTRY, map(ENTRIES.row, entries))
             connection.executemany("DELETE FROM workers WHERE worker_id = ?", gone)
             connection.executemany(_PUT_WORKER, map(WORKERS.row, kept))
             connection.execute("UPDATE floor SET incarnation = ?", (changes[-1].incarnation_floor,))
-            if (first_id - 1) // TRIM_EVERY_ENTRIES != last_id // TRIM_EVERY_ENTRIES:
-                connection.execute("DELETE FROM entries WHERE event_id <= ?", (last_id - HISTORY_ENTRIES,))
+            if entries:
+                self._trim_history(entries[0].event_id, entries[-1].event_id)
+            for run in runs:
+                connection.execute(_PUT_RUN, RUNS.row(run))
+                connection.execute("DELETE FROM runs WHERE number <= ?", (run.number - MAX_RUNS,))
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             with suppress(sqlite3.Error):  # where it fails, the next opening rolls back
@@ -102,6 +108,10 @@ class Database:
                 f"cannot write {self._path}: {error}: nothing acknowledged is lost, "
                 "see to the disk and start again"
             ) from error
+
+    def _trim_history(self, first_id: int, last_id: int) -> None:
+        if (first_id - 1) // TRIM_EVERY_ENTRIES != last_id // TRIM_EVERY_ENTRIES:
+            self._connection.execute("DELETE FROM entries WHERE event_id <= ?", (last_id - HISTORY_ENTRIES,))
 
     def copied(self) -> BinaryIO:
         """A copy of what has been written: an open file that has no name any more, and is gone once closed.

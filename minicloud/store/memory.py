@@ -12,7 +12,7 @@ import trio
 from trio import TASK_STATUS_IGNORED, TaskStatus
 
 from minicloud.core.model import WorkerId
-from minicloud.store.port import HISTORY_ENTRIES, Change, Entry, Snapshot, StoredWorker
+from minicloud.store.port import HISTORY_ENTRIES, MAX_RUNS, Change, Entry, Run, Snapshot, StoredWorker
 
 
 class MemoryStore:
@@ -21,6 +21,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._workers: dict[WorkerId, StoredWorker] = {}
         self._entries: deque[Entry] = deque(maxlen=HISTORY_ENTRIES)
+        self._runs: dict[int, Run] = {}
         self._incarnation_floor = 0
 
     def load(self) -> Snapshot:
@@ -29,14 +30,19 @@ class MemoryStore:
             entries=tuple(self._entries),
             incarnation_floor=self._incarnation_floor,
             last_event_id=self._entries[-1].event_id if self._entries else 0,
+            runs=tuple(self._runs.values()),
         )
 
     def append(self, change: Change) -> None:
         if change.worker is not None:
-            self._workers[change.entry.worker_id] = change.worker
-        else:
-            self._workers.pop(change.entry.worker_id, None)
-        self._entries.append(change.entry)
+            self._workers[change.worker.worker_id] = change.worker
+        elif change.worker_id:
+            self._workers.pop(change.worker_id, None)
+        if change.entry is not None:
+            self._entries.append(change.entry)
+        if change.run is not None:
+            self._runs[change.run.number] = change.run
+            self._runs.pop(change.run.number - MAX_RUNS, None)
         self._incarnation_floor = change.incarnation_floor
 
     async def flushed(self) -> None:

@@ -1,22 +1,23 @@
 """The port between membership and what keeps it.
 
-A store takes changes in order and says when they are durable. It keeps, by worker id, the last record of
-each registered worker, the incarnation floor, and the newest entries of the history. It knows wall time
-only: monotonic instants mean nothing to the next process.
+A store takes changes in order and reports when they are durable. It keeps, by worker id, the last record of
+each worker that is registered or remembered, the incarnation floor, the newest runs of the control plane and
+the newest entries of the history. It has wall time only: monotonic instants mean nothing to the next process.
 
-Heartbeats never come here. `last_heartbeat_ms` is the last one known when another change was kept.
+Heartbeats never come here. `last_heartbeat_ms` is the last one known when another change was stored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from trio import TASK_STATUS_IGNORED, TaskStatus
 
 from minicloud.core.model import Admin, Health, Resources, Status, WorkerId
 
+MAX_RUNS = 100  # of the control plane; older ones say nothing about leases that still last
 HISTORY_ENTRIES = 10_000  # about 3 MB in memory: some hours of a large cluster's changes
 
 
@@ -25,9 +26,9 @@ class Entry:
     """One line of the history of membership, as people and tools see it.
 
     `event_id` rises by one an entry, across restarts. `kind` is registered, departed, unhealthy, recovered,
-    cordoned, uncordoned or draining; `detail` says which sort of registration or departure it was, and is
-    empty for the rest. `old_status` is OFFLINE for a worker that was not there, `new_status` for one that no
-    longer is. `request_id` is that of the request which caused it, if one did.
+    cordoned, uncordoned, draining or leaving; `detail` names the sort of registration or departure, and is
+    empty for the other kinds. `old_status` is OFFLINE for a worker that was not registered, `new_status` for
+    one that no longer is. `request_id` is that of the request which caused it, if one did.
     """
 
     event_id: int
@@ -45,7 +46,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class StoredWorker:
-    """What is kept of a worker; times in Unix milliseconds."""
+    """The stored record of a worker; times in Unix milliseconds.
+
+    `leaving_since_ms` is 0 unless the worker announced that it is shutting down. `heard_run` is the number
+    of the run in which it was last heard. `departure` is empty for a registered worker.
+    """
 
     worker_id: WorkerId
     endpoint: str
@@ -62,25 +67,49 @@ class StoredWorker:
     admin_reason: str
     admin_since_ms: int
     resources: Resources
+    leaving_since_ms: int = 0
+    heard_run: int = 0
+    departure: str = ""
+    departure_reason: str = ""
+    departed_at_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a control plane over this store: its number, which rises by one, for how long it listened to
+    workers (at least), and the heartbeat interval it told them."""
+
+    number: int
+    listened_ms: int
+    heartbeat_interval_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One step of membership: its entry, and what is to be kept of the worker after it (None: nothing)."""
+    """One step of membership.
 
-    entry: Entry
+    `worker` is the record of `worker_id` from now on; None: it has none any more. A change of nobody has the
+    empty `worker_id`. `entry` is the line of the history, where the change has one. `run` replaces the record
+    of the run of that number.
+    """
+
+    worker_id: WorkerId | Literal[""]
     worker: StoredWorker | None
     incarnation_floor: int
+    entry: Entry | None = None
+    run: Run | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a store holds when it is opened: workers in the order of ids, entries oldest first."""
+    """Everything a store holds when it is opened: workers in the order of ids, entries and runs oldest
+    first."""
 
     workers: tuple[StoredWorker, ...] = ()
     entries: tuple[Entry, ...] = ()
     incarnation_floor: int = 0
     last_event_id: int = 0
+    runs: tuple[Run, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from minicloud.store.columns import ENTRIES, WORKERS
+from minicloud.store.columns import ENTRIES, RUNS, WORKERS
 
 APPLICATION_ID = 0x4D43_4C44  # "MCLD": tells our files from other programs' (sqlite.org/pragma.html)
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 # Who wrote the file last, to be named by an older version that cannot read it. Every version from 2 on keeps
 # this table as it is.
@@ -27,6 +27,7 @@ TABLES: tuple[str, ...] = (
     "CREATE TABLE floor (one INTEGER PRIMARY KEY CHECK (one = 1), incarnation INTEGER NOT NULL)",
     "INSERT INTO floor VALUES (1, 0)",
     *_WRITTEN_BY,
+    RUNS.create,
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
@@ -34,6 +35,18 @@ TABLES: tuple[str, ...] = (
 # From the version that is the key to the one after it.
 STEPS: Mapping[int, tuple[str, ...]] = {
     1: _WRITTEN_BY,
+    2: (
+        "ALTER TABLE workers ADD COLUMN leaving_since_ms INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE workers ADD COLUMN heard_run INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE workers ADD COLUMN departure TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE workers ADD COLUMN departure_reason TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE workers ADD COLUMN departed_at_ms INTEGER NOT NULL DEFAULT 0",
+        """CREATE TABLE runs (
+            number INTEGER PRIMARY KEY NOT NULL,
+            listened_ms INTEGER NOT NULL,
+            heartbeat_interval_ms INTEGER NOT NULL
+        )""",
+    ),
 }
 
 

@@ -19,7 +19,7 @@ _shtab_minicloud_backup_option_strings=(-h --help --url --timeout --data-dir)
 _shtab_minicloud_restore_option_strings=(-h --help --data-dir --config --check)
 _shtab_minicloud_health_option_strings=(-h --help --address --timeout)
 _shtab_minicloud_sim_option_strings=(-h --help --version --workers --scenario --list --show --seed --seeds --duration --fault --depth --replay --mutate --jobs --until-failure --check-determinism --shrink --report --json --junit --trace --target --ramp --allow-remote)
-_shtab_minicloud_option_strings=(-h --help --version --config --worker --host --grpc-port --http-port --data-dir --heartbeat-interval --heartbeat-timeout --retention --metrics-per-worker --no-metrics-per-worker --allowed-host --allowed-origin --id --control-plane --port --advertise --zone --exit-after-failures --drain-timeout --log-level --log-format --enable-reflection --no-enable-reflection)
+_shtab_minicloud_option_strings=(-h --help --version --config --worker --host --grpc-port --http-port --data-dir --heartbeat-interval --heartbeat-timeout --retention --max-workers --metrics-per-worker --no-metrics-per-worker --allowed-host --allowed-origin --id --control-plane --port --advertise --zone --exit-after-failures --drain-timeout --log-level --log-format --enable-reflection --no-enable-reflection)
 
 _shtab_minicloud_workers_pos_0_COMPGEN=_minicloud_workers
 _shtab_minicloud_cordon_pos_0_COMPGEN=_minicloud_workers

@@ -56,7 +56,7 @@ function _shtab_minicloud_using
 end
 
 set -g _shtab_minicloud_commands dev workers stats events cordon uncordon drain remove backup restore health sim
-set -g _shtab_minicloud_opts_with_value --address --advertise --allowed-host --allowed-origin --config --control-plane --data-dir --depth --drain-timeout --duration --exit-after-failures --fault --grpc-port --heartbeat-interval --heartbeat-timeout --host --http-port --id --jobs --json --junit --lines --log-format --log-level --mutate --port --ramp --reason --replay --report --retention --scenario --seed --seeds --show --since --status --target --timeout --trace --url --within --worker-port --workers --zone -n
+set -g _shtab_minicloud_opts_with_value --address --advertise --allowed-host --allowed-origin --config --control-plane --data-dir --depth --drain-timeout --duration --exit-after-failures --fault --grpc-port --heartbeat-interval --heartbeat-timeout --host --http-port --id --jobs --json --junit --lines --log-format --log-level --max-workers --mutate --port --ramp --reason --replay --report --retention --scenario --seed --seeds --show --since --status --target --timeout --trace --url --within --worker-port --workers --zone -n
 
 complete -c minicloud -e
 complete -c minicloud -f
@@ -71,7 +71,8 @@ complete -c minicloud -n _shtab_minicloud_using -l http-port -x -d 'REST and met
 complete -c minicloud -n _shtab_minicloud_using -l data-dir -xka "(__fish_complete_directories)" -d 'where the registry, or a worker'"'"'s identity, outlives restarts; none keeps it in memory (default: under $STATE_DIRECTORY, $XDG_STATE_HOME/minicloud or ~/.local/state/minicloud)'
 complete -c minicloud -n _shtab_minicloud_using -l heartbeat-interval -x -d 'how often workers report (default: 30s)'
 complete -c minicloud -n _shtab_minicloud_using -l heartbeat-timeout -x -d 'silence after which a worker is UNHEALTHY; at least twice the interval (default: 2m)'
-complete -c minicloud -n _shtab_minicloud_using -l retention -x -d 'how long an UNHEALTHY worker is kept before it is forgotten (default: 24h)'
+complete -c minicloud -n _shtab_minicloud_using -l retention -x -d 'how long an UNHEALTHY worker is kept before it is forgotten, and one that left is remembered (default: 24h)'
+complete -c minicloud -n _shtab_minicloud_using -l max-workers -x -d 'how many workers may be registered at a time (default: 50000)'
 complete -c minicloud -n _shtab_minicloud_using -l metrics-per-worker -l no-metrics-per-worker -d 'add metrics of each single worker to those of the cluster (default: false)'
 complete -c minicloud -n _shtab_minicloud_using -l allowed-host -x -d 'names by which browsers and changes may reach REST, as in cloud.example.com or *.example.com (default: addresses, localhost, the machine'"'"'s name and --host)'
 complete -c minicloud -n _shtab_minicloud_using -l allowed-origin -x -d 'origins besides its own whose pages may change things, as in https://ops.example.com (a proxy'"'"'s) (default: none)'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from functools import partial
 
@@ -77,8 +78,10 @@ class ControlPlaneRun:
             Metrics(per_worker=False),
             ProcessClock(node.clock, self.process),
             node.streams.stream(node.name, "program", str(node.starts)),
+            max_workers=sys.maxsize,
         )
         self.plane.membership.subscribe(self._on_entry)
+        self.plane.membership.on_stall(self._on_stall)
         self.server = make_server(
             node.depth,
             self.process,
@@ -114,6 +117,10 @@ class ControlPlaneRun:
         for extra in node.slowness:
             took_s += extra.draw_s(self._random)
         return took_s
+
+    def _on_stall(self, by_s: float) -> None:
+        for observer in self.node.observers:
+            observer.stalled(self, by_s)
 
     def _on_entry(self, entry: Entry) -> None:
         for observer in self.node.observers:

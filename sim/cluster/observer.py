@@ -29,6 +29,9 @@ class ClusterObserver:
     def changed(self, run: ControlPlaneRun, entry: Entry) -> None:
         """Its membership has changed."""
 
+    def stalled(self, run: ControlPlaneRun, by_s: float) -> None:
+        """It has noticed that it stood still, and moves its deadlines by `by_s`."""
+
     def worker_started(self, run: WorkerRun) -> None:
         """A worker's program has begun."""
 

@@ -13,6 +13,7 @@ from minicloud.core.model import Resources
 from minicloud.wire.gen.minicloud.execution import WorkerManagementServiceStub
 from minicloud.worker.agent import Agent
 from minicloud.worker.agent_config import AgentConfig
+from minicloud.worker.agent_state import Phase
 from minicloud.worker.control_plane import (
     ControlPlaneError,
     HeartbeatAnswer,
@@ -110,6 +111,15 @@ class WorkerRun:
         await self.process.run(self._work)
         for observer in self.node.observers:
             observer.worker_ended(self, self._left)
+
+    def stop(self, busy_s: float) -> None:
+        """Have it end in order; a query that runs takes `busy_s` more."""
+        if busy_s > 0 and self.agent.state.phase is Phase.ACTIVE:
+            query = self.queries.query()
+            query.__enter__()
+            timeline = self.node.timeline
+            timeline.at(timeline.now_s + busy_s, lambda: query.__exit__(None, None, None))
+        self.agent.stop("SIGTERM")
 
     async def _work(self) -> None:
         wires = [channel for channel in self._channels if isinstance(channel, WireChannel)]

@@ -25,6 +25,15 @@ def crash(cluster: Cluster, fault: Fault) -> Undo:
     return nothing if fault.options.get("restart") == "never" else lambda: _start(cluster, fault)
 
 
+def stop(cluster: Cluster, fault: Fault) -> Undo:
+    """Workers get a SIGTERM while they run a query that takes `busy_s`; they start again at the end."""
+    busy_s = number(fault, "busy_s")
+    for node in cluster.workers_named(fault.nodes):
+        if node.run is not None and node.alive:
+            node.run.stop(busy_s)
+    return lambda: _start(cluster, fault)
+
+
 def wipe(cluster: Cluster, fault: Fault) -> Undo:
     """As `crash`, and the disk comes back empty."""
     for node in _nodes(cluster, fault):
@@ -123,6 +132,7 @@ def clock_step(cluster: Cluster, fault: Fault) -> Undo:
 
 MACHINE_EFFECTS: dict[str, Effect] = {
     "crash": crash,
+    "stop": stop,
     "wipe": wipe,
     "stale-disk": stale_disk,
     "duplicate-id": duplicate_id,

@@ -1,4 +1,4 @@
-"""The registry against the model, worker by worker, at one moment (promises 1 to 8).
+"""The registry against the model, worker by worker, at one moment (promises 1 to 8, 15, 17).
 
 Costs some microseconds a worker, so it is done at intervals and, in small clusters, after each change. What
 differs is told of once for each worker.
@@ -9,12 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 from minicloud.control.membership import Membership
-from minicloud.core.model import Admin, Health, Status, Worker
+from minicloud.core.model import Admin, Health, Status, Worker, WorkerId
+from minicloud.core.registry import Registry
 from sim.oracle.ledger import Ledger
 from sim.oracle.model import Member, Model
 from sim.oracle.promises import (
+    CORDON_LASTS,
     COUNTS_ADD_UP,
     DELIVERY_IDEMPOTENT,
+    ENDPOINT_PROVED,
     NO_EARLY_VERDICT,
     OLD_INCARNATIONS_FENCED,
     ONLY_HEALTHY_OFFERED,
@@ -51,17 +54,19 @@ class Comparison:
             OLD_INCARNATIONS_FENCED,
             DELIVERY_IDEMPOTENT,
             REGISTRATIONS_DURABLE,
+            ENDPOINT_PROVED,
         ):
             ledger.checks[promise] += found
         if found != len(members):
             for worker_id in members:
                 if registry.get(worker_id) is None:
                     self._tell(REGISTRATIONS_DURABLE, worker_id, f"{worker_id} is not registered any more")
+        self._compare_departed(registry)
         offered = 0
         for worker in registry.schedulable_workers():
             offered += 1
             member = members.get(worker.worker_id)
-            if member is None or not member.healthy or member.admin is not Admin.ACTIVE:
+            if member is None or member.status is not Status.HEALTHY:
                 self._tell(
                     ONLY_HEALTHY_OFFERED,
                     worker.worker_id,
@@ -93,11 +98,12 @@ class Comparison:
                 f"{worker_id} is registered in incarnation {worker.incarnation}, its last one was "
                 f"{member.incarnation}",
             )
-        if worker.admin is not member.admin:
+        self._compare_admin(worker, member.admin)
+        if worker.endpoint != member.endpoint:
             self._tell(
-                ONLY_HEALTHY_OFFERED,
+                ENDPOINT_PROVED,
                 worker_id,
-                f"{worker_id} is {worker.admin}; what operators said last makes it {member.admin}",
+                f"{worker_id} is listed at {worker.endpoint}; it registered from {member.endpoint} last",
             )
         if not member.restored and (
             worker.last_heartbeat_s != member.accepted_s or worker.sequence != member.sequence
@@ -115,6 +121,25 @@ class Comparison:
                 DELIVERY_IDEMPOTENT,
                 worker_id,
                 f"{worker_id} is shown with {_load(shown)} in use, and reported {_load(reported)} last",
+            )
+
+    def _compare_departed(self, registry: Registry) -> None:
+        """Whoever departed cordoned is still listed so."""
+        departures = registry.departures
+        for worker in departures.workers():
+            self._compare_admin(worker, self._model.admin_of(worker.worker_id))
+        for worker_id in self._model.held():
+            if registry.departures.get(WorkerId(worker_id)) is None:
+                text = f"{worker_id} is {self._model.admin_of(worker_id)}, and is listed nowhere"
+                self._tell(CORDON_LASTS, worker_id, text)
+
+    def _compare_admin(self, worker: Worker, admin: Admin) -> None:
+        self._ledger.checks[CORDON_LASTS] += 1
+        if worker.admin is not admin:
+            self._tell(
+                CORDON_LASTS,
+                worker.worker_id,
+                f"{worker.worker_id} is {worker.admin}; the last act of an operator made it {admin}",
             )
 
     def _tell(self, promise: Promise, worker_id: str, text: str) -> None:

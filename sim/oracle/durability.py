@@ -89,7 +89,7 @@ class Durability:
                 self._twice[worker_id] = max(incarnation, self._twice.get(worker_id, 0))
             self._highest_told = dict(self._found)
         self._highest = dict(self._highest_told)
-        on_disk = {str(worker.worker_id): worker.incarnation for worker in kept}
+        on_disk = {str(worker.worker_id): worker.incarnation for worker in kept if not worker.departure}
         for worker_id, incarnation in self._promised.items():
             self._ledger.require(
                 REGISTRATIONS_DURABLE,

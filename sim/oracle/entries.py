@@ -1,4 +1,4 @@
-"""Each change of membership, as its subscribers see it, against what the model allows (promises 1 to 6)."""
+"""Each change of membership, as its subscribers see it, against the model (promises 1 to 6, 16)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sim.oracle.ledger import Ledger
 from sim.oracle.model import Member, Model, Verdict
 from sim.oracle.promises import (
     COUNTS_ADD_UP,
+    IDENTITY_RETURNS,
     IDS_UNIQUE,
     NO_EARLY_VERDICT,
     REGISTRATIONS_DURABLE,
@@ -57,9 +58,7 @@ class Entries:
             "unhealthy": self._unhealthy,
             "recovered": self._recovered,
             "departed": self._departed,
-            "cordoned": self._administered,
-            "uncordoned": self._administered,
-            "draining": self._administered,
+            "leaving": self._leaving,
         }
 
     def restart(self, now_s: float) -> None:
@@ -78,6 +77,8 @@ class Entries:
         before = self._model.status_of(worker_id)
         if entry.kind == "registered":
             self._registered(entry, now_s)
+        elif entry.kind in _ADMINS:
+            self._model.administer(worker_id, _ADMINS[entry.kind], entry.event_id)
         elif (member := self._model.members.get(worker_id)) is not None:
             self._changes[entry.kind](entry, member, now_s)
         after = self._model.status_of(worker_id)
@@ -96,10 +97,20 @@ class Entries:
         occupant = self._model.members.get(worker_id)
         self._ledger.require(
             IDS_UNIQUE,
-            occupant is None or not occupant.healthy or occupant.instance_id == message.instance_id,
+            occupant is None
+            or not occupant.healthy
+            or occupant.instance_id == message.instance_id
+            or occupant.endpoint == message.endpoint,
             worker_id,
             f"{worker_id}, which {occupant.instance_id if occupant else ''} holds and is HEALTHY, was given "
             f"to {message.instance_id}",
+        )
+        remembered = self._model.remembered(message.instance_id, message.worker_id, now_s)
+        self._ledger.require(
+            IDENTITY_RETURNS,
+            not remembered or worker_id in remembered,
+            worker_id,
+            f"{message.instance_id}, which departed from {', '.join(remembered)}, was given {worker_id}",
         )
         self._durability.registered(worker_id, entry.incarnation)
         self._truth.recovered(self._model.register(worker_id, entry.incarnation, message, now_s))
@@ -107,7 +118,7 @@ class Entries:
     def _unhealthy(self, entry: Entry, member: Member, now_s: float) -> None:
         if not member.healthy:
             return  # its statuses tell
-        due_s = member.accepted_s + self._model.timeout_s
+        due_s = member.ends_s
         self._ledger.require(
             NO_EARLY_VERDICT,
             now_s >= due_s - STEP_S,
@@ -162,7 +173,7 @@ class Entries:
             f"{member.worker_id} is no longer registered ({entry.detail}), for no reason",
         )
         self._durability.departed(member.worker_id)
-        self._model.depart(member.worker_id)
+        self._model.depart(member, entry.detail == "forgotten", now_s, entry.event_id)
 
-    def _administered(self, entry: Entry, member: Member, now_s: float) -> None:
-        self._model.administer(member, _ADMINS[entry.kind])
+    def _leaving(self, entry: Entry, member: Member, now_s: float) -> None:
+        self._model.announce_leaving(member)

@@ -21,6 +21,7 @@ from sim.oracle.entries import STEP_S, Entries
 from sim.oracle.ledger import Ledger
 from sim.oracle.model import Model
 from sim.oracle.promises import CRASHED_DETECTED, LIVE_RECOVERED, NOTHING_STUCK
+from sim.oracle.stalls import Stalls
 from sim.oracle.step import Step
 from sim.oracle.truth import Truth
 from sim.oracle.views import compare_views
@@ -57,7 +58,7 @@ class Oracle(Watcher):
         self._timeline = simulation.timeline
         self._node = simulation.cluster.control_plane
         self._ledger = Ledger(simulation.timeline, workers, self.violations, self._on_violation)
-        self._model = Model(timers.heartbeat_timeout_s, self._ledger)
+        self._model = Model(timers.heartbeat_timeout_s, timers.retention_s, self._ledger)
         self._step = Step(self._model, self._ledger)
         self._truth = Truth(simulation.cluster, self._model)
         self._durability = Durability(self._ledger, self._node.clock)
@@ -71,6 +72,7 @@ class Oracle(Watcher):
             timers.retention_s,
             self._is_removing,
         )
+        self._stalls = Stalls(self._ledger, timers.heartbeat_timeout_s)
         self._comparison = Comparison(self._model, self._ledger)
         self._convergence = Convergence(simulation, self._ledger, self._truth, self._durability)
         self._removals = {fault.at_s for fault in schedule.faults if fault.kind == "remove"}
@@ -146,17 +148,25 @@ class Oracle(Watcher):
         if self._few:
             self._look_soon()
 
+    def stalled(self, run: ControlPlaneRun, by_s: float) -> None:
+        if run is not self._run:
+            self._meet(run)
+        self._stalls.reported(by_s, run.node.clock.monotonic_s())
+        self._model.postpone(by_s)
+
     def _meet(self, run: ControlPlaneRun) -> None:
         """A control plane has started. It may sweep before it says so: this comes before anything it does."""
         self._run = run
         now_s = run.node.clock.monotonic_s()
-        kept = run.node.disk.snapshot().workers
+        snapshot = run.node.disk.snapshot()
+        kept = [worker for worker in snapshot.workers if not worker.departure]
         self._ledger.note(CONTROL_PLANE, "starts, its disk knows workers:", len(kept))
         self._durability.started(kept)
+        self._stalls.restart()
         self._calls.restart()
         self._step.restart()
         self._entries.restart(now_s)
-        self._model.restart(kept, now_s)
+        self._model.restart(snapshot, now_s)
         self._convergence.disturbed()
         self.probes.control_plane_started(run, len(kept))
 
@@ -174,7 +184,7 @@ class Oracle(Watcher):
         self._ledger.note(worker_id, "ends on", run.node.name, reason)
         self._ledger.require(
             LIVE_RECOVERED,
-            run.process.failure is None and reason in ("", "drained"),
+            run.process.failure is None and reason in ("", "drained", "SIGTERM"),
             worker_id,
             f"{run.node.name} ended by itself: {run.process.failure or reason}",
         )
@@ -215,8 +225,11 @@ class Oracle(Watcher):
     def _look_at_pauses(self) -> None:
         run = self._node.run
         awake = run is not None and not run.process.paused
+        now_s = self._node.clock.monotonic_s()
+        if run is not None and run.process.paused:
+            self._stalls.paused(now_s)
         if awake and not self._awake and run is self._run:
-            now_s = self._node.clock.monotonic_s()
+            self._stalls.resumed(now_s)
             self._entries.awake_since_s = now_s
             self._convergence.disturbed()
             if self._model.due(now_s):
@@ -269,6 +282,8 @@ class Oracle(Watcher):
             self._step.settle()
         membership = run.plane.membership
         now_s = run.node.clock.monotonic_s()
+        if now_s - self._entries.awake_since_s > STEP_S:
+            self._stalls.check()
         # What is due at this very instant may be about to be swept, as may all that fell due while it stood
         # still, if it goes on at this instant.
         if now_s - self._entries.awake_since_s > STEP_S:

@@ -24,7 +24,7 @@ NO_EARLY_VERDICT = Promise(
     1,
     "no-early-verdict",
     "A worker is declared UNHEALTHY only if the control plane accepted no heartbeat of its present "
-    "incarnation for D on its own clock, and not before D after its start.",
+    "incarnation for D on its own clock, and after its start not before its grace is used up.",
 )
 VERDICT_ON_TIME = Promise(
     2,
@@ -79,6 +79,25 @@ HERD_BOUNDED = Promise(
 NOTHING_STUCK = Promise(
     14, "nothing-stuck", "No deadlock, no livelock, nothing fails by itself, nothing is left in a queue."
 )
+CORDON_LASTS = Promise(
+    15,
+    "cordon-lasts",
+    "A cordon lasts until an operator lifts it, whatever leaves, dies, is forgotten, restarts or takes over "
+    "meanwhile; a drain that has ended leaves a cordon behind it.",
+)
+IDENTITY_RETURNS = Promise(
+    16,
+    "identity-returns",
+    "An installation that departed gets its id back within the retention, unless another asked for that id.",
+)
+ENDPOINT_PROVED = Promise(
+    17, "endpoint-proved", "A worker is listed at the endpoint that it registered from last."
+)
+STALLS_COMPENSATED = Promise(
+    18,
+    "stalls-compensated",
+    "No worker expires because the control plane stalled: every deadline moves by the length of the stall.",
+)
 
 PROMISES = (
     NO_EARLY_VERDICT,
@@ -95,4 +114,8 @@ PROMISES = (
     VIEW_IS_TRUTH,
     HERD_BOUNDED,
     NOTHING_STUCK,
+    CORDON_LASTS,
+    IDENTITY_RETURNS,
+    ENDPOINT_PROVED,
+    STALLS_COMPENSATED,
 )

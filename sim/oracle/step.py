@@ -43,8 +43,7 @@ class Step:
         self.message = message
         self.now_s = now_s
         self.verdict = None
-        leases = self._model.leases
-        if leases and next(iter(leases.values())) <= now_s:
+        if self._model.has_due(now_s):
             self._due = self._model.due(now_s)
             self._judge = judge
             self.unsettled = True
@@ -75,9 +74,8 @@ class Step:
 
     def overdue(self, worker_id: str, now_s: float) -> None:
         """Whether `worker_id`, whose lease has ended, has been declared UNHEALTHY. Told of once."""
-        ends_s = self._model.leases.get(worker_id)
-        if ends_s is not None and ends_s <= now_s:
-            del self._model.leases[worker_id]
+        ends_s = self._model.overdue_since_s(worker_id, now_s)
+        if ends_s is not None:
             self._ledger.violate(
                 VERDICT_ON_TIME,
                 worker_id,

@@ -270,6 +270,13 @@ _TABLE = (
         Lasts.OPTIONAL,
         (Key("restart", choice("at-end", "never"), "whether they start again", "at-end"),),
     ),
+    FaultKind(
+        "stop",
+        "workers get a SIGTERM while they run a query; they start again at the end",
+        On.WORKERS,
+        Lasts.OPTIONAL,
+        (Key("busy", duration(0.0, _DAY_S), "how long the query takes from then on", "0s", "busy_s"),),
+    ),
     FaultKind("wipe", "as crash, and disks come back empty", On.ANY, Lasts.OPTIONAL),
     FaultKind(
         "stale-disk",

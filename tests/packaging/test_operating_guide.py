@@ -19,7 +19,7 @@ from tests.packaging.files import ROOT
 GUIDE = (ROOT / "docs/operating.md").read_text()
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 # What `worker_{entry.kind}` stands for.
-KINDS = {"registered", "departed", "unhealthy", "recovered", *membership._ADMIN_KINDS.values()}
+KINDS = {"registered", "departed", "unhealthy", "recovered", "leaving", *membership._ADMIN_KINDS.values()}
 
 
 def rows(section: str) -> dict[str, str]:
@@ -98,7 +98,7 @@ def test_log_events_are_found_in_source(source: str, found: list[tuple[str, str]
 
 def test_kinds_of_entries_are_those_that_membership_tells() -> None:
     source = ast.parse(Path(membership.__file__).read_text())
-    (told,) = (n for n in ast.walk(source) if isinstance(n, ast.FunctionDef) and n.name == "_told")
+    (told,) = (n for n in ast.walk(source) if isinstance(n, ast.FunctionDef) and n.name == "_description")
     returned = [
         n.value.elts[0]
         for n in ast.walk(told)

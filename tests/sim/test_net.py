@@ -334,7 +334,10 @@ def _changes(count: int) -> list[Change]:
     offline, healthy = WorkerStatus.OFFLINE, WorkerStatus.HEALTHY
     return [
         Change(
-            Entry(number, 0, "registered", "new", WorkerId("w"), number, "", offline, healthy, ""), None, 0
+            WorkerId("w"),
+            None,
+            0,
+            Entry(number, 0, "registered", "new", WorkerId("w"), number, "", offline, healthy, ""),
         )
         for number in range(1, count + 1)
     ]

@@ -21,6 +21,7 @@ from minicloud.core.errors import (
     ConfigError,
     FencedError,
     InvalidError,
+    LimitError,
     MiniCloudError,
     StoreError,
     StoreWriteError,
@@ -34,6 +35,7 @@ log = structlog.get_logger()
 
 _STATUS_OF: dict[type[MiniCloudError], HTTPStatus] = {
     InvalidError: HTTPStatus.BAD_REQUEST,
+    LimitError: HTTPStatus.SERVICE_UNAVAILABLE,
     UnknownWorkerError: HTTPStatus.NOT_FOUND,
     FencedError: HTTPStatus.CONFLICT,
     StoreError: HTTPStatus.SERVICE_UNAVAILABLE,

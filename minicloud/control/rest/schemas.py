@@ -34,7 +34,7 @@ class ResourcesJson(Struct, frozen=True, rename="camel"):
 
 
 class WorkerJson(Struct, frozen=True, rename="camel"):
-    """A registered worker."""
+    """A registered worker, or an OFFLINE one that has departed."""
 
     worker_id: str
     endpoint: Annotated[str, Meta(description="host:port of its gRPC server.")]
@@ -89,14 +89,15 @@ class EventJson(Struct, frozen=True, rename="camel"):
     kind: Annotated[
         str,
         Meta(
-            description="registered, departed, unhealthy, recovered, cordoned, uncordoned or draining.",
+            description="registered, departed, unhealthy, recovered, cordoned, uncordoned, draining or "
+            "leaving.",
         ),
     ]
     detail: Annotated[
         str,
         Meta(
-            description="The sort of registration (new, again, takeover, renamed) or departure (left, "
-            "drained, removed, forgotten); else empty."
+            description="The sort of registration (new, again, returned, takeover, renamed, clone) or "
+            "departure (left, drained, removed, replaced, forgotten); else empty."
         ),
     ]
     worker_id: str

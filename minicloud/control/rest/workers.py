@@ -25,7 +25,7 @@ from minicloud.control.rest.pieces import response_of
 from minicloud.control.rest.schemas import Moment, StatsJson, WorkerJson, stats_json, worker_json
 from minicloud.core.commands import RESERVED_IDS, Command, Cordon, Drain, Remove, Uncordon
 from minicloud.core.errors import UnknownWorkerError
-from minicloud.core.model import Status
+from minicloud.core.model import Status, Worker
 
 TAG = "workers"
 _ID_BYTES = 8  # of a page, for each worker: the ids themselves are the registry's
@@ -82,7 +82,8 @@ class WorkerRoutes:
     async def list_workers(self, query_args: WorkersQuery) -> Response:
         """List the registered workers
 
-        All of them, or those of one status; in pages if a limit is given.
+        All of them, or those of one status; in pages if a limit is given. OFFLINE lists the workers that have
+        departed: for the retention, and for as long as an operator holds them cordoned.
         """
         query = query_args
         status = Status(query.status.value) if query.status is not UNSET else None
@@ -115,15 +116,19 @@ class WorkerRoutes:
     async def cordon(self, worker_id: str, query_args: NoQuery) -> Response:
         """Give a worker no new work
 
-        It keeps what it runs and stays registered. A draining worker stays draining. Said again with
-        another reason, that one counts.
+        It keeps what it runs and stays registered. A draining worker stays draining. A second cordon with
+        another reason changes the reason. The cordon lasts until somebody uncordons the worker, also while
+        it is OFFLINE; an OFFLINE worker can be cordoned, too.
         """
         return await self._changed(Cordon(worker_id, await reason_given()), worker_id)
 
     @operation("uncordonWorker", TAG, {HTTPStatus.OK: _CHANGED}, body=ReasonJson, refusals=_NOT_SAID)
     @validate_querystring(NoQuery)
     async def uncordon(self, worker_id: str, query_args: NoQuery) -> Response:
-        """Take a cordon or a drain back"""
+        """Take a cordon or a drain back
+
+        Also of a worker that is OFFLINE.
+        """
         return await self._changed(Uncordon(worker_id, await reason_given()), worker_id)
 
     @operation("drainWorker", TAG, {HTTPStatus.OK: _CHANGED}, body=ReasonJson, refusals=_NOT_SAID)
@@ -154,7 +159,7 @@ class WorkerRoutes:
 
     async def _changed(self, command: Command, worker_id: str) -> Response:
         await self._carried_out(command)
-        return self._worker(worker_id)
+        return self._shown(self._membership.registry.known(worker_id), worker_id)
 
     async def _carried_out(self, command: Command) -> None:
         self._membership.execute(command)
@@ -165,8 +170,10 @@ class WorkerRoutes:
         return Moment.of(self._membership.clock, self._membership.wall)
 
     def _worker(self, worker_id: str) -> Response:
-        worker = self._membership.registry.get(worker_id)
-        if worker is None:  # never was, or left while a change to it was being kept
+        return self._shown(self._membership.registry.get(worker_id), worker_id)
+
+    def _shown(self, worker: Worker | None, worker_id: str) -> Response:
+        if worker is None:  # it never existed, or left while a change to it was being stored
             raise UnknownWorkerError(f"no worker {worker_id[:140]!r} is registered")
         return _json(worker_json(worker, self._moment))
 

@@ -18,7 +18,7 @@ from minicloud.config import (
 )
 from minicloud.config.table import KNOWN_KEYS, SETTINGS, markdown
 from minicloud.core.errors import ConfigError
-from minicloud.core.registry import DEFAULT_HEARTBEAT_TIMEOUT_S, DEFAULT_RETENTION_S
+from minicloud.core.state import DEFAULT_HEARTBEAT_TIMEOUT_S, DEFAULT_RETENTION_S
 from minicloud.net.address import Address
 from tests.unit.config.test_file import DEPLOYED
 
@@ -70,6 +70,7 @@ minicloud:
     retention: 7d
     allowed-host: Cloud, *.example.com
     allowed-origin: https://ops.example.com
+    max-workers: 77
   metrics: {per-worker: true}
   log: {level: DEBUG, format: json}
 grpc: {server: {port: 2, enable-reflection: false}}
@@ -82,6 +83,7 @@ grpc: {server: {port: 2, enable-reflection: false}}
         5.0,
         20.0,
         604800.0,
+        77,
         False,
         True,
         ("cloud", "*.example.com"),

@@ -51,7 +51,8 @@ class Recorder(MemoryStore):
     def append(self, change: Change) -> None:
         super().append(change)
         self.changes.append(change)
-        self._note("append", change.entry)
+        if change.entry is not None:
+            self._note("append", change.entry)
 
     def subscriber(self, entry: Entry) -> None:
         self.entries.append(entry)
@@ -70,7 +71,8 @@ class House:
         self.store = Recorder()
         self.sweeps: list[tuple[float, float]] = []
         floor = snapshot.incarnation_floor if snapshot else 0
-        self.store.registry = Registry(TIMEOUT_S, RETENTION_S, floor)
+        run = 1 + max((worker.heard_run for worker in snapshot.workers), default=0) if snapshot else 1
+        self.store.registry = Registry(TIMEOUT_S, RETENTION_S, floor, run=run)
         self.membership = Membership(
             self.store.registry,
             self.store,

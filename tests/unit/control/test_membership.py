@@ -104,7 +104,7 @@ def test_entries_tell_every_kind_of_change_with_its_statuses(house: House) -> No
     expect("registered", "new", off, healthy, "registered")
     house.register()
     expect("registered", "again", healthy, healthy, "registered again")
-    house.register(instance="B")
+    house.register(instance="B", endpoint="10.0.0.8:9091")
     assert house.last.worker_id == "w-1"
     expect("registered", "renamed", off, healthy, "registered under a variant of the id it wanted")
     house.do(Deregister("w-1", "SIGTERM"))
@@ -121,11 +121,17 @@ def test_entries_tell_every_kind_of_change_with_its_statuses(house: House) -> No
     house.do(Heartbeat("w"))
     expect("recovered", "", unhealthy, draining, "heartbeat after 120 s of silence")
     house.clock.now_s += TIMEOUT_S
-    house.register(instance="C")
+    house.register(instance="C", endpoint="10.0.0.9:9091")
     expect("registered", "takeover", unhealthy, draining, "draining for an operator")
     assert house.last.incarnation == 3
     house.do(Deregister("w"))
     expect("departed", "drained", draining, off, "drained")
+    house.do(Uncordon("w"))  # a drain that has ended leaves a cordon behind it
+    expect("uncordoned", "", off, off, "uncordoned by an operator")
+    house.register()
+    expect("registered", "new", off, healthy, "registered")
+    house.do(Heartbeat("w", leaving=True))
+    expect("leaving", "", healthy, draining, "shutting down")
     house.register()
     house.do(Remove("w"))
     expect("departed", "removed", healthy, off, "removed by an operator")
@@ -135,7 +141,7 @@ def test_entries_tell_every_kind_of_change_with_its_statuses(house: House) -> No
     expect("departed", "forgotten", unhealthy, off, "UNHEALTHY for 86400 s")
     ids = [entry.event_id for entry in house.store.entries]
     assert ids == list(range(1, len(ids) + 1))
-    assert house.store.entries == [change.entry for change in house.store.changes]
+    assert house.store.entries == [change.entry for change in house.store.changes if change.entry]
 
 
 def test_entry_names_the_worker_and_the_moment(house: House) -> None:
@@ -194,11 +200,13 @@ def test_change_of_a_recovery_keeps_the_heartbeat_it_came_from(house: House) -> 
     assert kept.last_heartbeat_ms == round((WALL_S + 500.0) * 1000)
 
 
-def test_change_of_a_departure_keeps_nothing_but_the_floor(house: House) -> None:
+def test_change_of_a_departure_keeps_the_departed_worker_and_raises_the_floor(house: House) -> None:
     house.register()
     house.register()
-    house.do(Remove("w"))
+    house.do(Remove("w", "sold"))
     change = house.store.changes[-1]
-    assert change.worker is None
+    assert change.worker is not None
+    assert (change.worker.departure, change.worker.departure_reason) == ("removed", "sold")
+    assert change.worker.departed_at_ms == round(WALL_S * 1000)
     assert change.incarnation_floor == 2
     assert [each.incarnation_floor for each in house.store.changes] == [0, 0, 2]

@@ -40,7 +40,7 @@ def test_command_at_exactly_the_deadline_finds_the_lease_expired(house: House) -
     house.do(Heartbeat("w"))
     assert [entry.kind for entry in house.store.entries] == ["registered", "unhealthy", "recovered"]
     house.clock.now_s += TIMEOUT_S
-    assert house.register(instance="B") == "w"
+    assert house.register(instance="B", endpoint="10.0.0.8:9091") == "w"
     assert house.last.detail == "takeover"
 
 

@@ -48,8 +48,16 @@ def test_every_known_combination_is_there_from_the_start_at_zero(openmetrics: bo
     found = samples(Metrics(), openmetrics=openmetrics)
     expected = {
         "minicloud_heartbeats_total": {"accepted", "stale", "unknown", "fenced", "invalid"},
-        "minicloud_registrations_total": {"new", "again", "takeover", "renamed", "refused"},
-        "minicloud_deregistrations_total": {"left", "drained", "removed", "forgotten"},
+        "minicloud_registrations_total": {
+            "new",
+            "again",
+            "returned",
+            "takeover",
+            "renamed",
+            "clone",
+            "refused",
+        },
+        "minicloud_deregistrations_total": {"left", "drained", "removed", "replaced", "forgotten"},
     }
     for name, known in expected.items():
         shown = {labels[0][1]: count for (found_name, labels), count in found.items() if found_name == name}

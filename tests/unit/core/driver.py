@@ -40,15 +40,15 @@ class Driver:
         wanted: str = "",
         *,
         instance: str = "",
-        endpoint: str = "10.0.0.7:9091",
+        endpoint: str = "",
         generated: str = "generated",
         resources: Resources | None = None,
         metadata: dict[str, str] | None = None,
     ) -> WorkerRegistered:
         """What a registration comes to."""
-        (event,) = self.do(
+        *_, event = self.do(
             Register(
-                endpoint,
+                endpoint or f"{instance or '10.0.0.7'}:9091",  # an endpoint for each installation
                 WorkerId(generated),
                 wanted,
                 instance,
@@ -64,14 +64,18 @@ class Driver:
         event = self.register(
             wanted,
             instance=about.get("instance", ""),
-            endpoint=about.get("endpoint", "10.0.0.7:9091"),
+            endpoint=about.get("endpoint", ""),
             generated=about.get("generated", "generated"),
         )
         return event.worker_id, event.registration, event.incarnation
 
     def heartbeat(self, worker_id: str, **rest: int) -> tuple[Event, ...]:
-        """What a heartbeat does now; `incarnation` and `sequence` as given, else 0."""
-        return self.do(Heartbeat(worker_id, None, rest.get("incarnation", 0), rest.get("sequence", 0)))
+        """What a heartbeat does now. `incarnation` and `sequence` are as given, else 0; a heartbeat with a
+        sequence is of the present incarnation unless it names another."""
+        sequence = rest.get("sequence", 0)
+        worker = self.registry.get(worker_id)
+        incarnation = rest.get("incarnation", worker.incarnation if worker and sequence else 0)
+        return self.do(Heartbeat(worker_id, None, incarnation, sequence, bool(rest.get("leaving", 0))))
 
     def fall_silent(self) -> None:
         """Let everyone's lease run out."""

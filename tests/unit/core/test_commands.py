@@ -166,14 +166,14 @@ def test_operator_command_refuses_a_reason_that_is_too_long(
 def test_register_with_the_largest_metadata_is_taken_and_one_more_refused() -> None:
     entries = {f"k{number:02}": "v" for number in range(MAX_METADATA_ENTRIES)}
     Register("h:1", GENERATED, metadata=entries)
-    with pytest.raises(InvalidError, match=r"65 entries .*: use 64 and 16384 at most"):
+    with pytest.raises(InvalidError, match=r"65 entries .*: use 64 and 4096 at most"):
         Register("h:1", GENERATED, metadata={**entries, "one-more": ""})
     Register("h:1", GENERATED, metadata={"key": "v" * (MAX_METADATA_BYTES - 3)})
     for one_byte_more in ({"key": "v" * (MAX_METADATA_BYTES - 2)}, {"k" * (MAX_METADATA_BYTES + 1): ""}):
-        with pytest.raises(InvalidError, match="16385 bytes"):
+        with pytest.raises(InvalidError, match="4097 bytes"):
             Register("h:1", GENERATED, metadata=one_byte_more)
 
 
 def test_register_counts_metadata_in_bytes_not_characters() -> None:
-    with pytest.raises(InvalidError, match="16386 bytes"):
+    with pytest.raises(InvalidError, match="4098 bytes"):
         Register("h:1", GENERATED, metadata={"ä": "ö" * (MAX_METADATA_BYTES // 2)})

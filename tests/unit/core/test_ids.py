@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from minicloud.core.commands import Drain, Remove
-from minicloud.core.events import Registration, WorkerRestored
-from minicloud.core.ids import IdBook
-from minicloud.core.model import Admin, Worker, WorkerId
-from tests.unit.core.driver import Driver
+import pytest
 
-NEW, AGAIN, TAKEOVER, RENAMED = (
+from minicloud.core.commands import Cordon, Drain, Remove
+from minicloud.core.errors import DisplacedError, FencedError
+from minicloud.core.events import Registration, RivalHeard, WorkerRestored
+from minicloud.core.ids import IdBook
+from minicloud.core.model import Admin, Departed, Departure, Worker, WorkerId
+from tests.unit.core.driver import RETENTION_S, TIMEOUT_S, Driver
+
+NEW, AGAIN, RETURNED, TAKEOVER, RENAMED, CLONE = (
     Registration.NEW,
     Registration.AGAIN,
+    Registration.RETURNED,
     Registration.TAKEOVER,
     Registration.RENAMED,
+    Registration.CLONE,
 )
 LONGEST = "x" * 128
 
@@ -66,10 +71,116 @@ def test_other_endpoint_without_instances_is_another_installation() -> None:
     assert driver.give("w", endpoint="10.0.0.8:9091") == ("w-1", RENAMED, 1)
 
 
-def test_other_instance_at_the_same_endpoint_is_another_installation() -> None:
+def test_other_instance_that_wants_the_same_id_at_the_same_endpoint_replaces() -> None:
+    driver = Driver()  # a worker that keeps nothing is another installation at each start
+    driver.give("w", instance="A", endpoint="127.0.0.1:9091")
+    assert driver.give("w", instance="B", endpoint="127.0.0.1:9091") == ("w", AGAIN, 2)
+    assert driver.give("w", instance="C", endpoint="127.0.0.1:9091") == ("w", AGAIN, 3)
+    assert driver.ids() == ["w"]
+
+
+def test_other_instance_at_the_endpoint_of_a_variant_replaces_the_variant() -> None:
     driver = Driver()
+    driver.give("w", instance="holder")
+    assert driver.give("w", instance="A", endpoint="127.0.0.1:9091") == ("w-1", RENAMED, 1)
+    assert driver.give("w", instance="B", endpoint="127.0.0.1:9091") == ("w-1", AGAIN, 2)
+    assert driver.ids() == ["w", "w-1"]
+
+
+def test_other_instance_that_wants_the_id_of_the_variant_at_its_endpoint_replaces_it() -> None:
+    driver = Driver()
+    driver.give("w", instance="holder")
+    driver.give("w", instance="A", endpoint="127.0.0.1:9091")
+    assert driver.give("w-1", instance="B", endpoint="127.0.0.1:9091") == ("w-1", AGAIN, 2)
+
+
+def test_installation_that_asks_for_another_id_at_the_same_endpoint_leaves_the_first() -> None:
+    driver = Driver()
+    driver.give("w", instance="A", endpoint="10.0.0.7:1")
+    driver.do(Cordon("w", "its disk"))
+    event = driver.register("v", instance="A", endpoint="10.0.0.7:1")
+    assert (event.worker_id, event.registration) == ("v", NEW)
+    assert driver.ids() == ["v"]
+    assert driver.worker("v").admin is Admin.CORDONED  # an operator took the machine out, whatever its id
+    assert driver.worker("v").admin_reason == "its disk"
+    departed = driver.registry.departures.get(WorkerId("w"))
+    assert departed is not None
+    assert departed.departed == Departed(Departure.REPLACED, "registered again as v", driver.now_s)
+
+
+def test_installation_that_asks_for_another_id_at_another_endpoint_is_two_workers() -> None:
+    driver = Driver()
+    driver.give("w", instance="A", endpoint="10.0.0.7:1")
+    assert driver.give("v", instance="A", endpoint="10.0.0.7:2") == ("v", NEW, 1)
+    assert driver.ids() == ["v", "w"]
+
+
+# Two live processes with one identity
+
+
+def displaced(driver: Driver, incarnation: int) -> None:
+    """A heartbeat of the worker whose id `w` was taken arrives."""
+    with pytest.raises(DisplacedError) as refused:
+        driver.heartbeat("w", incarnation=incarnation, sequence=2)
+    driver.registry.apply(RivalHeard(WorkerId(refused.value.worker_id), driver.now_s))
+
+
+def test_cloned_installation_that_proves_to_be_alive_gets_a_variant_and_both_stay() -> None:
+    driver = Driver()
+    for number, endpoint in enumerate(("10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1")):
+        given = driver.give("w", instance="X", endpoint=endpoint)
+        assert given[:2] == ("w", AGAIN if number else NEW)
+    displaced(driver, 2)
+    assert driver.give("w", instance="X", endpoint="10.0.0.2:1") == ("w-1", CLONE, 1)
+    assert driver.worker("w").endpoint == "10.0.0.3:1"
+    assert driver.give("w", instance="X", endpoint="10.0.0.2:1") == ("w-1", AGAIN, 2)
+    assert driver.give("w", instance="X", endpoint="10.0.0.3:1") == ("w", AGAIN, 4)
+    assert driver.give("w-1", instance="X", endpoint="10.0.0.9:1") == ("w-1", AGAIN, 3)
+
+
+def test_displaced_worker_without_a_heartbeat_since_takes_its_id_back() -> None:
+    driver = Driver()  # its address changes forth and back
+    driver.give("w", instance="X", endpoint="10.0.0.1:1")
+    driver.give("w", instance="X", endpoint="10.0.0.2:1")
+    assert driver.give("w", instance="X", endpoint="10.0.0.1:1") == ("w", AGAIN, 3)
+
+
+def test_displaced_workers_proof_of_life_is_void_after_a_timeout() -> None:
+    driver = Driver()
+    driver.give("w", instance="X", endpoint="10.0.0.1:1")
+    driver.give("w", instance="X", endpoint="10.0.0.2:1")
+    displaced(driver, 1)
+    driver.now_s += TIMEOUT_S / 2
+    driver.heartbeat("w")
+    driver.now_s += TIMEOUT_S / 2
+    assert driver.give("w", instance="X", endpoint="10.0.0.1:1") == ("w", AGAIN, 3)
+
+
+def test_live_workers_that_name_one_endpoint_and_want_one_id_both_stay() -> None:
+    driver = Driver()  # `localhost:9091` on two machines
     driver.give("w", instance="A", endpoint="localhost:9091")
-    assert driver.give("w", instance="B", endpoint="localhost:9091") == ("w-1", RENAMED, 1)
+    driver.give("w", instance="B", endpoint="localhost:9091")
+    displaced(driver, 1)
+    assert driver.give("w", instance="A", endpoint="localhost:9091") == ("w-1", CLONE, 1)
+    assert driver.worker("w").instance_id == "B"
+
+
+def test_heartbeat_of_an_older_incarnation_of_the_same_process_proves_no_rival() -> None:
+    driver = Driver()
+    driver.give("w", instance="A")
+    driver.give("w", instance="A")
+    with pytest.raises(FencedError) as refused:
+        driver.heartbeat("w", incarnation=1, sequence=2)
+    assert not isinstance(refused.value, DisplacedError)
+
+
+def test_worker_taken_over_from_that_speaks_again_is_renamed_not_called_a_clone() -> None:
+    driver = Driver()
+    driver.give("w", instance="A")
+    driver.fall_silent()
+    driver.give("w", instance="B")
+    displaced(driver, 1)
+    assert driver.give("w", instance="A") == ("w-1", RENAMED, 1)
 
 
 def test_client_upgraded_at_the_same_endpoint_gets_its_id_again_and_is_known_by_instance_then() -> None:
@@ -168,16 +279,9 @@ def test_renamed_installation_keeps_its_variant_when_the_wanted_id_is_free_again
 def test_installation_that_asks_for_another_free_id_gets_that() -> None:
     driver = Driver()
     driver.give("w", instance="A")
-    assert driver.give("v", instance="A") == ("v", NEW, 1)
-    assert driver.give("", instance="A") == ("v", AGAIN, 2)  # the one it was given last
-    assert driver.give("w", instance="A") == ("w", AGAIN, 2)  # the other is still its own
-
-
-def test_installation_that_left_is_a_newcomer() -> None:
-    driver = Driver()
-    driver.give("w", instance="A")
-    driver.do(Remove("w"))
-    assert driver.give("", instance="A", generated="g") == ("g", NEW, 2)
+    assert driver.give("v", instance="A") == ("v", NEW, 2)
+    assert driver.give("", instance="A") == ("v", AGAIN, 3)  # the one it was given last
+    assert driver.give("w", instance="A") == ("w", RETURNED, 4)  # the other is still its own
 
 
 def test_variant_that_somebody_asked_for_by_name_is_passed_over() -> None:
@@ -229,7 +333,9 @@ def test_nothing_is_remembered_of_ids_when_everyone_has_left() -> None:
     driver.give("w-2", instance="D")
     for worker_id in driver.ids():
         driver.do(Remove(worker_id))
-    assert vars(driver.registry._ids) == vars(IdBook())
+    driver.now_s += RETENTION_S
+    driver.sweep()
+    assert vars(driver.registry._ids) == vars(IdBook(TIMEOUT_S))
 
 
 def test_suffix_starts_over_when_the_base_has_left() -> None:
@@ -238,6 +344,10 @@ def test_suffix_starts_over_when_the_base_has_left() -> None:
         driver.give("w", instance=instance)
     for worker_id in ("w", "w-1"):
         driver.do(Remove(worker_id))
+    for _ in range(int(RETENTION_S / 100)):
+        driver.now_s += 100.0
+        driver.heartbeat("w-2")
+    assert len(driver.registry.departures) == 0
     assert driver.give("w", instance="C")[0] == "w-2"  # there without its base, it counts for nothing
     assert driver.give("w", instance="D")[:2] == ("w", NEW)
     assert [driver.give("w", instance=instance)[0] for instance in "EF"] == ["w-1", "w-3"]
@@ -302,7 +412,9 @@ def test_incarnation_of_an_id_that_is_there_rises_above_the_floor_too() -> None:
     driver.give("w", instance="A")
     restored = driver.worker("w")
     driver = Driver(incarnation_floor=41)
-    driver.registry.apply(WorkerRestored(restored.worker_id, driver.now_s, restored))
+    driver.registry.apply(
+        WorkerRestored(restored.worker_id, driver.now_s, restored, driver.now_s + TIMEOUT_S)
+    )
     assert driver.worker("w").incarnation == 1
     assert driver.give("w", instance="A") == ("w", AGAIN, 42)
     assert driver.give("w", instance="A") == ("w", AGAIN, 43)
@@ -329,7 +441,8 @@ def test_what_an_operator_said_of_an_id_outlives_registration_again_and_takeover
     assert said(driver.worker("w")) == (Admin.DRAINING, "draining for an operator", said_s)
     driver.do(Remove("w"))
     driver.give("w", instance="B")
-    assert driver.worker("w").admin is Admin.ACTIVE
+    # A drain that has ended leaves a cordon behind it.
+    assert said(driver.worker("w")) == (Admin.CORDONED, "drained for an operator", said_s)
 
 
 def test_thousands_that_want_one_id_cost_the_same_each_also_when_its_holder_restarts() -> None:

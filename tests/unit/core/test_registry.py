@@ -18,14 +18,12 @@ from minicloud.core.commands import (
 from minicloud.core.errors import FencedError, UnknownWorkerError
 from minicloud.core.events import (
     AdminChanged,
-    Departure,
     LeaseExpired,
     LeaseRenewed,
     LeaseRestored,
     WorkerDeparted,
-    WorkerRestored,
 )
-from minicloud.core.model import Admin, Health, Resources, Status, Worker, WorkerId
+from minicloud.core.model import Admin, Departure, Resources, Status, WorkerId
 from tests.unit.core.driver import RETENTION_S, TIMEOUT_S, Driver
 
 W = WorkerId("w")
@@ -327,15 +325,16 @@ def test_departure_says_which_kind_it_was(
     assert driver.do(command) == (WorkerDeparted(W, driver.now_s, departure, reason),)
     assert driver.registry.get("w") is None
     assert len(driver.registry) == 0
-    assert driver.registry.next_deadline_s() == math.inf
+    assert not driver.registry.has_leases
     with pytest.raises(UnknownWorkerError):
         driver.do(command)
 
 
-def test_departure_of_a_silent_worker_leaves_nothing_to_forget(driver: Driver) -> None:
+def test_departure_of_a_silent_worker_is_no_reason_to_forget_it_sooner(driver: Driver) -> None:
     driver.fall_silent()
+    driver.now_s += 10.0
     driver.do(Deregister("w"))
-    assert driver.registry.next_deadline_s() == math.inf
+    assert driver.registry.next_deadline_s() == driver.now_s + RETENTION_S
 
 
 def test_deregistration_of_an_older_incarnation_is_fenced(driver: Driver) -> None:
@@ -367,42 +366,3 @@ def test_decision_changes_nothing_until_it_is_applied(driver: Driver) -> None:
         assert registry.decide(command, 1010.0) == first
     worker = driver.worker("w")
     assert (worker.last_heartbeat_s, worker.admin, len(registry)) == (1000.0, Admin.ACTIVE, 1)
-
-
-# Restarts
-
-
-def known(worker_id: str, health: Health, since_s: float) -> WorkerRestored:
-    """A worker known before a restart at instant 1000, long silent as far as anyone knows."""
-    worker = Worker(
-        WorkerId(worker_id), "h:1", worker_id, worker_id, {}, 3, -500.0, -400.0,
-        health, "as it was", since_s, Admin.CORDONED, "cordoned", -300.0, Resources(),
-    )  # fmt: skip
-    return WorkerRestored(worker.worker_id, 1000.0, worker)
-
-
-def test_worker_restored_keeps_its_status_and_has_a_full_timeout_of_grace() -> None:
-    driver = Driver()
-    driver.registry.apply(known("w", Health.HEALTHY, -400.0))
-    assert driver.registry.next_deadline_s() == 1000.0 + TIMEOUT_S
-    assert driver.worker("w").status is Status.DRAINING
-    assert driver.give("w", instance="other")[0] == "w-1"
-    assert driver.give("w", instance="w")[0] == "w"
-    assert driver.worker("w").incarnation == 4
-
-
-def test_worker_restored_unhealthy_is_forgotten_by_when_it_fell_silent() -> None:
-    driver = Driver()
-    driver.registry.apply(known("w", Health.UNHEALTHY, -200.0))
-    assert driver.worker("w").status is Status.UNHEALTHY
-    assert driver.registry.next_deadline_s() == -200.0 + RETENTION_S
-    assert len(driver.heartbeat("w", incarnation=3, sequence=1)) == 2
-    assert driver.worker("w").status is Status.DRAINING
-
-
-def test_worker_restored_does_not_change_the_event_it_came_in() -> None:
-    driver = Driver()
-    event = known("w", Health.HEALTHY, -400.0)
-    driver.registry.apply(event)
-    driver.heartbeat("w", sequence=9)
-    assert event == known("w", Health.HEALTHY, -400.0)

@@ -20,14 +20,15 @@ from minicloud.core.commands import (
     Sweep,
     Uncordon,
 )
-from minicloud.core.errors import FencedError, UnknownWorkerError
-from minicloud.core.events import Event, WorkerRegistered, WorkerRestored
-from minicloud.core.model import Resources, WorkerId
-from minicloud.core.registry import Registry
+from minicloud.core.errors import DisplacedError, FencedError, InvalidError, UnknownWorkerError
+from minicloud.core.events import AdminChanged, Event, RivalHeard, WorkerRegistered, WorkerRestored
+from minicloud.core.model import Resources, Worker, WorkerId
+from minicloud.core.registry import FAR_BEHIND, Registry
 from minicloud.core.stats import cluster_stats
 from tests.unit.core.naive import Naive
 
 TIMEOUT_S, RETENTION_S = 10.0, 50.0
+MAX_DEPARTED = 3
 LONG = "x" * 128
 
 WANTED = st.sampled_from(["", "w", "w", "w", "w-1", "w-2", "g", LONG])
@@ -42,21 +43,40 @@ RESOURCES = st.builds(
 )
 
 
+def departed_at_s(worker: Worker) -> float:
+    assert worker.departed is not None
+    return worker.departed.at_s
+
+
 class RegistryMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now_s = 0.0
-        self.registry = Registry(TIMEOUT_S, RETENTION_S)
-        self.naive = Naive(TIMEOUT_S, RETENTION_S)
+        self.run_number = 1
         self.start_floor = 0
+        self.registry = self.new_registry()
+        self.naive = Naive(TIMEOUT_S, RETENTION_S, MAX_DEPARTED)
         self.events: list[Event] = []
         self.highest: dict[str, int] = {}
 
+    def new_registry(self) -> Registry:
+        return Registry(
+            TIMEOUT_S, RETENTION_S, self.start_floor, run=self.run_number, max_departed=MAX_DEPARTED
+        )
+
+    def apply(self, event: Event) -> None:
+        self.registry.apply(event)
+        self.events.append(event)
+
     def do(self, command: Command) -> tuple[Event, ...]:
-        events = self.registry.decide(command, self.now_s)
+        try:
+            events = self.registry.decide(command, self.now_s)
+        except DisplacedError as error:
+            self.apply(RivalHeard(WorkerId(error.worker_id), self.now_s))
+            self.naive.rivals[error.worker_id].heard_s = self.now_s
+            raise
         for event in events:
-            self.registry.apply(event)
-        self.events.extend(events)
+            self.apply(event)
         return events
 
     @rule(passed_s=st.sampled_from([0.0, 1.0, 4.0, 9.0, 10.0, 11.0, 50.0, 60.0, 200.0]))
@@ -71,14 +91,13 @@ class RegistryMachine(RuleBasedStateMachine):
         self, wanted: str, instance: str, endpoint: str, generated: str, resources: Resources
     ) -> None:
         command = Register(endpoint, WorkerId(generated), wanted, instance, resources)
-        expected = self.naive.whose(command)
-        (event,) = self.registry.decide(command, self.now_s)
+        expected = self.naive.whose(command, self.now_s)
+        *_, event = self.registry.decide(command, self.now_s)
         assert isinstance(event, WorkerRegistered)
         assert (event.worker_id, event.registration) == expected
         before = self.naive.workers.get(event.worker_id)
         if before is not None and before.status != "UNHEALTHY":  # no live worker's id is given away
             assert (instance and instance == before.instance) or endpoint == before.endpoint
-            assert not (instance and before.instance and instance != before.instance)
         assert event.incarnation > self.highest.get(event.worker_id, 0)
         self.highest[event.worker_id] = event.incarnation
         self.do(command)
@@ -87,19 +106,26 @@ class RegistryMachine(RuleBasedStateMachine):
     @rule(
         worker_id=ANY_ID,
         older=st.sampled_from([None, 0, 0, 0, 1, -1]),
-        sequence=st.integers(0, 4),
+        sequence=st.sampled_from([0, 1, 2, 3, 4, 15, 16]),
         resources=st.none() | RESOURCES,
+        leaving=st.booleans(),
     )
     def heartbeat(
-        self, worker_id: str, older: int | None, sequence: int, resources: Resources | None
+        self, worker_id: str, older: int | None, sequence: int, resources: Resources | None, leaving: bool
     ) -> None:
         worker = self.naive.workers.get(worker_id)
         incarnation = 0 if older is None or worker is None else worker.incarnation - older
-        command = Heartbeat(worker_id, resources, incarnation, sequence)
+        command = Heartbeat(worker_id, resources, incarnation, sequence, leaving)
         if worker is None:
             with pytest.raises(UnknownWorkerError):
                 self.do(command)
         elif incarnation not in (0, worker.incarnation):
+            rival = self.naive.rivals.get(worker_id)
+            displaced = rival is not None and rival.incarnation == incarnation
+            with pytest.raises(FencedError) as refused:
+                self.do(command)
+            assert isinstance(refused.value, DisplacedError) is displaced
+        elif incarnation and 0 < sequence < worker.sequence - FAR_BEHIND:
             with pytest.raises(FencedError):
                 self.do(command)
         else:
@@ -107,9 +133,11 @@ class RegistryMachine(RuleBasedStateMachine):
             if sequence and sequence <= worker.sequence:
                 assert events == ()
                 return
-            assert len(events) == (1 if worker.silent_since_s is None else 2)
-            worker.heard_s, worker.silent_since_s = self.now_s, None
-            worker.sequence = sequence or worker.sequence
+            changed = worker.silent_since_s is not None or worker.unheard_until_s is not None
+            assert len(events) == 1 + changed + (leaving and not worker.leaving)
+            worker.heard_s, worker.silent_since_s, worker.unheard_until_s = self.now_s, None, None
+            worker.leaving |= leaving
+            worker.sequence = (sequence if incarnation else 0) or worker.sequence
             worker.resources = resources or worker.resources
 
     @rule(
@@ -118,9 +146,13 @@ class RegistryMachine(RuleBasedStateMachine):
         reason=st.sampled_from(["", "", "its disk", "its fan"]),
     )
     def operate(self, worker_id: str, what: type[Cordon | Uncordon | Drain], reason: str) -> None:
-        worker = self.naive.workers.get(worker_id)
+        worker = self.naive.known(worker_id)
         if worker is None:
             with pytest.raises(UnknownWorkerError):
+                self.do(what(worker_id))
+            return
+        if worker.departure and what is Drain:
+            with pytest.raises(InvalidError):
                 self.do(what(worker_id))
             return
         admin, default = {
@@ -135,8 +167,11 @@ class RegistryMachine(RuleBasedStateMachine):
         if overruled or said_before or taken_back:
             assert events == ()
         else:
-            assert len(events) == 1
+            assert isinstance(events[0], AdminChanged)
             worker.admin, worker.admin_reason = admin, reason or default
+            if worker.departure and admin == "ACTIVE":
+                self.naive.retain(worker, self.now_s)
+                self.naive.evict()
 
     @rule(worker_id=ANY_ID, remove=st.booleans(), older=st.booleans())
     def leave(self, worker_id: str, remove: bool, older: bool) -> None:
@@ -149,61 +184,84 @@ class RegistryMachine(RuleBasedStateMachine):
                 self.do(Deregister(worker_id, "", worker.incarnation - 1))
         else:
             self.do(Remove(worker_id) if remove else Deregister(worker_id, "", worker.incarnation))
-            self.naive.leave(worker_id)
+            drained = worker.admin == "DRAINING"
+            departure = "removed" if remove else "drained" if drained else "left"
+            self.naive.leave(worker_id, departure, self.now_s)
 
-    @rule(away_s=st.sampled_from([0.0, 5.0, 30.0]), floor=st.sampled_from([0, 0, 3, 1000]))
-    def restart(self, away_s: float, floor: int) -> None:
-        """All that is kept is taken up by a new registry, after a while, whose floor is at least `floor`."""
-        known = sorted(self.registry.workers(), key=lambda worker: worker.health_since_s)
+    @rule(
+        away_s=st.sampled_from([0.0, 5.0, 30.0]),
+        floor=st.sampled_from([0, 0, 3, 1000]),
+        grace_s=st.sampled_from([0.0, 5.0, 10.0, 25.0]),
+    )
+    def restart(self, away_s: float, floor: int, grace_s: float) -> None:
+        """Everything that is stored is taken up by a new registry, after a while. Its floor is at least
+        `floor`, and it waits `grace_s` for those that were HEALTHY."""
+        registered = sorted(self.registry.workers(), key=lambda worker: worker.health_since_s)
+        departed = sorted(self.registry.departures.workers(), key=departed_at_s)
         self.now_s += away_s
         self.start_floor = max(self.registry.incarnation_floor, floor)
-        self.registry = Registry(TIMEOUT_S, RETENTION_S, self.start_floor)
+        self.run_number += 1
+        self.registry = self.new_registry()
         self.events = []
-        before, self.naive = self.naive, Naive(TIMEOUT_S, RETENTION_S)
+        before, self.naive = self.naive, Naive(TIMEOUT_S, RETENTION_S, MAX_DEPARTED)
         self.naive.floor = max(before.floor, floor)
-        for worker in known:
-            event = WorkerRestored(worker.worker_id, self.now_s, replace(worker, sequence=0))
-            self.registry.apply(event)
-            self.events.append(event)
-            naive = before.workers[worker.worker_id]
-            naive.sequence, naive.grace_s = 0, self.now_s
-            self.naive.workers[worker.worker_id] = naive
+        for worker in (*departed, *registered):
+            known = replace(worker, sequence=0)
+            self.apply(WorkerRestored(worker.worker_id, self.now_s, known, self.now_s + grace_s))
+            naive = before.known(worker.worker_id)
+            assert naive is not None
+            naive.sequence = 0
+            if naive.departure:
+                self.naive.departed[worker.worker_id] = naive
+                self.naive.retain(naive, naive.departed_s)
+            else:
+                self.naive.workers[worker.worker_id] = naive
+                if naive.silent_since_s is None:
+                    naive.unheard_until_s = self.now_s + grace_s
             self.naive.book(worker.worker_id, naive)
         self.pass_time(0.0)
 
     @rule()
     def replay(self) -> None:
         """The events since the start, applied to an empty registry, end in the same state."""
-        again = Registry(TIMEOUT_S, RETENTION_S, self.start_floor)
+        again = self.new_registry()
         for event in self.events:
             again.apply(event)
         assert list(again.workers()) == list(self.registry.workers())
+        assert list(again.departures.workers()) == list(self.registry.departures.workers())
         assert again.incarnation_floor == self.registry.incarnation_floor
         assert vars(again._ids) == vars(self.registry._ids)
         assert again.decide(Sweep(), 1e9) == self.registry.decide(Sweep(), 1e9)
 
     @invariant()
     def agrees(self) -> None:
-        shown = {
-            worker.worker_id: (
-                worker.endpoint, worker.instance_id, worker.wanted_id, worker.incarnation,
-                worker.last_heartbeat_s, worker.sequence, worker.resources, worker.admin, worker.admin_reason,
-                worker.status,
-            )
-            for worker in self.registry.workers()
-        }  # fmt: skip
-        assert shown == {
-            worker_id: (
-                worker.endpoint, worker.instance, worker.wanted, worker.incarnation,
-                worker.heard_s, worker.sequence, worker.resources, worker.admin, worker.admin_reason,
-                worker.status,
-            )
-            for worker_id, worker in self.naive.workers.items()
-        }  # fmt: skip
-        assert list(shown) == sorted(shown)
-        assert len(self.registry) == len(shown)
-        assert self.registry.next_deadline_s() == self.naive.next_s() > self.now_s
-        assert self.registry.incarnation_floor == self.naive.floor
+        registry, naive = self.registry, self.naive
+        for workers, expected in (
+            (registry.workers(), naive.workers),
+            (registry.departures.workers(), naive.departed),
+        ):
+            shown = {
+                worker.worker_id: (
+                    worker.endpoint, worker.instance_id, worker.wanted_id, worker.incarnation,
+                    worker.last_heartbeat_s, worker.sequence, worker.resources, worker.admin,
+                    worker.admin_reason, worker.status, worker.leaving_since_s is not None,
+                    worker.departed.departure if worker.departed else "",
+                )
+                for worker in workers
+            }  # fmt: skip
+            assert shown == {
+                worker_id: (
+                    worker.endpoint, worker.instance, worker.wanted, worker.incarnation,
+                    worker.heard_s, worker.sequence, worker.resources, worker.admin,
+                    worker.admin_reason, worker.status, worker.leaving, worker.departure,
+                )
+                for worker_id, worker in expected.items()
+            }  # fmt: skip
+            assert list(shown) == sorted(shown)
+        assert len(registry) == len(naive.workers)
+        assert len(registry.departures) == len(naive.departed)
+        assert registry.next_deadline_s() == naive.next_s() > self.now_s
+        assert registry.incarnation_floor == naive.floor
 
     @invariant()
     def adds_up(self) -> None:
@@ -211,6 +269,9 @@ class RegistryMachine(RuleBasedStateMachine):
         statuses = [worker.status for worker in self.naive.workers.values()]
         assert stats.healthy + stats.unhealthy + stats.draining == stats.total == len(self.registry)
         assert (stats.healthy, stats.unhealthy) == (statuses.count("HEALTHY"), statuses.count("UNHEALTHY"))
+        assert self.registry.departures.held == sum(
+            worker.admin != "ACTIVE" for worker in self.naive.departed.values()
+        )
         schedulable = [worker.worker_id for worker in self.registry.schedulable_workers()]
         assert schedulable == sorted(
             worker_id for worker_id, worker in self.naive.workers.items() if worker.status == "HEALTHY"

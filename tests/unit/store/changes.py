@@ -44,9 +44,11 @@ def stored(number: int, worker_id: str = "") -> StoredWorker:
 
 def kept(number: int, worker_id: str = "", floor: int = 0) -> Change:
     """The registration numbered `number`, of a worker of its own unless one is named."""
-    return Change(entry(number, worker_id), stored(number, worker_id), floor)
+    line = entry(number, worker_id)
+    return Change(line.worker_id, stored(number, worker_id), floor, line)
 
 
 def gone(number: int, worker_id: str, floor: int = 0) -> Change:
     """The departure of `worker_id`."""
-    return Change(entry(number, worker_id, "departed"), None, floor)
+    line = entry(number, worker_id, "departed")
+    return Change(line.worker_id, None, floor, line)

@@ -255,7 +255,7 @@ def test_database_of_any_text_and_number_gives_back_the_same(
     )  # fmt: skip
     line = replace(entry(1), at_ms=numbers[2], reason=texts[5], endpoint=texts[0])
     path = tmp_path_factory.mktemp("any") / "registry.db"
-    write(path, Change(line, worker, 7))
+    write(path, Change(line.worker_id, worker, 7, line))
     snapshot = read(path)
     assert snapshot.workers == (worker,)
     assert dict(snapshot.workers[0].metadata) == metadata

@@ -17,7 +17,7 @@ from minicloud.store.database import Database
 from minicloud.store.port import Snapshot
 from minicloud.store.schema import SCHEMA_VERSION, STEPS, TABLES, steps_from
 from tests.unit.logged import logged
-from tests.unit.store.changes import entry, gone, kept, stored
+from tests.unit.store.changes import entry, kept, stored
 from tests.unit.store.files import SCHEMA_1, by_hand, read
 
 
@@ -53,7 +53,7 @@ def test_registry_of_an_older_schema_keeps_all_it_holds(old: Path) -> None:
     assert version_of(old) == 1
     snapshot = read(old)
     assert snapshot == Snapshot(
-        (stored(1), stored(3)), (*map(entry, (1, 2, 3)), gone(4, "worker-2").entry), 2, 4
+        (stored(1), stored(3)), (*map(entry, (1, 2, 3)), entry(4, "worker-2", "departed")), 2, 4
     )
     assert version_of(old) == SCHEMA_VERSION
 

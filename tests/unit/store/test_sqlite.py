@@ -30,7 +30,7 @@ class Gate:
         self.fault: StoreWriteError | None = None
 
     def pass_through(self, changes: Sequence[Change]) -> None:
-        self.batches.append([change.entry.event_id for change in changes])
+        self.batches.append([change.entry.event_id for change in changes if change.entry])
         self._arrived.release()
         self._open.acquire()
         if self.fault is not None:

@@ -55,7 +55,7 @@ def status_and_problem(raw: bytes) -> tuple[bytes, dict[str, object]]:
 @asynccontextmanager
 async def stalled_reader(rest: Rest, port: int) -> AsyncIterator[trio.SocketStream]:
     """A client that asks for more than any socket buffers and reads none of it."""
-    rest.register(*(f"w{number}" for number in range(2000)), metadata={"zone": "x" * 5000})
+    rest.register(*(f"w{number}" for number in range(2000)), metadata={"zone": "x" * 4000})
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.setblocking(False)

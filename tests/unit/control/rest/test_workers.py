@@ -309,7 +309,9 @@ async def test_change_keeps_the_id_of_the_request_that_made_it() -> None:
     rest = Rest()
     rest.register("w1")
     await rest.client.post("/api/workers/w1/drain", headers={"x-request-id": "ops-7"})
-    assert rest.store.changes[-1].entry.request_id == "ops-7"
+    entry = rest.store.changes[-1].entry
+    assert entry is not None
+    assert entry.request_id == "ops-7"
 
 
 @pytest.mark.parametrize("name", ["stats", "healthy"])

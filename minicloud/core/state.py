@@ -1,0 +1,287 @@
+"""The state behind the registry: the workers that are registered or remembered, and how events change them.
+
+Always holds: only `apply` changes it, and applying the same events in the same order ends in the same state;
+a worker has a lease exactly while it is HEALTHY by health; an id is registered or departed, never both.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from minicloud.core.departures import MAX_REMEMBERED, Departures
+from minicloud.core.events import (
+    AdminChanged,
+    DepartureExpired,
+    Event,
+    LeaseExpired,
+    LeaseRenewed,
+    LeaseRestored,
+    Registration,
+    RivalHeard,
+    WorkerDeparted,
+    WorkerHeard,
+    WorkerLeaving,
+    WorkerRegistered,
+    WorkerRestored,
+)
+from minicloud.core.ids import IdBook
+from minicloud.core.leases import Deadlines
+from minicloud.core.model import Admin, Departed, Departure, Health, Worker, WorkerId
+
+DEFAULT_HEARTBEAT_TIMEOUT_S = 120.0
+DEFAULT_RETENTION_S = 24 * 3600.0
+
+
+class RegistryState:
+    """Every registered worker and its lease, every departed worker that is remembered, and the floor of
+    incarnations.
+
+    `heartbeat_timeout_s`: silence after which a worker is UNHEALTHY. `retention_s`: how long an UNHEALTHY
+    one is kept before it is forgotten, and how long a departed one is remembered. `incarnation_floor`: at
+    least every incarnation that was ever given and is not of a worker restored into this registry; 0 or
+    more. `run`: the number of the control plane's run, which `Worker.heard_run` is compared with.
+    `max_departed`: how many that departed and are not cordoned are remembered.
+    """
+
+    def __init__(
+        self,
+        heartbeat_timeout_s: float = DEFAULT_HEARTBEAT_TIMEOUT_S,
+        retention_s: float = DEFAULT_RETENTION_S,
+        incarnation_floor: int = 0,
+        *,
+        run: int = 0,
+        max_departed: int = MAX_REMEMBERED,
+    ) -> None:
+        self._workers: dict[WorkerId, Worker] = {}
+        self._sorted_ids: list[WorkerId] = []
+        self._ids = IdBook(rival_s=heartbeat_timeout_s)
+        self._leases = Deadlines(heartbeat_timeout_s)
+        self._graces = Deadlines(
+            0.0
+        )  # leases of those not heard since the start, each with an end of its own
+        self._retentions = Deadlines(retention_s)
+        self._departures = Departures(retention_s, max_departed)
+        self._incarnation_floor = incarnation_floor
+        self._run = run
+        self._appliers: dict[type, Callable[[Any], None]] = {
+            LeaseRenewed: self._apply_renewed,
+            LeaseExpired: self._apply_expired,
+            LeaseRestored: self._apply_restored_lease,
+            WorkerRegistered: self._apply_registered,
+            WorkerRestored: self._apply_restored,
+            WorkerHeard: self._apply_heard,
+            WorkerLeaving: self._apply_leaving,
+            RivalHeard: self._apply_rival_heard,
+            AdminChanged: self._apply_admin,
+            WorkerDeparted: self._apply_departed,
+            DepartureExpired: self._apply_departure_expired,
+        }
+
+    # What is there
+
+    def __len__(self) -> int:
+        return len(self._workers)
+
+    def get(self, worker_id: str) -> Worker | None:
+        """The worker of that id, if it is registered."""
+        return self._workers.get(WorkerId(worker_id))
+
+    def known(self, worker_id: str) -> Worker | None:
+        """The worker of that id, registered or departed."""
+        return self._workers.get(WorkerId(worker_id)) or self._departures.get(WorkerId(worker_id))
+
+    @property
+    def departures(self) -> Departures:
+        """The departed workers, to read."""
+        return self._departures
+
+    def workers(self, after: str = "") -> Iterator[Worker]:
+        """Every worker in the order of ids, from the first one greater than `after` on.
+
+        Membership must not change while this is being iterated.
+        """
+        start = bisect_right(self._sorted_ids, after) if after else 0
+        for index in range(start, len(self._sorted_ids)):
+            yield self._workers[self._sorted_ids[index]]
+
+    def schedulable_workers(self) -> Iterator[Worker]:
+        """Those that may be given new work: HEALTHY, neither cordoned nor draining."""
+        return (worker for worker in self.workers() if worker.schedulable)
+
+    @property
+    def incarnation_floor(self) -> int:
+        """What it was at the start, or the highest incarnation of any worker that has left since; what is
+        registered is given a higher one.
+
+        One figure for all ids fences the messages of every departed worker without remembering each.
+        """
+        return self._incarnation_floor
+
+    @property
+    def run(self) -> int:
+        """The number of the control plane's run."""
+        return self._run
+
+    @property
+    def heartbeat_timeout_s(self) -> float:
+        return self._leases.length_s
+
+    def next_deadline_s(self) -> float:
+        """When there will next be something to sweep; infinity if never."""
+        return min(
+            self._leases.next_s(), self._graces.next_s(), self._retentions.next_s(), self._departures.next_s()
+        )
+
+    @property
+    def has_leases(self) -> bool:
+        """Whether anybody is HEALTHY by health."""
+        return self._leases.next_s() < math.inf or self._graces.next_s() < math.inf
+
+    def postpone(self, by_s: float) -> None:
+        """Move every deadline by `by_s`, as if that time had not passed."""
+        for deadlines in (self._leases, self._graces, self._retentions):
+            deadlines.postpone(by_s)
+        self._departures.postpone(by_s)
+
+    def apply(self, event: Event) -> None:
+        """Make `event` so. It must have been decided on the present state, or be replayed in order."""
+        self._appliers[type(event)](event)
+
+    def _apply_renewed(self, event: LeaseRenewed) -> None:
+        worker_id, at_s, sequence, resources = event
+        worker = self._workers[worker_id]
+        worker.last_heartbeat_s = at_s
+        if sequence:
+            worker.sequence = sequence
+        if resources is not None:
+            worker.resources = resources
+        self._leases.start(worker.deadline, at_s)
+
+    def _apply_expired(self, event: LeaseExpired) -> None:
+        worker = self._workers[event.worker_id]
+        worker.health = Health.UNHEALTHY
+        worker.health_reason = event.reason
+        worker.health_since_s = event.at_s
+        self._retentions.start(worker.deadline, event.at_s)
+
+    def _apply_restored_lease(self, event: LeaseRestored) -> None:
+        worker = self._workers[event.worker_id]
+        worker.health = Health.HEALTHY
+        worker.health_reason = event.reason
+        worker.health_since_s = event.at_s
+        worker.last_heartbeat_s = event.at_s  # the stored record of this change has it
+        worker.heard_run = self._run
+        self._leases.start(worker.deadline, event.at_s)
+
+    def _apply_heard(self, event: WorkerHeard) -> None:
+        worker = self._workers[event.worker_id]
+        worker.last_heartbeat_s = event.at_s
+        worker.heard_run = self._run
+
+    def _apply_leaving(self, event: WorkerLeaving) -> None:
+        worker = self._workers[event.worker_id]
+        worker.leaving_since_s = event.at_s
+        worker.last_heartbeat_s = event.at_s  # the stored record of this change has it
+
+    def _apply_rival_heard(self, event: RivalHeard) -> None:
+        self._ids.rival_heard(event.worker_id, event.at_s)
+
+    def _apply_registered(self, event: WorkerRegistered) -> None:
+        at_s = event.at_s
+        before = self._departures.take(event.worker_id) or self._workers.get(event.worker_id)
+        worker = Worker(
+            worker_id=event.worker_id,
+            endpoint=event.endpoint,
+            instance_id=event.instance_id,
+            wanted_id=event.wanted_id,
+            metadata=event.metadata,
+            incarnation=event.incarnation,
+            registered_at_s=at_s,
+            last_heartbeat_s=at_s,
+            health=Health.HEALTHY,
+            health_reason=_REGISTRATION_REASONS[event.registration],
+            health_since_s=at_s,
+            admin=event.admin,
+            admin_reason=event.admin_reason,
+            admin_since_s=event.admin_since_s,
+            resources=event.resources,
+            heard_run=self._run,
+        )
+        self._put(worker, before)
+        self._leases.start(worker.deadline, at_s)
+
+    def _apply_restored(self, event: WorkerRestored) -> None:
+        worker = replace(event.worker)  # events do not change once they are made
+        if worker.departed is not None:
+            self._departures.put(worker, worker.departed.at_s)
+            self._ids.note(worker, None, self.known)
+            return
+        self._put(worker, self._workers.get(worker.worker_id))
+        if worker.health is Health.HEALTHY:
+            self._graces.start(worker.deadline, event.lease_until_s)
+        else:
+            self._retentions.start(worker.deadline, min(worker.health_since_s, event.at_s))
+
+    def _put(self, worker: Worker, before: Worker | None) -> None:
+        if worker.worker_id not in self._workers:
+            insort(self._sorted_ids, worker.worker_id)
+        if before is not None:
+            before.deadline.stop()
+        self._workers[worker.worker_id] = worker
+        self._ids.note(worker, before, self.known)
+
+    def _apply_admin(self, event: AdminChanged) -> None:
+        worker = self.known(event.worker_id)
+        assert worker is not None, "only a known worker is administered"
+        if event.admin is not worker.admin:  # else it is a new reason for the same state
+            worker.admin_since_s = event.at_s
+        worker.admin_reason = event.reason
+        if worker.departed is not None:
+            self._departures.administer(worker, event.admin, event.at_s)
+        else:
+            worker.admin = event.admin
+
+    def _apply_departed(self, event: WorkerDeparted) -> None:
+        worker = self._workers.pop(event.worker_id)
+        del self._sorted_ids[bisect_left(self._sorted_ids, event.worker_id)]
+        worker.deadline.stop()
+        self._incarnation_floor = max(self._incarnation_floor, worker.incarnation)
+        if event.departure is Departure.FORGOTTEN and worker.admin is Admin.ACTIVE:
+            self._ids.forget(worker)
+            return
+        self._ids.depart(event.worker_id)
+        worker.departed = Departed(event.departure, event.reason, event.at_s)
+        if (
+            worker.admin is Admin.DRAINING
+        ):  # the drain has ended; its machine gets nothing until it is uncordoned
+            worker.admin = Admin.CORDONED
+            if worker.admin_reason == ADMIN_REASONS[Admin.DRAINING]:
+                worker.admin_reason = "drained for an operator"
+        self._departures.put(worker, event.at_s)
+
+    def _apply_departure_expired(self, event: DepartureExpired) -> None:
+        worker = self._departures.take(event.worker_id)
+        assert worker is not None, "only a remembered worker is forgotten"
+        self._ids.forget(worker)
+
+
+_REGISTRATION_REASONS = {
+    Registration.NEW: "registered",
+    Registration.AGAIN: "registered again",
+    Registration.RETURNED: "registered under the id it had before",
+    Registration.TAKEOVER: "registered in place of a worker gone silent",
+    Registration.RENAMED: "registered under a variant of the id it wanted",
+    Registration.CLONE: "registered under a variant, as another live worker has the same identity",
+}
+
+
+# The reason that is stored where an operator gives none.
+ADMIN_REASONS = {
+    Admin.ACTIVE: "uncordoned by an operator",
+    Admin.CORDONED: "cordoned by an operator",
+    Admin.DRAINING: "draining for an operator",
+}
