@@ -8,9 +8,9 @@ Always holds: every worker in here has `departed` set; those that are not cordon
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
-from itertools import islice
 
 from minicloud.core.leases import Deadlines
 from minicloud.core.model import Admin, Worker, WorkerId
@@ -88,7 +88,9 @@ class Departures:
     def excess(self, added: int) -> list[str]:
         """The ids that have to go, oldest first, where `added` more are to be remembered."""
         count = len(self._workers) - self._held + added - self._limit
-        return [worker_id for worker_id, _ in islice(self._retentions.due(float("inf")), max(0, count))]
+        return [
+            worker_id for _, (worker_id, _) in zip(range(count), self._retentions.due(math.inf), strict=False)
+        ]
 
     def _hold_or_retain(self, worker: Worker, now_s: float) -> None:
         if worker.admin is Admin.ACTIVE:
