@@ -18,6 +18,7 @@ from grpclib.const import Status
 from minicloud import __version__
 from minicloud.app.service_manager import ServiceManager
 from minicloud.app.serving import (
+    MAX_REQUEST_BYTES,
     ConnectionLimits,
     connection_limits,
     raise_open_file_limit,
@@ -34,9 +35,11 @@ from minicloud.control.rest.app import create_rest_app
 from minicloud.control.rest.readiness import Readiness
 from minicloud.control.rest.seats import SeatLimits, Seats
 from minicloud.control.rest.server import serve_rest
+from minicloud.control.service import grpc_error
 from minicloud.net.address import of_socket
 from minicloud.net.listening import bind_tcp
 from minicloud.rpc.config import ServerLimits
+from minicloud.rpc.refusals import Cause
 from minicloud.rpc.server import Server
 from minicloud.store.memory import MemoryStore
 from minicloud.store.opening import REGISTRY_NAME
@@ -80,8 +83,10 @@ async def _control_plane(
     membership.subscribe(log_entry)
     health, services = with_standard_services(config.enable_reflection, plane.service)
     readiness.on_stopping(health.close)
-    limits = ServerLimits(max_connections=connections.grpc)
-    grpc = Server(services, random=random, limits=limits, observer=_CallObserver(metrics))
+    limits = ServerLimits(max_connections=connections.grpc, max_message_bytes=MAX_REQUEST_BYTES)
+    grpc = Server(
+        services, random=random, limits=limits, translate=grpc_error, observer=_CallObserver(metrics)
+    )
     metrics.show_grpc_connections(lambda: grpc.open_connections)
     seats = Seats(SeatLimits.of(connections.http), on_crowded_out=metrics.http_crowded_out)
     metrics.show_http_connections(lambda: seats.open, lambda: seats.streams)
@@ -152,3 +157,6 @@ class _CallObserver:
 
     def on_call_finished(self, method: str, status: Status, duration_s: float) -> None:
         self._metrics.grpc_call(method, status.name, duration_s)
+
+    def on_refused(self, cause: Cause) -> None:
+        self._metrics.grpc_refusal(cause)

@@ -11,6 +11,10 @@ from minicloud.rpc.reflection import Reflection
 from minicloud.rpc.servable import Servable
 from minicloud.wire.descriptors import descriptor_pool
 
+# Of one request, as sent and as inflated: a worker's largest, a registration with all the metadata it may
+# have, takes a third of it. One of 4 MB with 470,000 entries would stop the loop for half a second.
+MAX_REQUEST_BYTES = 64 * 1024
+
 
 def with_standard_services(enable_reflection: bool, *services: Servable) -> tuple[Health, list[Servable]]:
     """The health of `services`, and all to be served: these, health, and reflection if it is enabled."""

@@ -15,7 +15,7 @@ import structlog
 import trio
 
 from minicloud.app.service_manager import ServiceManager
-from minicloud.app.serving import raise_open_file_limit, with_standard_services
+from minicloud.app.serving import MAX_REQUEST_BYTES, raise_open_file_limit, with_standard_services
 from minicloud.app.signals import ending_signals, until_signalled
 from minicloud.clock import SystemClock
 from minicloud.config import WorkerConfig
@@ -23,6 +23,7 @@ from minicloud.core.errors import RegistrationFailedError
 from minicloud.net.address import of_socket
 from minicloud.net.listening import bind_tcp
 from minicloud.rpc.channel import open_channel
+from minicloud.rpc.config import ServerLimits
 from minicloud.rpc.server import Server
 from minicloud.wire.gen.minicloud.execution import WorkerManagementServiceStub
 from minicloud.worker.agent import Agent
@@ -64,7 +65,8 @@ async def _worker_on(
     instance_id = instance_id_in(config.data_dir, random)
     probe = ResourceProbe(config.data_dir or Path("/"), clock)
     health, services = with_standard_services(config.enable_reflection)
-    server = Server(services, random=random)
+    limits = ServerLimits(max_message_bytes=MAX_REQUEST_BYTES)
+    server = Server(services, random=random, limits=limits)
     with trio.open_signal_receiver(*ending_signals()) as signals:
         async with AsyncExitStack() as scopes:
             upstreams = []

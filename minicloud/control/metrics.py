@@ -29,6 +29,7 @@ from minicloud.control.membership import Membership
 from minicloud.control.tallies import Calls, Tally
 from minicloud.core.events import Registration
 from minicloud.core.model import Departure, Status
+from minicloud.rpc.refusals import Cause
 from minicloud.store.port import Entry
 
 HEARTBEAT_RESULTS = ("accepted", "stale", "unknown", "fenced", "invalid")
@@ -87,6 +88,12 @@ class Metrics:
             ((old, new) for old in STATUSES for new in STATUSES if old != new),
         )
         self._grpc_calls = Calls("minicloud_grpc", "gRPC", ("method", "code"), _DURATION_BUCKETS_S)
+        self._grpc_refusals = Tally(
+            "minicloud_grpc_refusals",
+            "gRPC connections and calls refused, by cause.",
+            ("cause",),
+            ((cause.value,) for cause in Cause),
+        )
         self._http_requests = Calls(
             "minicloud_http", "HTTP", ("method", "route", "code"), _DURATION_BUCKETS_S
         )
@@ -96,6 +103,7 @@ class Metrics:
             self._deregistrations,
             self._transitions,
             self._grpc_calls,
+            self._grpc_refusals,
             self._http_requests,
         ):
             registry.register(collector)
@@ -191,6 +199,10 @@ class Metrics:
     def grpc_call(self, method: str, code: str, seconds: float) -> None:
         """`code` is the status by name, as in NOT_FOUND."""
         self._grpc_calls.count((method, code), seconds)
+
+    def grpc_refusal(self, cause: Cause) -> None:
+        """Count a connection or a call that was refused."""
+        self._grpc_refusals.counts[(cause.value,)] += 1
 
     def show_grpc_connections(self, count: Callable[[], int]) -> None:
         """Ask `count` for the open gRPC connections at every scrape."""

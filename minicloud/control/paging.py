@@ -61,7 +61,7 @@ async def page_of_workers(membership: Membership, status: Status | None, limit: 
         looked_at = list(islice(workers(after), _LOOKED_AT_ONCE))
         found.extend(worker.worker_id for worker in looked_at if _is(worker, status))
         if limit and len(found) > limit:
-            return Page(tuple(found[:limit]), status, _to_token(found[limit - 1]))
+            return Page(tuple(found[:limit]), status, token_after(found[limit - 1]))
         if len(looked_at) < _LOOKED_AT_ONCE:
             return Page(tuple(found), status, "")
         after = looked_at[-1].worker_id
@@ -72,7 +72,8 @@ def _is(worker: Worker, status: Status | None) -> bool:
     return status is None or worker.status is status
 
 
-def _to_token(worker_id: str) -> str:
+def token_after(worker_id: str) -> str:
+    """The token of the page that begins behind `worker_id`."""
     return base64.urlsafe_b64encode(worker_id.encode()).decode().rstrip("=")
 
 

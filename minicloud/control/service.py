@@ -17,9 +17,9 @@ from grpclib import GRPCError
 from grpclib import Status as GrpcStatus
 
 from minicloud.control.membership import Membership
-from minicloud.control.paging import page_of_workers
+from minicloud.control.paging import Page, page_of_workers, token_after
 from minicloud.core.commands import Deregister, Heartbeat, Register, trimmed_metadata
-from minicloud.core.errors import FencedError, InvalidError, LimitError, UnknownWorkerError
+from minicloud.core.errors import FencedError, InvalidError, LimitError, StoreError, UnknownWorkerError
 from minicloud.core.events import Registration, WorkerHeard, WorkerRegistered
 from minicloud.core.model import Admin, Resources, Worker, WorkerId
 from minicloud.request_id import current_request_id
@@ -51,6 +51,30 @@ _ACTIONS = {Admin.CORDONED: "cordon", Admin.DRAINING: "drain"}
 _MISCOUNTING = 1_000
 
 
+# Of the workers in one answer: stock clients take 4 MiB, and there is a token and a response beside them.
+MAX_LIST_BYTES = 4_000_000
+
+# Each makes 100 workers a turn, some 3 ms: a hundred lists at once would keep a heartbeat waiting for as long
+# as one list takes.
+_LISTS_AT_ONCE = 2
+
+_STATUSES = {
+    InvalidError: GrpcStatus.INVALID_ARGUMENT,
+    UnknownWorkerError: GrpcStatus.NOT_FOUND,
+    FencedError: GrpcStatus.FAILED_PRECONDITION,
+    LimitError: GrpcStatus.RESOURCE_EXHAUSTED,
+    StoreError: GrpcStatus.UNAVAILABLE,
+}
+
+
+def grpc_error(error: Exception) -> GRPCError | None:
+    """The gRPC status of an error of ours that no answer can express; None for any other."""
+    for kind, status in _STATUSES.items():
+        if isinstance(error, kind):
+            return GRPCError(status, str(error))
+    return None
+
+
 class CallCounter(Protocol):
     """Where calls are counted."""
 
@@ -70,6 +94,7 @@ class WorkerManagementService(WorkerManagementServiceBase):
         self._membership = membership
         self._counter = counter
         self._random = random
+        self._listing = trio.Semaphore(_LISTS_AT_ONCE)
         self._interval_ms = round(membership.heartbeat_interval_s * 1000)
         # Bound now, not at each line: a debug line that is not wanted then costs next to nothing.
         self._log = structlog.get_logger().bind()
@@ -183,19 +208,27 @@ class WorkerManagementService(WorkerManagementServiceBase):
             page = await page_of_workers(self._membership, status, message.limit, message.page_token)
         except InvalidError as error:
             raise GRPCError(GrpcStatus.INVALID_ARGUMENT, str(error)) from None
+        async with self._listing:
+            return await self._list_of(page)
+
+    async def _list_of(self, page: Page) -> EncodedList:
+        """The answer with the workers of `page`, or as many of them as one answer may hold."""
         unix_ms = self._membership.wall.unix_ms
-        answer = EncodedList()
+        answer, next_token = EncodedList(), page.next_token
+        last_id = ""
         for workers in page.slices(self._membership):
-            answer.add(
-                [
-                    worker_to_message(
-                        worker, unix_ms(worker.last_heartbeat_s), unix_ms(worker.registered_at_s)
-                    )
-                    for worker in workers
-                ]
-            )
+            messages = [
+                worker_to_message(worker, unix_ms(worker.last_heartbeat_s), unix_ms(worker.registered_at_s))
+                for worker in workers
+            ]
+            added = answer.add(messages, MAX_LIST_BYTES)
+            if added:
+                last_id = workers[added - 1].worker_id
+            if added < len(workers):
+                next_token = token_after(last_id)
+                break
             await trio.lowlevel.checkpoint()
-        answer.end(page.next_token, self._response())
+        answer.end(next_token, self._response())
         return answer
 
     def _resources_of(self, message: ResourceInfo | None, worker_id: str) -> Resources | None:

@@ -28,6 +28,10 @@ class Share:
         self._budget = budget
         self._taken = 0
 
+    def room_bytes(self) -> float:
+        """The most that the call could count for now."""
+        return FREE_BYTES + self._taken + self._budget.left_bytes
+
     def hold(self, held_bytes: int) -> bool:
         """Have the call count for `held_bytes`; False, and nothing changes, if that is too much."""
         taken = held_bytes - FREE_BYTES if held_bytes > FREE_BYTES else 0

@@ -3,7 +3,8 @@
 What always holds: the peer gets its window back only for bytes the application has taken or is waiting to
 take, so a call nobody reads holds one window, and one being read a message and a window; what it holds, the
 message the application has in hand included, counts against a budget, beyond which the call fails; `send`
-returns once all is queued, which it is only while there is room.
+returns once all is queued, which it is only while there is room, and what waits for room is held against
+another budget.
 """
 
 from __future__ import annotations
@@ -11,18 +12,30 @@ from __future__ import annotations
 import trio
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
+from h2.errors import ErrorCodes
 
+from minicloud.rpc.answers import AnswerBudget
 from minicloud.rpc.budget import ByteBudget, Share
 from minicloud.rpc.connection import Connection
 from minicloud.rpc.events import DataReceived
-from minicloud.rpc.framing import Deframer, FramingError, MessageTooLargeError, frame
+from minicloud.rpc.framing import Deframer, FramingError, MessageTooLargeError, NoRoomError, frame
+from minicloud.rpc.refusals import CallRefusedError, Cause
 from minicloud.rpc.transport import HIGH_WATER_BYTES, Transport
+
+# How a call that was given up is reset: a client sends one again that was refused.
+_RESET_CODES = {
+    Status.UNAVAILABLE: ErrorCodes.REFUSED_STREAM,
+    Status.RESOURCE_EXHAUSTED: ErrorCodes.ENHANCE_YOUR_CALM,
+}
+_NOT_TAKEN = "the answer was not taken while others were waiting: read faster, or ask for less"
 
 
 class Call:
     """A stream of `transport`, open since its headers were received or sent."""
 
     __slots__ = (
+        "__weakref__",
+        "_answers",
         "_connection",
         "_deframer",
         "_exhausted",
@@ -31,6 +44,7 @@ class Call:
         "_share",
         "_transport",
         "arrived",
+        "cause",
         "ended",
         "failure",
         "stream_id",
@@ -40,9 +54,11 @@ class Call:
         self.stream_id = stream_id
         self.ended = False  # the peer has sent all it will
         self.failure: tuple[Status, str] | None = None  # why nothing more can be sent or received
+        self.cause: Cause | None = None  # for which this end gave the call up
         self.arrived = trio.lowlevel.ParkingLot()  # until something happens to the stream
         self._transport = transport
         self._connection: Connection = transport.connection
+        self._answers: AnswerBudget[Call] = transport.answers
         self._deframer = deframer
         self._held = 0  # received bytes not given back to the peer's windows
         self._share = Share(budget)
@@ -75,6 +91,14 @@ class Call:
         self.arrived.unpark_all()
         self._transport.writable.unpark_all()
 
+    def give_up(self, cause: Cause, status: Status, message: str) -> None:
+        """End the call at once to make room for others."""
+        if self.failure is None:
+            self.cause = cause
+            self._connection.reset(self.stream_id, _RESET_CODES[status])
+            self.fail(status, message)
+            self._transport.wake_writer()
+
     def release(self) -> None:
         """Give all that is held back to the peer, read or not."""
         self._share.hold(0)
@@ -94,25 +118,44 @@ class Call:
         self._count(0)  # whoever asks for the next is done with the one before
         while True:
             self._check()
-            if self._exhausted:
-                raise GRPCError(Status.RESOURCE_EXHAUSTED, "too many large messages at once: try again later")
-            try:
-                message = self._deframer.next_message()
-                if message is None and self.ended:
-                    self._deframer.finish()
-                    return None
-            except MessageTooLargeError as exc:
-                raise GRPCError(Status.RESOURCE_EXHAUSTED, str(exc)) from None
-            except FramingError as exc:
-                raise GRPCError(Status.INTERNAL, str(exc)) from None
+            message = self._next_message()
             if message is not None:
-                if not self._count(len(message)):
-                    continue
                 if self._held > len(self._deframer):
                     self._give_back(self._held - len(self._deframer))
                 return message
+            if self.ended:
+                return None
             self._give_back(self._held)
-            await self.arrived.park()
+            await self._wait()
+
+    async def _wait(self) -> None:
+        """Wait until something happens to the stream."""
+        await self.arrived.park()
+
+    def _next_message(self) -> bytes | None:
+        """The next whole message that has arrived; None if there is none. Raises as `receive` does."""
+        deframer = self._deframer
+        try:
+            if not self._exhausted:
+                # What is compressed and what it inflates to are held at the same time.
+                message = deframer.next_message(self._share.room_bytes() - len(deframer))
+                if message is None:
+                    if self.ended:
+                        deframer.finish()
+                    return None
+                if self._count(len(message)):
+                    return message
+        except NoRoomError:
+            self._exhaust()
+        except MessageTooLargeError as exc:
+            raise CallRefusedError(Cause.MESSAGE, Status.RESOURCE_EXHAUSTED, str(exc)) from None
+        except FramingError as exc:
+            raise CallRefusedError(Cause.MESSAGE, Status.INTERNAL, str(exc)) from None
+        raise CallRefusedError(
+            Cause.RECEIVED_BUDGET,
+            Status.RESOURCE_EXHAUSTED,
+            "too many large messages at once: try again later",
+        )
 
     async def send(self, message: bytes) -> None:
         """Send one message. Raises GRPCError for the call's `failure`."""
@@ -124,28 +167,42 @@ class Call:
 
     async def _send(self, data: bytes, *, end_stream: bool) -> None:
         rest: bytes | memoryview = data
-        connection = self._connection
-        while True:
-            self._check()
-            if connection.output_bytes < HIGH_WATER_BYTES:
-                sent = connection.send_data(self.stream_id, rest, end_stream=end_stream)
-                self._transport.wake_writer()
-                if sent == len(rest):
-                    return
-                if sent:
-                    rest = memoryview(rest)[sent:]
+        connection, answers = self._connection, self._answers
+        held = -1
+        try:
+            while True:
+                self._check()
+                if connection.output_bytes < (1 if answers.crowded else HIGH_WATER_BYTES):
+                    sent = connection.send_data(self.stream_id, rest, end_stream=end_stream)
+                    self._transport.wake_writer()
+                    if sent == len(rest):
+                        return
+                    if sent:
+                        rest = memoryview(rest)[sent:]
+                        continue
+                if held != len(rest):
+                    held = len(rest)
+                    for call in answers.hold(self, held):
+                        call.give_up(Cause.ANSWER_BUDGET, Status.RESOURCE_EXHAUSTED, _NOT_TAKEN)
                     continue
-            await self._transport.writable.park()
+                await self._transport.writable.park()
+        finally:
+            if held != -1:
+                answers.release(self)
 
     def _count(self, message_bytes: int) -> bool:
         """Hold what is buffered and a message of that size; False where it is too much: all is dropped."""
         self._message_bytes = message_bytes
         if self._share.hold(len(self._deframer) + message_bytes):
             return True
+        self._exhaust()
+        return False
+
+    def _exhaust(self) -> None:
+        """Drop all that is held: the budget does not suffice."""
         self._exhausted = True
         self._deframer.clear()
         self.release()
-        return False
 
     def _check(self) -> None:
         if self.failure is not None:

@@ -14,6 +14,7 @@ import trio
 from grpclib.const import Status
 from h2.errors import ErrorCodes
 
+from minicloud.rpc.answers import AnswerBudget
 from minicloud.rpc.budget import ByteBudget
 from minicloud.rpc.call import Call
 from minicloud.rpc.config import ChannelConfig
@@ -26,8 +27,8 @@ from minicloud.rpc.events import (
     WindowOpened,
 )
 from minicloud.rpc.framing import IDENTITY, Deframer
-from minicloud.rpc.metadata import Header, Headers
-from minicloud.rpc.status import error_name, status_of_http, status_of_reset
+from minicloud.rpc.metadata import Header, Headers, percent_decode
+from minicloud.rpc.status import error_name, status_of_http, status_of_reset, status_of_trailer
 from minicloud.rpc.timers import Due
 from minicloud.rpc.transport import Transport
 
@@ -65,10 +66,14 @@ class ClientCall(Call):
             self.ended = True
         self.arrived.unpark_all()
 
-    def on_reset(self, error_code: int) -> None:
-        if error_code == ErrorCodes.REFUSED_STREAM and self.headers is None:
+    def on_reset(self, event: StreamReset) -> None:
+        if event.reason:
+            self.fail(*_malformed(event))
+            return
+        if event.error_code == ErrorCodes.REFUSED_STREAM and self.headers is None:
             self.refused = True
-        self.fail(status_of_reset(error_code), f"stream reset by the server: {error_name(error_code)}")
+        name = error_name(event.error_code)
+        self.fail(status_of_reset(event.error_code), f"stream reset by the server: {name}")
 
     def abandon(self) -> None:
         """This end is done with the call: its stream, where it is still open, is reset."""
@@ -98,6 +103,7 @@ class ClientConnection:
             client=True,
             http2=config.http2,
             timeouts=config.timeouts,
+            answers=AnswerBudget(math.inf),
             on_event=self._on_event,
             on_due=self._on_due,
         )
@@ -176,7 +182,7 @@ class ClientConnection:
         elif isinstance(event, StreamReset):
             call = self._calls.get(event.stream_id)
             if call is not None:
-                call.on_reset(event.error_code)
+                call.on_reset(event)
                 self._forget(event.stream_id)
             self.transport.writable.unpark_all()  # a sender whose answer came before the reset
         elif isinstance(event, GoAwayReceived):
@@ -212,3 +218,12 @@ class ClientConnection:
     def _close_if_drained(self) -> None:
         if self._draining and not self._calls:
             self.transport.close("drained")
+
+
+def _malformed(event: StreamReset) -> tuple[Status, str]:
+    """The status of a call whose answer broke the rules: the one it names, if that is an error."""
+    headers = dict(event.answer)
+    named = status_of_trailer(headers.get(b"grpc-status", b"0").decode("latin-1"))
+    if named is not Status.OK:
+        return named, percent_decode(headers.get(b"grpc-message", b""))
+    return Status.INTERNAL, f"the server's answer broke the rules of HTTP/2: {event.reason}"

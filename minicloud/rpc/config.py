@@ -53,9 +53,15 @@ class Http2Limits:
     reset_burst: int = 1000
     resets_per_s: float = 50.0
 
-    # PINGs closer together than this while we send no headers or data; more than `max_ping_strikes` of them
-    # end the connection with "too_many_pings", as gRPC clients understand it. The C core's 5 min would break
-    # workers that keep a connection through a NAT box alive with pings every 30 s or so.
+    # Streams that break the rules of HTTP/2, and requests that are not gRPC or name no method. Each costs as
+    # much as a call; a client of another version that asks for a method in vain asks now and then.
+    junk_burst: int = 100
+    junk_per_s: float = 10.0
+
+    # PINGs closer together than this (less a tenth for jitter) while we send no headers or data: strikes,
+    # which age at the rate of one an interval. One more than `max_ping_strikes` ends the connection with
+    # "too_many_pings", as gRPC clients understand it. The C core's 5 min would break workers that keep a
+    # connection through a NAT box alive with pings every 30 s or so.
     min_ping_interval_s: float = 10.0
     max_ping_strikes: int = 2
 
@@ -67,9 +73,15 @@ class Http2Limits:
             "max_header_block_bytes",
             "idle_frame_burst",
             "reset_burst",
+            "junk_burst",
         )
         _require_not_negative(
-            self, "idle_frames_per_s", "resets_per_s", "min_ping_interval_s", "max_ping_strikes"
+            self,
+            "idle_frames_per_s",
+            "resets_per_s",
+            "junk_per_s",
+            "min_ping_interval_s",
+            "max_ping_strikes",
         )
         for name in ("stream_window_bytes", "connection_window_bytes"):
             if not _SPEC_WINDOW <= getattr(self, name) <= _MAX_WINDOW:
@@ -83,6 +95,10 @@ class Timeouts:
     # From accepting to TLS done, and again to the peer's preface and SETTINGS. A real peer needs two or three
     # round trips; what is slower is a port scanner or holds connections on purpose.
     handshake_s: float = 10.0
+
+    # From a call's headers to its whole first message, and a second more for each 64 KiB of it. A worker's
+    # comes with the headers; what takes longer holds a call for nothing.
+    first_message_s: float = 10.0
 
     # One write that makes no progress because the peer does not read.
     send_s: float = 20.0
@@ -110,7 +126,14 @@ class Timeouts:
 
     def __post_init__(self) -> None:
         _require_positive(
-            self, "handshake_s", "send_s", "keepalive_s", "keepalive_timeout_s", "max_idle_s", "max_age_s"
+            self,
+            "handshake_s",
+            "first_message_s",
+            "send_s",
+            "keepalive_s",
+            "keepalive_timeout_s",
+            "max_idle_s",
+            "max_age_s",
         )
         _require_not_negative(self, "max_age_grace_s")
 
@@ -123,11 +146,13 @@ class ServerLimits:
     max_message_bytes: int = 4 * MIB
 
     # Beyond it a connection is closed as it comes. An idle one costs some 30 KB and one file descriptor:
-    # 10,000 were measured at 290 MB.
+    # 10,000 were measured at 290 MB. One address may have three quarters of them.
     max_connections: int = 16_384
 
     # Calls at once over all connections; those beyond it are refused, which clients retry. One costs some
-    # 20 KB besides its messages.
+    # 20 KB besides its messages. One address may have half of them; half of them, and a tenth for one
+    # address, may be calls that stay open (health's Watch, reflection); of those whose first message has not
+    # come there may be a fifth, and a twentieth of one address, beyond which the oldest is refused.
     max_calls: int = 10_000
 
     # Of received messages, whole, growing or being handled, over all calls, their first 16 KiB apart: a call
@@ -135,17 +160,30 @@ class ServerLimits:
     # max_calls x 16 KiB, whoever sends them; ordinary ones are smaller than that and never refused.
     max_received_bytes: int = 256 * MIB
 
+    # Of answers that clients do not take, held by their calls or on their way to the socket. Beyond it the
+    # call whose answer has not moved for longest fails with RESOURCE_EXHAUSTED, and connections queue one
+    # frame each. A client that reads takes its answer in milliseconds and is not the one.
+    max_answer_bytes: int = 64 * MIB
+
     http2: Http2Limits = field(default_factory=Http2Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
 
     def __post_init__(self) -> None:
-        _require_positive(self, "max_message_bytes", "max_connections", "max_calls", "max_received_bytes")
+        _require_positive(
+            self,
+            "max_message_bytes",
+            "max_connections",
+            "max_calls",
+            "max_received_bytes",
+            "max_answer_bytes",
+        )
 
 
 def _client_http2() -> Http2Limits:
-    # Servers ping as often as they were told to, and no gRPC client holds it against them; what is left is
-    # the bound on frames of any kind.
-    return Http2Limits(min_ping_interval_s=0)
+    # Servers ping as often as they were told to, and no gRPC client holds it against them. A server whose
+    # answers are all malformed fails its calls and no others: those cost us no more than its good ones. What
+    # is left is the bound on frames of any kind.
+    return Http2Limits(min_ping_interval_s=0, junk_burst=10_000, junk_per_s=1000)
 
 
 def _client_timeouts() -> Timeouts:

@@ -1,12 +1,13 @@
 """One HTTP/2 connection, sans-io: bytes in, events out; calls to send, bytes out.
 
 What always holds: `receive` raises nothing whatever the bytes; what it keeps of them is bounded by one frame
-and one header block; sending on a stream that has ended meanwhile does nothing, because the peer's reset may
-sit in the same bytes as the event being answered. Knows no clock (time is passed in), no socket, no gRPC.
+and one header block beyond what it was given; what is wrong with one stream ends that stream alone; sending
+on a stream that has ended meanwhile does nothing, because the peer's reset may sit in the same bytes as the
+event being answered. Knows no clock (time is passed in), no socket, no gRPC.
 
-The engine is h2. Three things are done in front of it, on the frame headers alone: floods are counted,
-oversized frames are refused before they are buffered, and GOAWAY is kept from h2, which would refuse to
-carry on the calls in flight after one, sent or received.
+The engine is h2 (`engine`). In front of it, on the frame headers alone: floods are counted, oversized frames
+are refused before they are buffered, a reading is cut into turns, and GOAWAY is kept from h2, which would
+refuse to carry on the calls in flight after one, sent or received.
 """
 
 from __future__ import annotations
@@ -14,17 +15,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import h2.config
-import h2.connection
 import h2.events
 import h2.exceptions
-import h2.settings
-import hpack
 from h2.errors import ErrorCodes
-from h2.settings import SettingCodes
 
-from minicloud.rpc import floods
+from minicloud.rpc import floods, frames
 from minicloud.rpc.config import Http2Limits
+from minicloud.rpc.engine import Engine, StreamFailed
 from minicloud.rpc.events import (
     ConnectionFailed,
     DataReceived,
@@ -35,30 +32,17 @@ from minicloud.rpc.events import (
     StreamReset,
     WindowOpened,
 )
-from minicloud.rpc.metadata import Header, header_list_bytes, malformation
+from minicloud.rpc.metadata import Header, Headers, header_list_bytes, malformation, without_outer_spaces
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-MAX_STREAM_ID = 2**31 - 1
 
-# The smallest a peer may be held to. Larger frames save h2 some 30 us per 16 KiB of a large message, and
-# would make every connection able to hold that much more of a frame that never ends.
-MAX_FRAME_BYTES = 16_384
+# The work of one turn, after which other connections have theirs: about 2 ms. A frame costs some 20 us, a
+# header block and what a request leads to some 200.
+_TURN_COST = 100
+_HEADERS_COST = 10
+_COSTS = {frames.HEADERS: _HEADERS_COST, frames.PUSH_PROMISE: _HEADERS_COST}
 
-_FRAME_HEADER_BYTES = 9
 _HPACK_TABLE_BYTES = 4096
-
-
-class _H2(h2.connection.H2Connection):
-    # h2 remembers how the last 65,536 streams of a connection closed, 6 MB of a worker that has sent
-    # heartbeats for three weeks. It uses it to tell a late frame from a wrong one: the last few will do.
-    MAX_CLOSED_STREAMS = 256
-
-
-class _PlainEncoder(hpack.Encoder):
-    # Huffman coding saves a fifth of a literal and costs 10 us a literal in Python.
-    def encode(self, headers: Any, huffman: bool = False) -> bytes:
-        return super().encode(headers, huffman=False)
-
 
 _LOCAL_ENDED = 1
 _REMOTE_ENDED = 2
@@ -71,7 +55,7 @@ class Connection:
         self.failed = False
         self.peer_ready = False  # its SETTINGS have arrived
         self.frames_received = 0
-        self.highest_received_stream_id = 0
+        self.has_more = False  # whole frames wait for the next turn
         self._client = client
         self._now_s = now_s
         self._guard = floods.FloodGuard(limits, now_s)
@@ -81,53 +65,25 @@ class Connection:
         self._outbox: list[bytes] = []
         self.output_bytes = 0
         self._streams: dict[int, int] = {}  # open ones, and which of their sides have ended
-        self._h2 = self._start_h2(limits)
+        self._h2 = Engine(client=client, limits=limits)
         self._collect()
-
-    def _start_h2(self, limits: Http2Limits) -> _H2:
-        # Headers sent are ours, checked where they are made; those received are checked in `_on_headers`.
-        engine = _H2(
-            h2.config.H2Configuration(
-                client_side=self._client,
-                header_encoding=None,
-                validate_outbound_headers=False,
-                normalize_outbound_headers=False,
-                validate_inbound_headers=False,
-                normalize_inbound_headers=False,
-            )
-        )
-        engine.encoder = _PlainEncoder()
-        engine.local_settings = h2.settings.Settings(
-            client=self._client,
-            initial_values={
-                SettingCodes.ENABLE_PUSH: 0,
-                SettingCodes.MAX_CONCURRENT_STREAMS: limits.max_concurrent_streams,
-                SettingCodes.INITIAL_WINDOW_SIZE: limits.stream_window_bytes,
-                SettingCodes.MAX_FRAME_SIZE: MAX_FRAME_BYTES,
-                SettingCodes.MAX_HEADER_LIST_SIZE: limits.max_header_list_bytes,
-            },
-        )
-        engine.max_inbound_frame_size = MAX_FRAME_BYTES
-        engine.decoder.max_header_list_size = limits.max_header_block_bytes
-        engine.initiate_connection()
-        # Advertised, but not for h2 to enforce: it would end the connection where one refused stream does.
-        engine.local_settings[SettingCodes.MAX_CONCURRENT_STREAMS] = 2**31 - 1
-        engine.local_settings.acknowledge()
-        extra = limits.connection_window_bytes - engine.inbound_flow_control_window
-        if extra > 0:
-            engine.increment_flow_control_window(extra)
-        return engine
 
     # Receiving
 
     def receive(self, data: bytes | bytearray, now_s: float) -> list[Event]:
-        """What `data`, the next bytes from the peer, amounts to. Nothing after a failure."""
+        """The events of one turn with `data`, the next bytes from the peer. None after a failure.
+
+        A turn does a bounded amount of work. While `has_more` holds afterwards, call again, without data.
+        """
         events: list[Event] = []
         if self.failed:
             return events
         self._now_s = now_s
         try:
-            self._receive_frames(data, events)
+            try:
+                self._receive_frames(data)
+            finally:
+                self._translate(events)
         except h2.exceptions.ProtocolError as exc:
             self._collect()  # h2 has queued the GOAWAY
             events.append(self._fail(exc.error_code, str(exc)))
@@ -137,32 +93,67 @@ class Connection:
             self._collect()
         return events
 
-    def _receive_frames(self, data: bytes | bytearray, events: list[Event]) -> None:
-        """Hand h2 the whole frames of what has arrived, GOAWAYs taken out."""
+    def _receive_frames(self, data: bytes | bytearray) -> None:
+        """Hand the engine the whole frames of what has arrived, GOAWAYs taken out, up to a turn's work."""
         inbox = self._inbox
         inbox += data
         if self._preface_left and not self._receive_preface():
             return
-        start = position = 0
+        self.has_more = False
+        start = position = cost = 0
         available = len(inbox)
-        while available - position >= _FRAME_HEADER_BYTES:
+        while available - position >= frames.HEADER_BYTES:
             length = inbox[position] << 16 | inbox[position + 1] << 8 | inbox[position + 2]
-            kind, flags = inbox[position + 3], inbox[position + 4]
-            if length > MAX_FRAME_BYTES:
-                self._feed(inbox[start:position], events)
+            kind = inbox[position + 3]
+            if length > frames.MAX_FRAME_BYTES:
+                self._feed(inbox[start:position])
                 raise floods.PeerError(f"frame of {length} bytes", ErrorCodes.FRAME_SIZE_ERROR)
-            end = position + _FRAME_HEADER_BYTES + length
+            end = position + frames.HEADER_BYTES + length
             if end > available:
                 break
-            self._guard.received(kind, flags, length, self._now_s)
-            self.frames_received += 1
-            if kind == floods.GOAWAY and length >= 8:
-                self._feed(inbox[start:position], events)
-                events.append(_parse_goaway(inbox[position + _FRAME_HEADER_BYTES : end]))
+            if cost >= _TURN_COST:
+                self.has_more = True
+                break
+            cost += _COSTS.get(kind, 1)
+            self._count(position, length)
+            if self._is_for_us(kind, position, length):
+                self._feed(inbox[start:position])
+                self._take(kind, inbox[position:end])
                 start = end
             position = end
-        self._feed(inbox[start:position], events)
+        self._feed(inbox[start:position])
         del inbox[:position]
+
+    def _count(self, position: int, length: int) -> None:
+        """Count the frame at `position` of the inbox. Raises PeerError where it is one too many."""
+        inbox = self._inbox
+        kind, flags = inbox[position + 3], inbox[position + 4]
+        self.frames_received += 1
+        empty = False
+        if kind == frames.DATA:
+            padding = inbox[position + 9] + 1 if flags & frames.PADDED and length else 0
+            empty = length <= padding and not flags & frames.END_STREAM
+        self._guard.received(kind, flags, length, self._now_s, empty=empty)
+
+    def _is_for_us(self, kind: int, position: int, length: int) -> bool:
+        """Whether the frame at `position` of the inbox is handled here."""
+        if self._guard.in_header_block:
+            return False  # which the engine ends the connection for
+        if kind == frames.WINDOW_UPDATE:
+            return length == 4 and not frames.number(self._inbox, position + frames.HEADER_BYTES)
+        return kind == frames.GOAWAY and length >= 8
+
+    def _take(self, kind: int, frame: bytearray) -> None:
+        """Handle a frame that h2 ends the connection for, or would not go on after."""
+        stream_id = frames.number(frame, frames.STREAM_AT)
+        if kind == frames.GOAWAY:
+            if stream_id:
+                raise floods.PeerError("GOAWAY on a stream", ErrorCodes.PROTOCOL_ERROR)
+            self._h2.happened.append(frames.parse_goaway(frame[frames.HEADER_BYTES :]))
+        elif not stream_id or not self._h2.has_seen(stream_id):
+            self._feed(frame)
+        elif stream_id in self._h2.streams:
+            self._h2.fail_stream(stream_id, ErrorCodes.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
 
     def _receive_preface(self) -> bool:
         """Take the client's preface off; False while it is incomplete."""
@@ -176,12 +167,17 @@ class Connection:
         del self._inbox[: len(expected)]
         return True
 
-    def _feed(self, frames: bytearray, events: list[Event]) -> None:
-        if frames:
-            for event in self._h2.receive_data(frames):
-                translate = _TRANSLATIONS.get(event.__class__)
-                if translate is not None:
-                    translate(self, event, events)
+    def _feed(self, data: bytearray) -> None:
+        if data:
+            self._h2.receive_data(data)
+
+    def _translate(self, events: list[Event]) -> None:
+        """Turn what happened in the engine into events. Raises PeerError where it amounts to a flood."""
+        happened, self._h2.happened = self._h2.happened, []
+        for event in happened:
+            translate = _TRANSLATIONS.get(event.__class__)
+            if translate is not None:
+                translate(self, event, events)
 
     def _refuse_peer(self, exc: floods.PeerError) -> ConnectionFailed:
         self.go_away(self.highest_received_stream_id, exc.error_code, exc.debug)
@@ -189,6 +185,7 @@ class Connection:
 
     def _fail(self, error_code: int, reason: str) -> ConnectionFailed:
         self.failed = True
+        self.has_more = False
         self._inbox.clear()
         self._streams.clear()
         return ConnectionFailed(error_code, reason)
@@ -199,20 +196,25 @@ class Connection:
         events: list[Event],
     ) -> None:
         stream_id, ended = event.stream_id, event.stream_ended is not None
-        opens = event.__class__ is h2.events.RequestReceived
-        if opens:
+        request = event.__class__ is h2.events.RequestReceived
+        trailers = event.__class__ is h2.events.TrailersReceived
+        if request:
             self._streams[stream_id] = 0
-            self.highest_received_stream_id = stream_id
-        if malformation(event.headers, request=opens):
-            self.reset(stream_id, ErrorCodes.PROTOCOL_ERROR)
-            self._guard.refused(self._now_s)
-            if not opens:
-                events.append(StreamReset(stream_id, ErrorCodes.PROTOCOL_ERROR))
-            return
         if ended:
             self._end(stream_id, _REMOTE_ENDED)
-        too_large = header_list_bytes(event.headers) > self._max_header_list_bytes
-        events.append(HeadersReceived(stream_id, event.headers, ended, too_large))
+        headers: Headers = event.headers
+        problem = malformation(headers, request=request, trailers=trailers)
+        if problem:
+            headers = without_outer_spaces(headers)
+            problem = malformation(headers, request=request, trailers=trailers)
+        if problem:
+            self.reset(stream_id, ErrorCodes.PROTOCOL_ERROR)
+            answer = () if request else headers
+            events.append(StreamReset(stream_id, ErrorCodes.PROTOCOL_ERROR, f"malformed: {problem}", answer))
+            self._guard.junk(self._now_s)
+            return
+        too_large = header_list_bytes(headers) > self._max_header_list_bytes
+        events.append(HeadersReceived(stream_id, headers, ended, too_large))
 
     def _on_data(self, event: h2.events.DataReceived, events: list[Event]) -> None:
         ended = event.stream_ended is not None
@@ -222,7 +224,13 @@ class Connection:
 
     def _on_reset(self, event: h2.events.StreamReset, events: list[Event]) -> None:
         self._streams.pop(event.stream_id, None)
-        events.append(StreamReset(event.stream_id, int(event.error_code)))
+        reason = "" if event.remote_reset else "the peer broke the rules of the stream"
+        events.append(StreamReset(event.stream_id, int(event.error_code), reason))
+
+    def _on_failed(self, event: StreamFailed, events: list[Event]) -> None:
+        self._streams.pop(event.stream_id, None)
+        events.append(StreamReset(event.stream_id, event.error_code, event.reason))
+        self._guard.junk(self._now_s)
 
     def _on_window(self, event: h2.events.WindowUpdated, events: list[Event]) -> None:
         events.append(WindowOpened())
@@ -242,6 +250,11 @@ class Connection:
     # Sending
 
     @property
+    def highest_received_stream_id(self) -> int:
+        """The highest stream the peer has opened; 0 if it has opened none."""
+        return self._h2.highest_inbound_stream_id
+
+    @property
     def open_streams(self) -> int:
         return len(self._streams)
 
@@ -251,13 +264,13 @@ class Connection:
         return (
             not self.failed
             and len(self._streams) < self._h2.remote_settings.max_concurrent_streams
-            and self._h2.highest_outbound_stream_id < MAX_STREAM_ID - 2
+            and self._h2.highest_outbound_stream_id < frames.MAX_STREAM_ID - 2
         )
 
     @property
     def out_of_stream_ids(self) -> bool:
         """Whether a client has used up its 2**30 streams and needs a new connection."""
-        return self._h2.highest_outbound_stream_id >= MAX_STREAM_ID - 2
+        return self._h2.highest_outbound_stream_id >= frames.MAX_STREAM_ID - 2
 
     def open_stream(self, headers: Sequence[Header]) -> int:
         """Send a request's headers on a new stream, whose id it returns. `can_open_stream` must hold."""
@@ -301,14 +314,23 @@ class Connection:
         """End the stream at once, both ways."""
         if self._streams.pop(stream_id, None) is None:
             return
-        self._h2.reset_stream(stream_id, error_code)
+        self._h2.reset(stream_id, error_code)
         self._collect()
 
     def refuse(self, stream_id: int) -> ConnectionFailed | None:
         """Reset a stream that is more than was granted; the peer may try it again, but not for ever."""
         self.reset(stream_id, ErrorCodes.REFUSED_STREAM)
+        return self._counted(self._guard.refused)
+
+    def count_junk(self) -> ConnectionFailed | None:
+        """Count a request that could never be served; the failure of the connection at one too many."""
+        return self._counted(self._guard.junk)
+
+    def _counted(self, count: Callable[[float], None]) -> ConnectionFailed | None:
+        if self.failed:
+            return None
         try:
-            self._guard.refused(self._now_s)
+            count(self._now_s)
         except floods.PeerError as exc:
             return self._refuse_peer(exc)
         return None
@@ -329,16 +351,17 @@ class Connection:
         """Tell the peer to open no more streams; streams go on."""
         if not self.failed:
             self._collect()
-            self._queue(
-                b"%b%c\0\0\0\0\0%b%b%b"
-                % (
-                    (8 + len(debug)).to_bytes(3, "big"),
-                    floods.GOAWAY,
-                    last_stream_id.to_bytes(4, "big"),
-                    error_code.to_bytes(4, "big"),
-                    debug,
-                )
-            )
+            self._queue(frames.goaway(last_stream_id, error_code, debug))
+
+    def close(self) -> None:
+        """Free what is held; nothing can be received or sent any more."""
+        self.failed = True
+        self.has_more = False
+        self._inbox.clear()
+        self._streams.clear()
+        self._outbox.clear()
+        self.output_bytes = 0
+        self._h2.close()
 
     def data_to_send(self) -> bytes:
         """All that waits to go to the peer, handed out once."""
@@ -366,7 +389,7 @@ class Connection:
         self.output_bytes += len(data)
 
 
-_TRANSLATIONS: dict[type[h2.events.Event], Callable[[Connection, Any, list[Event]], None]] = {
+_TRANSLATIONS: dict[type, Callable[[Connection, Any, list[Event]], None]] = {
     h2.events.RequestReceived: Connection._on_headers,
     h2.events.ResponseReceived: Connection._on_headers,
     h2.events.TrailersReceived: Connection._on_headers,
@@ -375,12 +398,6 @@ _TRANSLATIONS: dict[type[h2.events.Event], Callable[[Connection, Any, list[Event
     h2.events.WindowUpdated: Connection._on_window,
     h2.events.RemoteSettingsChanged: Connection._on_settings,
     h2.events.PingAckReceived: Connection._on_ping_ack,
+    StreamFailed: Connection._on_failed,
+    GoAwayReceived: lambda connection, event, events: events.append(event),
 }
-
-
-def _parse_goaway(payload: bytearray) -> GoAwayReceived:
-    return GoAwayReceived(
-        int.from_bytes(payload[:4], "big") & MAX_STREAM_ID,
-        int.from_bytes(payload[4:8], "big"),
-        bytes(payload[8:]),
-    )

@@ -33,10 +33,15 @@ class DataReceived:
 
 @dataclass(slots=True)
 class StreamReset:
-    """The stream is over, by the peer or (a flow control error of the peer's) by this end."""
+    """The stream is over: reset by the peer or, with a `reason`, by this end, as the peer broke its rules.
+
+    `answer` has the headers of a malformed answer, whose status may still be of use.
+    """
 
     stream_id: int
     error_code: int
+    reason: str = ""
+    answer: Headers = ()
 
 
 @dataclass(slots=True)

@@ -11,22 +11,14 @@ import math
 from h2.errors import ErrorCodes
 
 from minicloud.rpc.config import Http2Limits
-
-# Frame types and flags of RFC 9113, section 6.
-DATA = 0x0
-HEADERS = 0x1
-RST_STREAM = 0x3
-PUSH_PROMISE = 0x5
-PING = 0x6
-GOAWAY = 0x7
-CONTINUATION = 0x9
-END_STREAM = 0x1
-ACK = 0x1
-END_HEADERS = 0x4
+from minicloud.rpc.frames import ACK, CONTINUATION, DATA, END_HEADERS, HEADERS, PING, PUSH_PROMISE, RST_STREAM
 
 # What a frame that carries a call forward earns back: a peer may answer each of ours with a WINDOW_UPDATE
 # for the stream, one for the connection, and a PING that measures the path.
 _EARNED = 4
+
+# A ping this much of the least interval after the one before it is in time.
+_PING_TOLERANCE = 0.9
 
 
 class PeerError(Exception):
@@ -69,19 +61,20 @@ class TokenBucket:
 class FloodGuard:
     """Counts one connection's frames against `Http2Limits`."""
 
-    __slots__ = ("_block_bytes", "_last_ping_s", "_limits", "_ping_strikes", "_resets", "_useless")
+    __slots__ = ("_block_bytes", "_junk", "_limits", "_pings", "_resets", "_useless", "in_header_block")
 
     def __init__(self, limits: Http2Limits, now_s: float) -> None:
         self._limits = limits
         self._useless = TokenBucket(limits.idle_frame_burst, limits.idle_frames_per_s, now_s)
         self._resets = TokenBucket(limits.reset_burst, limits.resets_per_s, now_s)
+        self._junk = TokenBucket(limits.junk_burst, limits.junk_per_s, now_s)
+        self._pings = _ping_bucket(limits, now_s)
         self._block_bytes = 0  # of the header block being received
-        self._last_ping_s = -math.inf
-        self._ping_strikes = 0
+        self.in_header_block = False  # more of it is to come
 
-    def received(self, kind: int, flags: int, length: int, now_s: float) -> None:
-        """A frame of `length` payload bytes begins. Raises PeerError."""
-        if kind == DATA and (length or flags & END_STREAM):
+    def received(self, kind: int, flags: int, length: int, now_s: float, *, empty: bool = False) -> None:
+        """Count a frame of `length` payload bytes; `empty` DATA has nothing but padding. Raises PeerError."""
+        if kind == DATA and not empty:
             self._useless.give(_EARNED)
             return
         if kind in (HEADERS, CONTINUATION, PUSH_PROMISE):
@@ -92,21 +85,26 @@ class FloodGuard:
             if not self._resets.take(now_s):
                 raise PeerError("too many streams reset")
             return
-        elif kind == PING and not flags & ACK:
-            self._ping(now_s)
+        elif kind == PING and not flags & ACK and self._pings is not None and not self._pings.take(now_s):
+            raise PeerError("too many pings", debug=b"too_many_pings")
         if not self._useless.take(now_s):
             raise PeerError("too many frames that carry no call forward")
 
     def sent_call_frame(self) -> None:
-        """We sent headers or data: pings meanwhile are the peer measuring, and window updates its due."""
+        """Count headers or data sent: they account for pings and window updates of the peer."""
         self._useless.give(_EARNED)
-        self._ping_strikes = 0
-        self._last_ping_s = -math.inf
+        if self._pings is not None:
+            self._pings.give(math.inf)
 
     def refused(self, now_s: float) -> None:
-        """We refused a stream: opening more than were granted is a flood that looks like work. Raises."""
+        """Count a stream that was one too many: a flood that looks like work. Raises PeerError."""
         if not self._resets.take(now_s):
             raise PeerError("too many streams beyond the limit")
+
+    def junk(self, now_s: float) -> None:
+        """Count a stream that broke the rules, or a request that could never be served. Raises PeerError."""
+        if not self._junk.take(now_s):
+            raise PeerError("too many requests that cannot be served")
 
     def _header_block(self, kind: int, flags: int, length: int) -> None:
         if kind != CONTINUATION:
@@ -114,12 +112,16 @@ class FloodGuard:
         self._block_bytes += length
         if self._block_bytes > self._limits.max_header_block_bytes:
             raise PeerError(f"header block over {self._limits.max_header_block_bytes} bytes")
-        if flags & END_HEADERS:
-            self._block_bytes = 0
+        self.in_header_block = not flags & END_HEADERS
 
-    def _ping(self, now_s: float) -> None:
-        if now_s - self._last_ping_s < self._limits.min_ping_interval_s:
-            self._ping_strikes += 1
-            if self._ping_strikes > self._limits.max_ping_strikes:
-                raise PeerError("too many pings", debug=b"too_many_pings")
-        self._last_ping_s = now_s
+
+def _ping_bucket(limits: Http2Limits, now_s: float) -> TokenBucket | None:
+    """The pings a peer may send while this end sends nothing; None for any number of them.
+
+    A bucket, so that strikes age, refilled somewhat faster than the interval, so that a timer's jitter never
+    adds up to a strike.
+    """
+    if not limits.min_ping_interval_s:
+        return None
+    per_s = 1 / (limits.min_ping_interval_s * _PING_TOLERANCE)
+    return TokenBucket(limits.max_ping_strikes + 1, per_s, now_s)

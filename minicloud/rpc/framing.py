@@ -6,14 +6,18 @@ a compressed one is never inflated past the limit, however large it claims or tu
 
 from __future__ import annotations
 
+import math
 import zlib
 
 PREFIX_BYTES = 5
 IDENTITY = b"identity"
 GZIP = b"gzip"
-ACCEPTED_ENCODINGS = b"identity,gzip"
+DEFLATE = b"deflate"
+ENCODINGS = (IDENTITY, DEFLATE, GZIP)
+ACCEPTED_ENCODINGS = b",".join(ENCODINGS)
 
-_GZIP_WBITS = 16 + zlib.MAX_WBITS
+# gRPC's deflate is the zlib format (RFC 1950), as HTTP's is.
+_WBITS = {GZIP: 16 + zlib.MAX_WBITS, DEFLATE: zlib.MAX_WBITS}
 
 
 class MessageTooLargeError(Exception):
@@ -24,21 +28,25 @@ class FramingError(Exception):
     """The bytes of a stream are not length-prefixed messages."""
 
 
+class NoRoomError(Exception):
+    """A compressed message inflates to more than there is room for now, though not over the limit."""
+
+
 def frame(message: bytes) -> bytes:
     """`message` with its prefix, uncompressed. Up to 4 GiB less a byte."""
     return b"\0%b%b" % (len(message).to_bytes(4, "big"), message)
 
 
-def inflate(data: bytes, max_bytes: int) -> bytes:
-    """The one gzip member that `data` is. Allocates `max_bytes` and a byte at most.
+def inflate(data: bytes, max_bytes: int, encoding: bytes = GZIP) -> bytes:
+    """Inflate the one gzip member or zlib stream that `data` is. Allocates `max_bytes` and a byte at most.
 
-    Raises MessageTooLargeError, and FramingError for anything that is not one whole member.
+    Raises MessageTooLargeError, and FramingError for anything that is not one whole member or stream.
     """
-    inflater = zlib.decompressobj(_GZIP_WBITS)
+    inflater = zlib.decompressobj(_WBITS[encoding])
     try:
         inflated = inflater.decompress(data, max_bytes + 1)
     except zlib.error as exc:
-        raise FramingError(f"compressed message is not gzip: {exc}") from exc
+        raise FramingError(f"compressed message is not {encoding.decode()}: {exc}") from None
     if len(inflated) > max_bytes:
         raise MessageTooLargeError(f"message inflates to more than the limit of {max_bytes} bytes")
     if not inflater.eof or inflater.unused_data:
@@ -62,6 +70,17 @@ class Deframer:
         """Bytes held that belong to no message handed out yet."""
         return len(self._buffer)
 
+    @property
+    def has_message(self) -> bool:
+        """Whether a whole message is held, or a prefix that refuses it."""
+        buffer = self._buffer
+        if self._size is not None:
+            return len(buffer) >= self._size
+        if len(buffer) < PREFIX_BYTES:
+            return False
+        size = int.from_bytes(buffer[1:PREFIX_BYTES], "big")
+        return size > self._max_bytes or len(buffer) - PREFIX_BYTES >= size
+
     def feed(self, data: bytes) -> None:
         self._buffer += data
 
@@ -69,10 +88,11 @@ class Deframer:
         """Drop what is held; the stream is then of no further use."""
         self._buffer.clear()
 
-    def next_message(self) -> bytes | None:
+    def next_message(self, room_bytes: float = math.inf) -> bytes | None:
         """The next whole message; None until more bytes arrive.
 
-        Raises MessageTooLargeError or FramingError; the stream is then of no further use.
+        A compressed message is inflated to `room_bytes` at most. Raises MessageTooLargeError, FramingError or
+        NoRoomError; the stream is then of no further use.
         """
         buffer = self._buffer
         size = self._size
@@ -86,7 +106,15 @@ class Deframer:
         message = bytes(buffer) if len(buffer) == size else bytes(buffer[:size])
         del buffer[:size]
         self._size = None
-        return inflate(message, self._max_bytes) if self._compressed else message
+        return self._inflated(message, room_bytes) if self._compressed else message
+
+    def _inflated(self, message: bytes, room_bytes: float) -> bytes:
+        if room_bytes >= self._max_bytes:
+            return inflate(message, self._max_bytes, self.encoding)
+        try:
+            return inflate(message, max(0, int(room_bytes)), self.encoding)
+        except MessageTooLargeError:
+            raise NoRoomError from None
 
     def finish(self) -> None:
         """The peer will send no more. Raises FramingError where that cuts a message short."""
@@ -98,8 +126,8 @@ class Deframer:
         if flag > 1:
             raise FramingError(f"compressed flag is {flag}, not 0 or 1")
         self._compressed = flag == 1
-        if self._compressed and self.encoding != GZIP:
-            raise FramingError("compressed message on a stream whose grpc-encoding is not gzip")
+        if self._compressed and self.encoding not in _WBITS:
+            raise FramingError("compressed message on a stream without a grpc-encoding")
         if size > self._max_bytes:
             raise MessageTooLargeError(f"message of {size} bytes is over the limit of {self._max_bytes}")
         return size

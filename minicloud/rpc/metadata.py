@@ -11,6 +11,7 @@ import re
 from base64 import b64decode
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TypeAlias
+from urllib.parse import quote
 
 import grpclib.metadata
 from hpack.struct import NeverIndexedHeaderTuple
@@ -28,6 +29,11 @@ _VALUE = re.compile(rb"(?![ \t])[^\0\r\n]*(?<![ \t])")
 _PSEUDO = frozenset({b":method", b":scheme", b":path", b":authority", b":status"})
 _OF_HTTP_1 = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
 
+# Of a grpc-message: peers take 8 KiB of headers and more.
+MAX_MESSAGE_BYTES = 4096
+_UNENCODED = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
+_CUT_ESCAPE = re.compile(rb"%[0-9A-F]?\Z")
+
 # What the protocol itself says with headers is not the application's metadata.
 _PROTOCOL_HEADERS = frozenset({b"te", b"content-type", b"user-agent", b"content-length"})
 
@@ -35,12 +41,13 @@ _PROTOCOL_HEADERS = frozenset({b"te", b"content-type", b"user-agent", b"content-
 def encode_metadata(metadata: MetadataLike | None) -> list[Header]:
     """`metadata` as headers; values of `-bin` keys are bytes, the others printable ASCII.
 
+    Outer spaces of a value are left out: HTTP/2 forbids them, and some peers reset a stream that has them.
     Raises ValueError or TypeError for a key or value that cannot be sent.
     """
     if not metadata:
         return []
     encoded = grpclib.metadata.encode_metadata(metadata)
-    return [(key.encode("ascii"), value.encode("ascii")) for key, value in encoded]
+    return [(key.encode("ascii"), value.strip(" ").encode("ascii")) for key, value in encoded]
 
 
 def unindexed(name: bytes, value: bytes) -> Header:
@@ -79,11 +86,11 @@ def decode_binary(value: bytes) -> bytes:
         raise ValueError(str(exc)) from exc
 
 
-def malformation(headers: Headers, *, request: bool) -> str | None:
-    """What makes received `headers` malformed by RFC 9113, section 8; None where nothing does.
+def malformation(headers: Headers, *, request: bool = False, trailers: bool = False) -> str | None:
+    """Say why received `headers` are malformed by RFC 9113, section 8; None for headers that are not.
 
-    h2's own check, a chain of generators, took a tenth of the time of a call, and ends the connection where
-    the RFC ends the stream.
+    They are a response's unless `request` or `trailers` is set. h2's own check, a chain of generators, took
+    a tenth of the time of a call, and ends the connection where the RFC ends the stream.
     """
     pseudo = 0
     for position, (name, value) in enumerate(headers):
@@ -95,11 +102,29 @@ def malformation(headers: Headers, *, request: bool) -> str | None:
             pseudo += 1
         elif name in _OF_HTTP_1 or (name == b"te" and value != b"trailers"):
             return "a header of HTTP/1"
-    if request:
-        given = [name for name, _ in headers[:pseudo]]
-        if any(given.count(name) != 1 for name in (b":method", b":scheme", b":path")) or b":status" in given:
-            return "a request wants one :method, :scheme and :path, and no :status"
-    return None
+    if trailers:
+        return "a pseudo-header in trailers" if pseudo else None
+    given = [name for name, _ in headers[:pseudo]]
+    if not request:
+        return None if given == [b":status"] else "a response wants one :status and no other pseudo-header"
+    if any(given.count(name) != 1 for name in (b":method", b":scheme", b":path")) or b":status" in given:
+        return "a request wants one :method, :scheme and :path, and no :status"
+    return "an empty :path" if (b":path", b"") in headers[:pseudo] else None
+
+
+def without_outer_spaces(headers: Headers) -> Headers:
+    """Take spaces and tabs off both ends of the values of received `headers`, as gRPC allows.
+
+    Stock peers send them in metadata and in error messages. Those of a grpc-message belong to its text, so
+    they are kept, encoded. A pseudo-header with outer spaces stays malformed.
+    """
+    return [(name, _trimmed(name, value)) for name, value in headers]
+
+
+def _trimmed(name: bytes, value: bytes) -> bytes:
+    if name.startswith(b":"):
+        return value
+    return _ends_encoded(value) if name == b"grpc-message" else value.strip(b" \t")
 
 
 def header_list_bytes(headers: Headers) -> int:
@@ -108,8 +133,23 @@ def header_list_bytes(headers: Headers) -> int:
 
 
 def percent_encode(text: str) -> bytes:
-    """`text` as a grpc-message value."""
-    return grpclib.metadata.encode_grpc_message(text).encode("ascii")
+    """Encode `text` as a grpc-message value: any text, at most `MAX_MESSAGE_BYTES` of the encoding.
+
+    A longer one could exceed what the peer takes of headers, which ends its stream or its connection.
+    """
+    encoded = quote(text, safe=_UNENCODED, errors="replace").encode("ascii")
+    if len(encoded) > MAX_MESSAGE_BYTES:
+        encoded = _CUT_ESCAPE.sub(b"", encoded[:MAX_MESSAGE_BYTES])
+    return _ends_encoded(encoded)
+
+
+def _ends_encoded(value: bytes) -> bytes:
+    """Percent-encode the spaces and tabs at both ends of `value`, which no header value may have there."""
+    inner = value.strip(b" \t")
+    if len(inner) == len(value):
+        return value
+    before, _, after = value.partition(inner) if inner else (value, b"", b"")
+    return b"".join((quote(before).encode(), inner, quote(after).encode()))
 
 
 def percent_decode(value: bytes) -> str:

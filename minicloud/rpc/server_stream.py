@@ -14,8 +14,10 @@ from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError, ProtocolError
 from h2.errors import ErrorCodes
 
+from minicloud.rpc.admission import Admission, PeerShare
 from minicloud.rpc.budget import ByteBudget
 from minicloud.rpc.call import Call
+from minicloud.rpc.events import DataReceived
 from minicloud.rpc.framing import Deframer
 from minicloud.rpc.metadata import (
     Header,
@@ -26,12 +28,16 @@ from minicloud.rpc.metadata import (
     encode_metadata,
     percent_encode,
 )
+from minicloud.rpc.refusals import CallRefusedError, Cause
 from minicloud.rpc.status_details import HEADER as DETAILS_HEADER
 from minicloud.rpc.status_details import encode_details
 from minicloud.rpc.timeouts import Deadline
 from minicloud.rpc.transport import Peer, Transport
 
 RESPONSE_HEADERS: tuple[Header, ...] = ((b":status", b"200"), (b"content-type", b"application/grpc"))
+# A first message that comes at this rate may take as long as it takes.
+_LEAST_BYTES_PER_S = 65_536
+
 _OK_TRAILERS: tuple[Header, ...] = ((b"grpc-status", b"0"),)
 
 
@@ -62,14 +68,18 @@ class ServerStream(Call, Generic[RecvT, SendT]):
     """One call. `deadline` is None where the client set none."""
 
     __slots__ = (
+        "_admission",
         "_cardinality",
         "_headers",
         "_headers_sent",
+        "_message_by_s",
         "_metadata",
+        "_peer_share",
         "_received",
         "_recv_type",
         "_request_id",
         "_send_type",
+        "_waiting",
         "messages_sent",
         "method",
         "scope",
@@ -90,6 +100,9 @@ class ServerStream(Call, Generic[RecvT, SendT]):
         headers: Headers,
         request_id: Header,
         deadline_s: float,
+        message_by_s: float,
+        admission: Admission[Call],
+        peer_share: PeerShare[Call],
     ) -> None:
         super().__init__(transport, stream_id, deframer, budget)
         self.method = method
@@ -104,6 +117,44 @@ class ServerStream(Call, Generic[RecvT, SendT]):
         self._headers_sent = False
         self._received = False
         self._metadata: Metadata | None = None
+        self._message_by_s = message_by_s
+        self._admission = admission
+        self._peer_share = peer_share
+        self._waiting = True  # for the whole first message
+
+    # What the client did
+
+    def on_data(self, event: DataReceived) -> None:
+        super().on_data(event)
+        if self._waiting:
+            self._message_by_s += len(event.data) / _LEAST_BYTES_PER_S
+            if self.ended or self._deframer.has_message:
+                self._has_arrived()
+
+    def on_end(self) -> None:
+        super().on_end()
+        self._has_arrived()
+
+    def give_up(self, cause: Cause, status: Status, message: str) -> None:
+        super().give_up(cause, status, message)
+        self.scope.cancel()
+
+    def _has_arrived(self) -> None:
+        self._waiting = False
+        self._admission.arrived(self._peer_share, self)
+
+    async def _wait(self) -> None:
+        if not self._waiting:
+            return await super()._wait()
+        with trio.move_on_at(self._message_by_s):
+            return await super()._wait()
+        raise CallRefusedError(
+            Cause.NO_MESSAGE,
+            Status.DEADLINE_EXCEEDED,
+            "the first message of the request did not come in time",
+        )
+
+    # What the handler asks
 
     @property
     def metadata(self) -> Metadata:
@@ -143,8 +194,8 @@ class ServerStream(Call, Generic[RecvT, SendT]):
             return self._recv_type.FromString(data)  # type: ignore[return-value]
         except Exception as exc:
             # Whatever a message class raises on hostile bytes; which exceptions is nowhere promised.
-            raise GRPCError(
-                Status.INTERNAL, f"request is not a valid {self._recv_type.__name__} message"
+            raise CallRefusedError(
+                Cause.MESSAGE, Status.INTERNAL, f"request is not a valid {self._recv_type.__name__} message"
             ) from exc
 
     # Not a generator: one that is not run to its end would have to be closed.

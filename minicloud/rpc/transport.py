@@ -10,20 +10,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 import trio
+from h2.errors import ErrorCodes
 
 from minicloud.net.address import Address, of_socket
+from minicloud.rpc.answers import AnswerBudget
 from minicloud.rpc.config import Http2Limits, Timeouts
-from minicloud.rpc.connection import MAX_STREAM_ID, Connection
+from minicloud.rpc.connection import Connection
 from minicloud.rpc.events import ConnectionFailed, Event, PingAcked
+from minicloud.rpc.frames import MAX_STREAM_ID
+from minicloud.rpc.refusals import Cause
 from minicloud.rpc.status import error_name
 from minicloud.rpc.timers import Due, Timers
 
 _log = structlog.get_logger()
 
-# One reading; also how long the tiniest frames can keep other connections waiting: 1,800 of them, 40 ms.
+# One reading, of which `Connection` makes turns.
 READ_BYTES = 16_384
 
 # Data waits for room below this: enough to keep a fast link busy from one writing to the next.
@@ -97,21 +102,29 @@ class Transport:
         client: bool,
         http2: Http2Limits,
         timeouts: Timeouts,
+        answers: AnswerBudget[Any],
         on_event: Callable[[Event], None],
         on_due: Callable[[Due], None],
     ) -> None:
-        """`on_event` gets what the peer did, `on_due` IDLE and AGED. Neither may wait or raise."""
+        """`on_event` gets what the peer did, `on_due` IDLE and AGED. Neither may wait or raise.
+
+        `answers` counts the output, that of all connections together.
+        """
         now_s = trio.current_time()
         self.peer = peer_of(stream)
         self.local = local_of(stream)
         self.connection = Connection(client=client, limits=http2, now_s=now_s)
         self.timers = Timers(timeouts, now_s)
+        self.answers = answers
         self.close_reason: str | None = None
+        self.close_cause: Cause | None = None  # for which the peer was dropped
         self.writable = trio.lowlevel.ParkingLot()  # until output may have room or the peer's window opened
         self._stream = stream
         self._timeouts = timeouts
         self._on_event = on_event
         self._on_due = on_due
+        self._sending_bytes = 0
+        self._counted_bytes = 0  # of output, in `answers`
         self._output = trio.lowlevel.ParkingLot()  # the writer, until there is some
         self._watcher = trio.lowlevel.ParkingLot()
         self._reading = trio.CancelScope()
@@ -136,17 +149,32 @@ class Transport:
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(self._stream)
             nursery.cancel_scope.cancel()
+            self._free()
 
     def wake_writer(self) -> None:
         """There may be output. What is queued before the writer's turn comes goes out in one piece."""
+        self._count_output()
         if self._output:
             self._output.unpark()
 
-    def close(self, reason: str, *, peers_fault: bool = False) -> None:
+    def _count_output(self) -> None:
+        now_bytes = self.connection.output_bytes + self._sending_bytes
+        self.answers.output_bytes += now_bytes - self._counted_bytes
+        self._counted_bytes = now_bytes
+
+    def _free(self) -> None:
+        """Let go of what refers back to this object, so that it needs no garbage collector."""
+        self.connection.close()
+        self._sending_bytes = 0
+        self._count_output()
+        self._on_event, self._on_due, self._on_drained = _ignore, _ignore, None
+
+    def close(self, reason: str, *, peers_fault: bool = False, cause: Cause | None = None) -> None:
         """End the connection, once what is queued has gone or had its chance. The first reason counts."""
         if self.close_reason is not None:
             return
         self.close_reason = reason
+        self.close_cause = cause
         if peers_fault:
             _log.warning("rpc_connection_dropped", peer=str(self.peer), reason=reason)
         else:
@@ -171,7 +199,6 @@ class Transport:
             self._watcher.unpark()
 
     async def _read(self) -> None:
-        connection, timers = self.connection, self.timers
         while True:
             try:
                 data = await self._stream.receive_some(READ_BYTES)
@@ -179,6 +206,12 @@ class Transport:
                 return self.close("connection lost")
             if not data:
                 return self.close("closed by the peer")
+            await self._receive(data)
+
+    async def _receive(self, data: bytes | bytearray) -> None:
+        """Take in `data`, with a turn for other tasks whenever it has cost a turn's work."""
+        connection, timers = self.connection, self.timers
+        while True:
             now_s = trio.current_time()
             frames_before = connection.frames_received
             for event in connection.receive(data, now_s):
@@ -190,6 +223,10 @@ class Transport:
                 self.wake_writer()
                 while connection.output_bytes > MAX_OUTPUT_BYTES:
                     await self.writable.park()
+            if not connection.has_more or connection.failed:
+                return
+            await trio.lowlevel.checkpoint()
+            data = b""
 
     def _handle(self, event: Event) -> None:
         if isinstance(event, ConnectionFailed):
@@ -203,7 +240,8 @@ class Transport:
 
     def fail(self, event: ConnectionFailed) -> None:
         """Close the connection because the peer broke the protocol."""
-        self.close(f"{error_name(event.error_code)}: {event.reason}", peers_fault=True)
+        cause = Cause.FLOOD if event.error_code == ErrorCodes.ENHANCE_YOUR_CALM else Cause.PROTOCOL
+        self.close(f"{error_name(event.error_code)}: {event.reason}", peers_fault=True, cause=cause)
 
     async def _write(self) -> None:
         try:
@@ -219,6 +257,7 @@ class Transport:
         """Send what there is; False where nothing more can be sent, or is to be."""
         last = self.close_reason is not None
         data = self.connection.data_to_send()
+        self._sending_bytes = len(data)
         if self.writable:
             self.writable.unpark_all()
         with trio.move_on_after(self._timeouts.send_s):
@@ -227,8 +266,10 @@ class Transport:
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 self.close("connection lost")
                 return False
+            self._sending_bytes = 0
+            self._count_output()
             return not last
-        self.close("the peer does not read", peers_fault=True)
+        self.close("the peer does not read", peers_fault=True, cause=Cause.NOT_READ)
         return False
 
     async def _watch(self) -> None:
@@ -244,4 +285,9 @@ class Transport:
             elif due in (Due.IDLE, Due.AGED):
                 self._on_due(due)
             else:
-                return self.close(due.value, peers_fault=due is not Due.GRACE_OVER)
+                cause = Cause.HANDSHAKE if due is Due.NO_HANDSHAKE else None
+                return self.close(due.value, peers_fault=due is not Due.GRACE_OVER, cause=cause)
+
+
+def _ignore(event: object) -> None:
+    """Do nothing with what is noticed of a connection that has ended."""

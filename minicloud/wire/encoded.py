@@ -19,10 +19,21 @@ class EncodedList(ListWorkersResponse):
     def __init__(self) -> None:
         super().__init__()
         self._parts: list[bytes] = []
+        self._bytes = 0
 
-    def add(self, workers: Sequence[WorkerInfo]) -> None:
-        """Put `workers` behind those that are there."""
-        self._parts.append(bytes(ListWorkersResponse(workers=list(workers))))
+    def add(self, workers: Sequence[WorkerInfo], max_bytes: int) -> int:
+        """Put `workers` behind those that are there, as many as fit into `max_bytes`; returns how many.
+
+        The first one of a list always fits.
+        """
+        part = bytes(ListWorkersResponse(workers=list(workers)))
+        if self._bytes + len(part) <= max_bytes or (not self._parts and len(workers) == 1):
+            self._parts.append(part)
+            self._bytes += len(part)
+            return len(workers)
+        half = len(workers) // 2
+        added = self.add(workers[:half], max_bytes) if half else 0
+        return added + self.add(workers[half:], max_bytes) if half and added == half else added
 
     def end(self, next_page_token: str, response: StandardResponse) -> None:
         """Set the rest."""

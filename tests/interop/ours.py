@@ -21,6 +21,7 @@ from minicloud.rpc.channel import Channel, open_channel
 from minicloud.rpc.client_stream import ClientStream
 from minicloud.rpc.config import ChannelConfig, ServerLimits
 from minicloud.rpc.metadata import MetadataLike
+from minicloud.rpc.refusals import Cause
 from minicloud.rpc.servable import Servable
 from minicloud.rpc.server import Server
 from minicloud.rpc.server_stream import ServerStream
@@ -112,6 +113,9 @@ class Ends:
     def on_call_finished(self, method: str, status: Status, duration_s: float) -> None:
         self.calls.append((method, status))
         self._changed.unpark_all()
+
+    def on_refused(self, cause: Cause) -> None:
+        pass
 
     async def wait(self, count: int) -> list[tuple[str, Status]]:
         while len(self.calls) < count:

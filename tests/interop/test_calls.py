@@ -290,3 +290,48 @@ async def test_stream_that_our_client_ends_early_is_ended_well_by_grpcio() -> No
             assert await stream.recv_message() is None
             await stream.send_message(Blob(b"nobody reads this"))
         assert await ours.call(channel) == b"x"
+
+
+@pytest.mark.parametrize("text", ["not accepted: ", " before", "  ", "nul \0 and \r\n inside"])
+async def test_any_error_text_of_grpcio_server_ends_its_call_and_no_other(text: str) -> None:
+    def refuse(request: bytes, context: Context) -> bytes:
+        context.abort(grpc.StatusCode.INVALID_ARGUMENT, text)
+        raise AssertionError
+
+    async with (
+        grpcio_server({UNARY: refuse}) as up,
+        wiretap(up.port) as tap,
+        our_channel(tap.port) as channel,
+        ours.request(channel, BOTH_STREAM) as beside,
+    ):
+        await beside.send_message(Blob(b"one"))
+        assert await beside.recv_message() == Blob(b"one")
+        error = await ours.failed(channel)
+        await beside.send_message(Blob(b"two"), end=True)
+        assert await beside.recv_message() == Blob(b"two")
+        assert tap.connections == 1
+    assert (error.status, error.message) == (Status.INVALID_ARGUMENT, text)
+
+
+@pytest.mark.parametrize("text", ["nope ", " before", "  ", "nul \0 and \r\n inside"])
+async def test_any_error_text_of_ours_reaches_grpcio(text: str) -> None:
+    async def refuse(stream: Stream) -> None:
+        raise GRPCError(Status.NOT_FOUND, text)
+
+    async with our_server({UNARY: refuse}) as up:
+        with grpcio_channel(up.port) as channel:
+            error = await theirs.failed(channel)
+    assert (error.code(), error.details()) == (grpc.StatusCode.NOT_FOUND, text)
+
+
+async def test_metadata_of_grpcio_with_outer_spaces_is_stripped() -> None:
+    seen: list[str | bytes] = []
+
+    async def look(stream: Stream) -> None:
+        seen.append(stream.metadata["key"])
+        await ours.echo(stream)
+
+    async with our_server({UNARY: look}) as up:
+        with grpcio_channel(up.port) as channel:
+            assert await theirs.call(channel, metadata=[("key", " v w ")]) == b"x"
+    assert seen == ["v w"]

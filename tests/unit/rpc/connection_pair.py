@@ -35,13 +35,21 @@ class Pair:
             ):
                 data = source.data_to_send()
                 for start in range(0, len(data), chunk):
-                    events.extend(sink.receive(data[start : start + chunk], 0))
+                    events.extend(received(sink, data[start : start + chunk]))
 
     def opened(self) -> int:
         self.settle()
         stream_id = self.client.open_stream(REQUEST)
         self.settle()
         return stream_id
+
+
+def received(connection: Connection, data: bytes | bytearray, now_s: float = 0) -> list[Event]:
+    """The events of `data`, over as many turns as it takes."""
+    events = connection.receive(data, now_s)
+    while connection.has_more and not connection.failed:
+        events += connection.receive(b"", now_s)
+    return events
 
 
 E = TypeVar("E")

@@ -23,6 +23,7 @@ from minicloud.wire.gen.minicloud.execution import (
     HeartbeatRequest,
     HeartbeatResponse,
 )
+from tests.unit.rpc.connection_pair import received
 from tests.unit.rpc.raw_peer import message_bytes
 from tests.unit.rpc.support import UNARY, E, call
 
@@ -53,7 +54,7 @@ class PlayedServer:
             if not data:
                 self.closed = True
                 raise EOFError
-            self.events += self.connection.receive(data, 0)
+            self.events += received(self.connection, data)
 
     async def request(self) -> int:
         """The stream of the next call."""

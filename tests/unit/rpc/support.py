@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from trio.testing import memory_stream_pair
 from minicloud.rpc.channel import Channel
 from minicloud.rpc.config import ChannelConfig, ServerLimits
 from minicloud.rpc.connecting import Connect
+from minicloud.rpc.refusals import Cause
 from minicloud.rpc.server import Observer, Server
 from minicloud.rpc.server_stream import ServerStream
 from minicloud.wire.gen.minicloud.execution import HeartbeatRequest, HeartbeatResponse
@@ -80,9 +81,13 @@ class Recorder(Observer):
     """Keeps what an observer is told."""
 
     finished: list[tuple[str, Status, float]]
+    refused: list[Cause] = field(default_factory=list)
 
     def on_call_finished(self, method: str, status: Status, duration_s: float) -> None:
         self.finished.append((method, status, duration_s))
+
+    def on_refused(self, cause: Cause) -> None:
+        self.refused.append(cause)
 
 
 def make_server(

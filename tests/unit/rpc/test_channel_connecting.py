@@ -427,3 +427,26 @@ async def test_call_that_runs_out_of_time_in_the_backoff_names_the_last_failure(
         await failing(channel)
         error = await failing(channel, timeout=8)
     assert error.message == ("the call could not be sent within its deadline: cannot connect: nobody there")
+
+
+async def test_connection_that_worked_makes_the_next_pause_the_first_again(autojump_clock: object) -> None:
+    servers = PlayedServers()
+    outcomes = iter("fffffcfc")  # five failures and a connection; then that is lost
+    tried_s: list[float] = []
+
+    async def connect() -> trio.abc.Stream:
+        tried_s.append(trio.current_time())
+        return await (refuse() if next(outcomes) == "f" else servers.connect())
+
+    backoff = Backoff(initial_s=1, max_s=300)
+    config = ChannelConfig(backoff=backoff, wait_for_ready=True)
+    async with channel_to(connect, config=config) as channel, trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(call, channel)
+            server = await servers.next()
+            await server.respond(await server.request())
+            await server.stream.aclose()
+            await wait_all_tasks_blocked()
+    pauses_s = [late - early for early, late in pairwise(tried_s)]
+    assert pauses_s[4] > 8  # they had grown
+    assert pauses_s[-1] <= 1

@@ -18,6 +18,7 @@ from minicloud.wire.gen.minicloud.execution import (
     HeartbeatResponse,
 )
 from tests.unit.rpc.played_server import OK_HEADERS, PlayedServers, channel_to, failing
+from tests.unit.rpc.raw_peer import message_bytes
 from tests.unit.rpc.support import BOTH_STREAM, CLIENT_STREAM, answer_each, call, joined, reply, request
 
 
@@ -213,3 +214,30 @@ async def test_calls_beyond_what_the_server_grants_wait_for_others_to_end() -> N
             open_at_once.append(server.connection.open_streams)
             await server.respond(stream_id)
         assert max(open_at_once) <= 2
+
+
+async def test_call_that_has_an_answer_is_not_sent_again_after_a_goaway() -> None:
+    servers = PlayedServers()
+    async with channel_to(servers.connect) as channel, trio.open_nursery() as nursery:
+
+        async def caller() -> None:
+            async with channel.request(
+                BOTH_STREAM, Cardinality.STREAM_STREAM, HeartbeatRequest, HeartbeatResponse
+            ) as stream:
+                await stream.send_message(request(1))
+                assert await stream.recv_message() == reply(1)
+                with pytest.raises(GRPCError) as caught:
+                    await stream.recv_message()
+            assert caught.value.status is Status.UNAVAILABLE
+
+        nursery.start_soon(caller)
+        server = await servers.next()
+        stream_id = await server.request()
+        server.connection.send_headers(stream_id, list(OK_HEADERS.items()))
+        server.connection.send_data(stream_id, message_bytes(bytes(reply(1))))
+        await server.flush()
+        await wait_all_tasks_blocked()
+        server.connection.go_away(0)  # which says it never looked at the call
+        await server.flush()
+        await wait_all_tasks_blocked()
+    assert servers.connects == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from minicloud.rpc.config import Http2Limits
-from minicloud.rpc.connection import MAX_STREAM_ID, PREFACE, Connection
+from minicloud.rpc.connection import PREFACE, Connection
 from minicloud.rpc.events import (
     ConnectionFailed,
     DataReceived,
@@ -15,7 +15,8 @@ from minicloud.rpc.events import (
     StreamReset,
     WindowOpened,
 )
-from tests.unit.rpc.connection_pair import LIMITS, REQUEST, RESPONSE, Pair, of
+from minicloud.rpc.frames import MAX_STREAM_ID
+from tests.unit.rpc.connection_pair import LIMITS, REQUEST, RESPONSE, Pair, of, received
 from tests.unit.rpc.raw_peer import SETTINGS, frame_bytes
 
 
@@ -86,7 +87,7 @@ def test_answer_to_a_stream_reset_in_the_same_bytes_does_nothing() -> None:
     pair.settle()
     stream_id = pair.client.open_stream(REQUEST)
     pair.client.reset(stream_id, 8)
-    events = pair.server.receive(pair.client.data_to_send(), 0)
+    events = received(pair.server, pair.client.data_to_send(), 0)
     assert [type(event) for event in events] == [HeadersReceived, StreamReset]
     pair.server.send_headers(stream_id, RESPONSE, end_stream=True)
     assert pair.server.output_bytes == 0
@@ -138,5 +139,5 @@ def test_ping_is_answered() -> None:
 
 def test_peer_with_an_endless_header_table_does_not_make_ours_grow() -> None:
     server = Connection(client=False, limits=LIMITS, now_s=0)
-    server.receive(PREFACE + frame_bytes(SETTINGS, 0, 0, b"\0\1\x7f\xff\xff\xff"), 0)
+    received(server, PREFACE + frame_bytes(SETTINGS, 0, 0, b"\0\1\x7f\xff\xff\xff"), 0)
     assert server._h2.encoder.header_table_size == 4096

@@ -8,11 +8,12 @@ from hpack import Encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minicloud.rpc.connection import MAX_FRAME_BYTES, MAX_STREAM_ID, PREFACE, Connection
+from minicloud.rpc.connection import PREFACE, Connection
 from minicloud.rpc.events import (
     ConnectionFailed,
 )
-from tests.unit.rpc.connection_pair import BLOCK, LIMITS, REQUEST, RESPONSE, Pair
+from minicloud.rpc.frames import MAX_FRAME_BYTES, MAX_STREAM_ID
+from tests.unit.rpc.connection_pair import BLOCK, LIMITS, REQUEST, RESPONSE, Pair, received
 from tests.unit.rpc.raw_peer import SETTINGS, frame_bytes
 
 
@@ -30,7 +31,7 @@ def feed(connection: Connection, pieces: list[bytes]) -> None:
     """The failure, if any, comes last and is the only one; nothing follows it."""
     failed = False
     for piece in pieces:
-        events = connection.receive(piece, 0)
+        events = received(connection, piece, 0)
         check_bounded(connection)
         assert not (failed and events)
         for event in events[:-1]:
@@ -44,7 +45,7 @@ def feed(connection: Connection, pieces: list[bytes]) -> None:
 def test_any_bytes_give_events_and_no_exception(client: bool, pieces: list[bytes]) -> None:
     connection = Connection(client=client, limits=LIMITS, now_s=0)
     if not client:
-        connection.receive(PREFACE, 0)
+        received(connection, PREFACE, 0)
     feed(connection, pieces)
 
 
@@ -67,7 +68,7 @@ _FRAMES = st.builds(
 def test_any_frames_give_events_and_no_exception(client: bool, frames: list[bytes], at_once: bool) -> None:
     connection = Connection(client=client, limits=LIMITS, now_s=0)
     first = frame_bytes(SETTINGS, 0, 0)
-    connection.receive(first if client else PREFACE + first, 0)
+    received(connection, first if client else PREFACE + first, 0)
     if client:
         connection.open_stream(REQUEST)
         connection.open_stream(REQUEST)
@@ -92,7 +93,7 @@ def conversation() -> bytes:
         pair.client.send_data(stream_id, b"end", end_stream=True)
         data = pair.client.data_to_send()
         said.append(data)
-        pair.server.receive(data, 0)
+        received(pair.server, data, 0)
     return b"".join(said)
 
 

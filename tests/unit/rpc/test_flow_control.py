@@ -8,9 +8,11 @@ from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
 from trio.testing import wait_all_tasks_blocked
 
-from minicloud.rpc.config import ChannelConfig, ServerLimits
+from minicloud.rpc.config import ChannelConfig, Http2Limits, ServerLimits
+from minicloud.rpc.events import PingAcked
 from minicloud.wire.gen.minicloud.execution import HeartbeatRequest, HeartbeatResponse
-from tests.unit.rpc.raw_peer import DATA, raw_peer
+from tests.unit.rpc.played_server import OK_HEADERS, PlayedServer, PlayedServers, channel_to
+from tests.unit.rpc.raw_peer import DATA, message_bytes, raw_peer
 from tests.unit.rpc.support import (
     CLIENT_STREAM,
     SERVER_STREAM,
@@ -139,7 +141,8 @@ async def test_unread_bytes_of_calls_that_ended_are_given_back(path: bytes, stat
     async def ignore(stream: Stream) -> None:
         raise GRPCError(Status.ABORTED, "not interested")
 
-    async with raw_peer(make_server({UNARY: ignore})) as peer:
+    limits = ServerLimits(http2=Http2Limits(junk_burst=1000))
+    async with raw_peer(make_server({UNARY: ignore}, limits=limits)) as peer:
         await peer.start()
         # 4 MB of calls that are never read, over a connection window of 1 MB.
         for n in range(128):
@@ -171,3 +174,55 @@ async def test_observer_is_told_method_status_and_duration(autojump_clock: objec
         await call(channel)
     ((method, status, duration_s),) = recorder.finished
     assert (method, status, round(duration_s, 6)) == (UNARY, Status.OK, 2)
+
+
+@pytest.mark.parametrize("ending", ["reset", "http", "too large", "abandoned"])
+async def test_data_of_calls_that_failed_is_given_back_to_the_server(ending: str) -> None:
+    """2 MB of them over a window of 1 MB."""
+    servers = PlayedServers()
+    chunk = message_bytes(b"", size=1 << 20)[:5] + bytes(16_000)
+    headers = {b":status": b"502"} if ending == "http" else OK_HEADERS
+    server: PlayedServer | None = None
+    async with channel_to(servers.connect) as channel:
+        for _ in range(40):
+            async with trio.open_nursery() as nursery:
+                go_on = trio.Event()
+
+                async def caller(go_on: trio.Event) -> None:
+                    with pytest.raises(GRPCError):  # noqa: PT012
+                        async with channel.request(
+                            SERVER_STREAM, Cardinality.UNARY_STREAM, HeartbeatRequest, HeartbeatResponse
+                        ) as stream:
+                            await stream.send_message(request(), end=True)
+                            await stream.recv_initial_metadata()
+                            await go_on.wait()  # and reads nothing meanwhile
+                            if ending == "abandoned":
+                                raise GRPCError(Status.CANCELLED, None)
+                            await stream.recv_message()
+
+                nursery.start_soon(caller, go_on)
+                if server is None:
+                    server = await servers.next()
+                stream_id = await server.request()
+                connection = server.connection
+                connection.send_headers(stream_id, list(headers.items()))
+                for _ in range(3):
+                    assert connection.send_data(stream_id, chunk) == len(chunk)
+                if ending == "reset":
+                    connection.reset(stream_id, 0x2)
+                if ending == "too large":
+                    trailers = [(b"grpc-status", b"0"), (b"k", b"v" * 17_000)]
+                    connection.send_headers(stream_id, trailers, end_stream=True)
+                await server.flush()
+                await wait_all_tasks_blocked()
+                go_on.set()
+            await _take_all(server)
+    assert servers.connects == 1
+
+
+async def _take_all(server: PlayedServer) -> None:
+    """Read what the client has sent by now."""
+    await server.flush()
+    await wait_all_tasks_blocked()
+    with trio.move_on_after(0):
+        await server.expect(PingAcked)

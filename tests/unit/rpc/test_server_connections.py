@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 import trio
@@ -10,7 +11,8 @@ from structlog.testing import capture_logs
 from trio.testing import lockstep_stream_pair, wait_all_tasks_blocked
 
 from minicloud.rpc.config import Http2Limits, ServerLimits
-from minicloud.rpc.connection import MAX_STREAM_ID, PREFACE
+from minicloud.rpc.connection import PREFACE
+from minicloud.rpc.frames import MAX_STREAM_ID
 from minicloud.rpc.transport import HIGH_WATER_BYTES, MAX_OUTPUT_BYTES
 from minicloud.wire.gen.minicloud.execution import HeartbeatResponse
 from tests.unit.rpc.raw_peer import (
@@ -272,7 +274,8 @@ async def test_streams_opened_in_spite_of_refusals_end_the_connection() -> None:
 
 
 async def test_peer_that_does_not_read_is_dropped_with_bounded_output(autojump_clock: object) -> None:
-    server = make_server({UNARY: answer}, limits=limits_with(send_s=20))
+    limits = replace(limits_with(send_s=20), http2=Http2Limits(junk_burst=100_000))
+    server = make_server({UNARY: answer}, limits=limits)
     near, far = lockstep_stream_pair()
     read = 0
 

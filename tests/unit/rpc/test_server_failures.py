@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Callable, Mapping
 
 import pytest
@@ -13,7 +14,7 @@ from structlog.testing import capture_logs
 
 from minicloud.request_id import show_request_id
 from minicloud.rpc.config import ServerLimits
-from minicloud.rpc.server import UNKNOWN_METHOD
+from minicloud.rpc.server_connection import UNKNOWN_METHOD
 from minicloud.wire.gen.minicloud.execution import HeartbeatRequest, HeartbeatResponse
 from tests.unit.rpc.raw_peer import NO_ERROR, RST_STREAM, message_bytes, raw_peer
 from tests.unit.rpc.support import (
@@ -100,7 +101,8 @@ async def test_call_that_fails_before_its_request_ends_gets_trailers_alone_and_a
 
 
 @pytest.mark.parametrize(
-    "error", [GRPCError(Status.ABORTED, "x", ["no message"]), GRPCError(Status.ABORTED, "\ud800")]
+    "error",
+    [GRPCError(Status.ABORTED, "x", ["no message"]), GRPCError("none", "x")],  # type: ignore[arg-type]
 )
 async def test_error_that_cannot_be_sent_fails_its_own_call_only(error: GRPCError) -> None:
     async def handler(stream: Stream) -> None:
@@ -197,6 +199,39 @@ async def test_handler_out_of_order_is_told() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("nope ", "nope%20"),
+        (" \t nope", "%20%09 nope"),
+        (" ", "%20"),
+        ("\0\x7f\n%", "%00%7F%0A%25"),
+        ("a\ud800b", "a?b"),
+        ("x" * 5000, "x" * 4096),
+        ("Ä" * 1000, "%C3%84" * 682 + "%C3"),
+    ],
+)
+async def test_error_message_of_any_text_is_sent_as_a_header_may_be(text: str, sent: str) -> None:
+    async def handler(stream: Stream) -> None:
+        raise GRPCError(Status.ABORTED, text)
+
+    async with raw_peer(make_server({UNARY: handler})) as peer:
+        await peer.start()
+        await peer.request(1)
+        assert (await peer.expect_headers(1))["grpc-message"] == sent
+
+
+async def test_metadata_is_sent_without_outer_spaces() -> None:
+    async def handler(stream: Stream) -> None:
+        await stream.send_initial_metadata(metadata={"key": " v w  "})
+        await answer(stream)
+
+    async with raw_peer(make_server({UNARY: handler})) as peer:
+        await peer.start()
+        await peer.request(1)
+        assert (await peer.expect_headers(1))["key"] == "v w"
+
+
+@pytest.mark.parametrize(
     ("changed", "status", "message"),
     [
         ({b":path": b"/test.Service/Nope"}, Status.UNIMPLEMENTED, "no such method: /test.Service/Nope"),
@@ -204,7 +239,7 @@ async def test_handler_out_of_order_is_told() -> None:
         (
             {b"grpc-encoding": b"snappy"},
             Status.UNIMPLEMENTED,
-            "grpc-encoding snappy is not one of identity, gzip",
+            "grpc-encoding snappy is not one of identity, deflate, gzip",
         ),
         (
             {b"grpc-timeout": b"soon"},
@@ -225,7 +260,7 @@ async def test_request_that_cannot_be_served_gets_trailers_alone(
         assert headers["content-type"] == "application/grpc"
         assert (headers["grpc-status"], headers["grpc-message"]) == (str(status.value), message)
         if b"grpc-encoding" in changed:
-            assert headers["grpc-accept-encoding"] == "identity,gzip"
+            assert headers["grpc-accept-encoding"] == "identity,deflate,gzip"
         # The rest of the request is not wanted.
         assert (await peer.expect(RST_STREAM, 1)).error_code == NO_ERROR
     known = UNARY if b":path" not in changed else UNKNOWN_METHOD
@@ -285,6 +320,21 @@ async def test_request_in_any_spelling_of_grpc_is_served(content_type: bytes) ->
             Status.OK,
         ),
         (message_bytes(bytes(request(500))), {b"grpc-encoding": b"gzip"}, Status.OK),
+        (
+            message_bytes(zlib.compress(bytes(request(500))), compressed=True),
+            {b"grpc-encoding": b"deflate"},
+            Status.OK,
+        ),
+        (
+            message_bytes(zlib.compress(bytes(100_000)), compressed=True),
+            {b"grpc-encoding": b"deflate"},
+            Status.RESOURCE_EXHAUSTED,
+        ),
+        (
+            message_bytes(gzip.compress(bytes(request(500)), mtime=0), compressed=True),
+            {b"grpc-encoding": b"deflate"},
+            Status.INTERNAL,
+        ),
     ],
 )
 async def test_request_body_decides_the_status(

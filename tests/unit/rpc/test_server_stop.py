@@ -9,7 +9,7 @@ from grpclib.exceptions import GRPCError
 from structlog.testing import capture_logs
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
-from minicloud.rpc.connection import MAX_STREAM_ID
+from minicloud.rpc.frames import MAX_STREAM_ID
 from minicloud.wire.gen.minicloud.execution import HeartbeatRequest, HeartbeatResponse
 from tests.unit.rpc.raw_peer import (
     ACK,
@@ -79,8 +79,23 @@ async def test_stop_cancels_what_has_not_finished_within_the_grace(autojump_cloc
         assert (server.open_connections, server.active_calls) == (0, 0)
 
 
-async def test_stop_with_no_connections_returns_at_once() -> None:
+async def test_stop_with_no_connections_returns_at_once(autojump_clock: object) -> None:
     await make_server({UNARY: answer}).stop(grace_s=10)
+    assert trio.current_time() == 0
+
+
+async def test_stop_with_idle_connections_lasts_no_longer_than_their_goodbye(autojump_clock: object) -> None:
+    server = make_server({UNARY: answer})
+    async with raw_peer(server) as peer, trio.open_nursery() as nursery:
+        await peer.start()
+        await wait_all_tasks_blocked()
+        started_s = trio.current_time()
+        nursery.start_soon(server.stop, 60)
+        ping = await peer.expect(PING)
+        await peer.send(PING, ACK, 0, ping.payload)
+        await peer.expect_close()
+        await wait_all_tasks_blocked()
+        assert (server.open_connections, trio.current_time()) == (0, started_s)
 
 
 async def test_serve_returns_once_stopped_and_its_listeners_are_closed() -> None:

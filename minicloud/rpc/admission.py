@@ -1,0 +1,143 @@
+"""Which connections and calls a server takes on. Pure.
+
+Always holds: one address leaves room for others; calls that stay open, and calls whose request has not come,
+leave room for those that are answered at once, such as heartbeats; what is counted is given back at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from ipaddress import IPv6Address, ip_address
+from typing import Generic, TypeVar
+
+from minicloud.rpc.config import ServerLimits
+from minicloud.rpc.refusals import Cause
+
+# Of all connections and calls, for one address. A whole site may come through one NAT box, or be one machine.
+_PEER_CONNECTIONS = 0.75
+_PEER_CALLS = 0.5
+# Of all calls: those that stay open by their nature (health's Watch, reflection), and for one address.
+_STREAMS = 0.5
+_PEER_STREAMS = 0.1
+# Of all calls: those whose first message has not come. The next one takes the place of the oldest, which had
+# its time: a message comes a round trip after its headers at most.
+_WAITING = 0.2
+_PEER_WAITING = 0.05
+
+CallT = TypeVar("CallT", bound=Hashable)
+
+
+class PeerShare(Generic[CallT]):
+    """What one address has open."""
+
+    __slots__ = ("calls", "connections", "key", "streams", "waiting")
+
+    def __init__(self, key: Hashable) -> None:
+        self.key = key
+        self.connections = 0
+        self.calls = 0
+        self.streams = 0
+        self.waiting: dict[CallT, None] = {}  # a set with an order
+
+
+class Admission(Generic[CallT]):
+    """Counts what is open at one server against `limits`."""
+
+    def __init__(self, limits: ServerLimits) -> None:
+        self.open_connections = 0
+        self.active_calls = 0
+        self._streams = 0
+        self._waiting: dict[CallT, PeerShare[CallT]] = {}
+        self._peers: dict[Hashable, PeerShare[CallT]] = {}
+        self._max_connections = limits.max_connections
+        self._max_peer_connections = _part(limits.max_connections, _PEER_CONNECTIONS)
+        calls = limits.max_calls
+        self._max_calls = calls
+        self._max_peer_calls = _part(calls, _PEER_CALLS)
+        self._max_streams = _part(calls, _STREAMS)
+        self._max_peer_streams = _part(calls, _PEER_STREAMS)
+        self._max_waiting = _part(calls, _WAITING)
+        self._max_peer_waiting = _part(calls, _PEER_WAITING)
+
+    def connect(self, key: Hashable) -> PeerShare[CallT] | Cause:
+        """Take on a connection from the address of `key`; the cause where that is one too many."""
+        if self.open_connections >= self._max_connections:
+            return Cause.CONNECTIONS
+        share = self._peers.get(key)
+        if share is None:
+            share = self._peers[key] = PeerShare(key)
+        elif share.connections >= self._max_peer_connections:
+            return Cause.PEER_CONNECTIONS
+        share.connections += 1
+        self.open_connections += 1
+        return share
+
+    def disconnect(self, share: PeerShare[CallT]) -> None:
+        """Give a connection back."""
+        self.open_connections -= 1
+        share.connections -= 1
+        if not share.connections:
+            del self._peers[share.key]
+
+    def obstacle(self, share: PeerShare[CallT], *, stream: bool) -> Cause | None:
+        """The cause to refuse one more call; `stream` is one that stays open by its nature."""
+        if self.active_calls >= self._max_calls:
+            return Cause.CALLS
+        if share.calls >= self._max_peer_calls:
+            return Cause.PEER_CALLS
+        if stream and self._streams >= self._max_streams:
+            return Cause.STREAMS
+        if stream and share.streams >= self._max_peer_streams:
+            return Cause.PEER_STREAMS
+        return None
+
+    def begin(self, share: PeerShare[CallT], *, stream: bool) -> None:
+        """Count a call."""
+        self.active_calls += 1
+        share.calls += 1
+        if stream:
+            self._streams += 1
+            share.streams += 1
+
+    def end(self, share: PeerShare[CallT], call: CallT, *, stream: bool) -> None:
+        """Give a call back."""
+        self.arrived(share, call)
+        self.active_calls -= 1
+        share.calls -= 1
+        if stream:
+            self._streams -= 1
+            share.streams -= 1
+
+    def wait(self, share: PeerShare[CallT], call: CallT) -> CallT | None:
+        """Count a call whose first message is to come. Returns one that has to make room for it, if any."""
+        oldest = None
+        if len(share.waiting) >= self._max_peer_waiting:
+            oldest = next(iter(share.waiting))
+        elif len(self._waiting) >= self._max_waiting:
+            oldest = next(iter(self._waiting))
+        if oldest is not None:
+            self.arrived(self._waiting.pop(oldest), oldest)
+        self._waiting[call] = share
+        share.waiting[call] = None
+        return oldest
+
+    def arrived(self, share: PeerShare[CallT], call: CallT) -> None:
+        """The first message of a call has come, or will not. Does nothing the second time."""
+        self._waiting.pop(call, None)
+        share.waiting.pop(call, None)
+
+
+def peer_key(host: str) -> Hashable:
+    """One key for what counts as one address: an IPv4 address, or the /64 an IPv6 address is in."""
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if isinstance(address, IPv6Address):
+        return address.ipv4_mapped or int(address) >> 64
+    return address
+
+
+def _part(whole: float, fraction: float) -> int:
+    """A part of a limit: at least one."""
+    return max(1, int(whole * fraction))

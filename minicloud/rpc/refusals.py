@@ -1,0 +1,65 @@
+"""The causes for which a server refuses a connection or a call, and the errors that carry them."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+
+from minicloud.rpc.metadata import Header
+
+
+class Cause(enum.Enum):
+    """Why something was refused. The values are labels of a metric."""
+
+    # A connection
+    CONNECTIONS = "connections"  # too many
+    PEER_CONNECTIONS = "peer_connections"  # too many from one address
+    HANDSHAKE = "handshake"  # no TLS, preface or settings in time
+    PROTOCOL = "protocol"  # it broke HTTP/2
+    FLOOD = "flood"  # frames or requests that help nobody
+    NOT_READ = "not_read"  # the peer does not take what is sent
+
+    # A call, before it is looked at; the client may send it again
+    STOPPING = "stopping"
+    CALLS = "calls"  # too many
+    CONNECTION_CALLS = "connection_calls"  # too many on one connection
+    PEER_CALLS = "peer_calls"  # too many from one address
+    STREAMS = "streams"  # too many calls that stay open
+    PEER_STREAMS = "peer_streams"  # likewise from one address
+    WAITING = "waiting"  # it waited longest for its message when others came
+
+    # A call that could never be served
+    MALFORMED = "malformed"
+    NOT_GRPC = "not_grpc"
+    UNKNOWN_METHOD = "unknown_method"
+    ENCODING = "encoding"
+    TIMEOUT = "timeout"  # a grpc-timeout that is none
+    METADATA = "metadata"  # too much
+
+    # A call under way
+    NO_MESSAGE = "no_message"  # the first did not come in time
+    MESSAGE = "message"  # too large, or none of the type
+    RECEIVED_BUDGET = "received_budget"  # too many large messages at once
+    ANSWER_BUDGET = "answer_budget"  # the answer not taken for longest when others were made
+
+
+class RefusedError(Exception):
+    """A request that gets no handler."""
+
+    def __init__(self, cause: Cause, status: Status, message: str, extra: Sequence[Header] = ()) -> None:
+        super().__init__(message)
+        self.cause = cause
+        self.status = status
+        self.message = message
+        self.extra = extra
+
+
+class CallRefusedError(GRPCError):
+    """The end of a call under way for a cause that is counted."""
+
+    def __init__(self, cause: Cause, status: Status, message: str) -> None:
+        super().__init__(status, message)
+        self.cause = cause
