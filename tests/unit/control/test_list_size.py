@@ -76,7 +76,7 @@ def register(plane: Plane, number: int, metadata: dict[str, str]) -> str:
 
 
 @pytest.mark.parametrize("limit", [0, 9_999])
-@pytest.mark.parametrize(("workers", "label_bytes"), [(600, 15_000), (350, 200), (1500, 4_000)])
+@pytest.mark.parametrize(("workers", "label_bytes"), [(2500, 4_000), (350, 200), (1500, 3_000)])
 async def test_list_workers_ends_its_page_below_the_stock_limit(
     limit: int, workers: int, label_bytes: int
 ) -> None:
