@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from random import Random
 
 import pytest
 import trio
@@ -12,79 +10,16 @@ from grpclib import GRPCError
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from minicloud.clock import SystemClock
-from minicloud.control.membership import Membership
-from minicloud.control.service import WorkerManagementService
 from minicloud.control.sweeper import Sweeper
 from minicloud.core.commands import Cordon, Drain, Remove, Uncordon
-from minicloud.core.registry import Registry
 from minicloud.store.port import Entry
 from minicloud.wire.gen.minicloud.common import ResourceInfo, ResponseStatus, WorkerStatus
 from minicloud.wire.gen.minicloud.execution import (
     DeregisterWorkerRequest,
-    HeartbeatRequest,
     HeartbeatResponse,
     ListWorkersRequest,
-    ListWorkersResponse,
-    RegisterWorkerRequest,
-    RegisterWorkerResponse,
 )
-from tests.unit.control.gated_store import GatedStore
-
-
-class Counts:
-    def __init__(self) -> None:
-        self.heartbeats: Counter[str] = Counter()
-        self.registrations: Counter[str] = Counter()
-
-    def heartbeat(self, result: str) -> None:
-        self.heartbeats[result] += 1
-
-    def registration(self, outcome: str) -> None:
-        self.registrations[outcome] += 1
-
-
-class Plane:
-    """A control plane without its servers."""
-
-    def __init__(self) -> None:
-        self.store = GatedStore()
-        self.counts = Counts()
-        self.membership = Membership(Registry(), self.store, SystemClock())
-        self.service = WorkerManagementService(self.membership, self.counts, Random(1))
-
-    async def register(
-        self,
-        worker_id: str = "w",
-        endpoint: str = "h:1",
-        instance_id: str = "",
-        resources: ResourceInfo | None = None,
-    ) -> RegisterWorkerResponse:
-        return await self.service.register_worker(
-            RegisterWorkerRequest(
-                worker_id=worker_id, endpoint=endpoint, instance_id=instance_id, resources=resources
-            )
-        )
-
-    async def beat(
-        self,
-        worker_id: str = "w",
-        incarnation: int = 0,
-        sequence: int = 0,
-        resources: ResourceInfo | None = None,
-    ) -> HeartbeatResponse:
-        return await self.service.heartbeat(
-            HeartbeatRequest(
-                worker_id=worker_id,
-                incarnation=incarnation,
-                sequence=sequence,
-                current_resources=resources,
-            )
-        )
-
-    async def list_workers(self, request: ListWorkersRequest) -> ListWorkersResponse:
-        """The answer as a client gets it."""
-        return ListWorkersResponse.FromString(bytes(await self.service.list_workers(request)))
+from tests.unit.control.service_kit import Plane
 
 
 @pytest.fixture

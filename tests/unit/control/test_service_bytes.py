@@ -34,7 +34,7 @@ from minicloud.wire.gen.minicloud.execution import (
 )
 from minicloud.wire.message import Message
 from tests.unit.control.gated_store import GatedStore
-from tests.unit.control.test_service import Counts
+from tests.unit.control.service_kit import Counts
 from tests.unit.rpc.support import connect_to
 
 METHODS = ["RegisterWorker", "Heartbeat", "DeregisterWorker", "ListWorkers"]
