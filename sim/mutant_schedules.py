@@ -132,10 +132,15 @@ def departures(seed: int) -> Schedule:
         seed,
         80.0,
         Fault("cordon", 12.0, ("worker-2",), 60.0),
-        Fault("stop", 20.0, ("worker-2", "worker-3", "worker-4"), 15.0),
+        Fault("stop", 20.0, ("worker-2", "worker-3", "worker-4"), 15.0, {"busy_s": 6.0}),
         Fault("crash", 45.0, (CONTROL_PLANE,), 3.0),
         Fault("stop", 52.0, ("worker-2", "worker-3"), 10.0),
     )
+
+
+def moves(seed: int) -> Schedule:
+    """Some workers get another address."""
+    return _schedule("moves", seed, 30.0, Fault("move", 15.0, ("worker-2", "worker-3"), 0.0))
 
 
 def stall(seed: int) -> Schedule:

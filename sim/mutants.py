@@ -42,6 +42,7 @@ from sim.mutant_schedules import (
     crashes,
     departures,
     doubled_messages,
+    moves,
     newcomers,
     operators,
     outage,
@@ -64,6 +65,7 @@ from sim.oracle.promises import (
     HERD_BOUNDED,
     IDENTITY_RETURNS,
     IDS_UNIQUE,
+    LEAVING_NOT_OFFERED,
     LIVE_RECOVERED,
     NO_EARLY_VERDICT,
     NOTHING_STUCK,
@@ -307,6 +309,16 @@ def _departed_forgotten(original: Any) -> Any:
     return assign
 
 
+def _leaving_ignored(original: Any) -> Any:
+    return lambda self, command, now_s: original(self, command._replace(leaving=False), now_s)
+
+
+def _never_looks_again(original: Any) -> Any:
+    async def register_again_if_moved(self: Agent) -> None: ...
+
+    return register_again_if_moved
+
+
 def _endpoint_stays(original: Any) -> Any:
     def apply(self: Registry, event: WorkerRegistered) -> None:
         before = self.known(event.worker_id)
@@ -443,6 +455,14 @@ _ALL = (
     Mutant(
         "endpoint-stays", "who registers again stays listed at the old endpoint", ENDPOINT_PROVED,
         takeover, Registry, "_apply_registered", _endpoint_stays,
+    ),
+    Mutant(
+        "endpoint-never-looked-at", "a worker that moves does not register again", ENDPOINT_PROVED,
+        moves, Agent, "_register_again_if_moved", _never_looks_again,
+    ),
+    Mutant(
+        "leaving-ignored", "a worker that is shutting down is offered until it has left",
+        LEAVING_NOT_OFFERED, departures, Registry, "_decide_heartbeat", _leaving_ignored,
     ),
     Mutant(
         "stall-ignored", "the time in which the control plane stood still counts as silence",

@@ -53,13 +53,22 @@ class WorkerNode(Node["WorkerRun"]):
         self.control_planes = control_planes
         self.wanted_id = wanted_id
         self.zone = zone
-        self.endpoint = f"{name}:9091"
+        self.port = 9091
         self.wipes = 0
 
     @property
     def instance_id(self) -> str:
         """What its disk keeps; another one once that was wiped."""
         return f"{self.name}-{self.wipes}"
+
+    @property
+    def endpoint(self) -> str:
+        """Where its program can be reached."""
+        return f"{self.name}:{self.port}"
+
+    def move(self) -> None:
+        """Be reached at another endpoint from now on."""
+        self.port += 1
 
     def wipe(self) -> None:
         """Have an empty disk, and with it another identity."""

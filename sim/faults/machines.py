@@ -65,6 +65,13 @@ def duplicate_id(cluster: Cluster, fault: Fault) -> Undo:
     return nothing
 
 
+def move(cluster: Cluster, fault: Fault) -> Undo:
+    """Workers are reached at another endpoint from now on."""
+    for worker in cluster.workers_named(fault.nodes):
+        worker.move()
+    return nothing
+
+
 def _start(cluster: Cluster, fault: Fault) -> None:
     for node in _nodes(cluster, fault):
         node.start(cluster.nursery)
@@ -136,6 +143,7 @@ MACHINE_EFFECTS: dict[str, Effect] = {
     "wipe": wipe,
     "stale-disk": stale_disk,
     "duplicate-id": duplicate_id,
+    "move": move,
     "pause": pause,
     "disk-failure": disk_failure,
     "slow-server": slow_server,

@@ -1,4 +1,4 @@
-"""The registry against the model, worker by worker, at one moment (promises 1 to 8, 15, 17).
+"""The registry against the model, worker by worker, at one moment (promises 1 to 8, 15, 17, 19).
 
 Costs some microseconds a worker, so it is done at intervals and, in small clusters, after each change. What
 differs is told of once for each worker.
@@ -18,6 +18,7 @@ from sim.oracle.promises import (
     COUNTS_ADD_UP,
     DELIVERY_IDEMPOTENT,
     ENDPOINT_PROVED,
+    LEAVING_NOT_OFFERED,
     NO_EARLY_VERDICT,
     OLD_INCARNATIONS_FENCED,
     ONLY_HEALTHY_OFFERED,
@@ -99,6 +100,13 @@ class Comparison:
                 f"{member.incarnation}",
             )
         self._compare_admin(worker, member.admin)
+        self._ledger.checks[LEAVING_NOT_OFFERED] += member.announced_leaving
+        if member.announced_leaving and worker.schedulable:
+            self._tell(
+                LEAVING_NOT_OFFERED,
+                worker_id,
+                f"{worker_id} has announced that it is shutting down, and is offered for scheduling",
+            )
         if worker.endpoint != member.endpoint:
             self._tell(
                 ENDPOINT_PROVED,

@@ -1,4 +1,4 @@
-"""What has to be so once every fault has ended (promises 10 to 14), and how often workers may try.
+"""What has to be so once every fault has ended (promises 10 to 14, 17), and how often workers may try.
 
 The cluster is *calm* when every fault has ended, the control plane runs, and its queue of calls is short.
 From then on a worker that runs and is connected has to be HEALTHY within
@@ -27,6 +27,7 @@ from sim.oracle.ledger import Ledger
 from sim.oracle.model import Member
 from sim.oracle.promises import (
     CRASHED_DETECTED,
+    ENDPOINT_PROVED,
     HERD_BOUNDED,
     IDS_UNIQUE,
     LIVE_RECOVERED,
@@ -199,14 +200,20 @@ class Convergence:
 
     def _check_truth(self, machine: Machine, worker: Worker, state: AgentState) -> None:
         node = machine.node
-        shown = (worker.endpoint, worker.zone, worker.resources.cpu_cores, _PHASES[worker.admin])
-        true = (node.endpoint, node.zone, 8, state.phase)
+        self._require(
+            ENDPOINT_PROVED,
+            worker.endpoint == node.endpoint,
+            worker.worker_id,
+            f"{worker.worker_id} is listed at {worker.endpoint}; it can be reached at {node.endpoint}",
+        )
+        shown = (worker.zone, worker.resources.cpu_cores, _PHASES[worker.admin])
+        true = (node.zone, 8, state.phase)
         self._ledger.checks[VIEW_IS_TRUTH] += 1
         if shown != true:
             self._tell(
                 VIEW_IS_TRUTH,
                 worker.worker_id,
-                f"{worker.worker_id} is shown with endpoint, zone, cores and phase {shown}; true is {true}",
+                f"{worker.worker_id} is shown with zone, cores and phase {shown}; true is {true}",
             )
 
     def _check_dead(self, run: ControlPlaneRun) -> None:

@@ -36,6 +36,7 @@ class Member:
     __slots__ = (
         "accepted_s",
         "admin",
+        "announced_leaving",
         "endpoint",
         "ends_s",
         "healthy",
@@ -68,7 +69,8 @@ class Member:
         self.wanted_id = ""
         self.ends_s = 0.0
         self.healthy = True
-        self.leaving = False
+        self.leaving = False  # as it is shown
+        self.announced_leaving = False  # in a heartbeat that counts
         self.admin = Admin.ACTIVE
         self.sequence = 0
         self.resources: Any = None  # as last counted, in a message or as it was kept
@@ -155,7 +157,7 @@ class Model:
             member.wanted_id = stored.wanted_id
             member.restored = True
             member.healthy = stored.health is Health.HEALTHY
-            member.leaving = stored.leaving_since_ms > 0
+            member.leaving = member.announced_leaving = stored.leaving_since_ms > 0
             member.admin = self.admin_of(worker_id)
             member.resources = stored.resources
             restored.append(member)
@@ -247,6 +249,8 @@ class Model:
         if member.restored:
             member.restored = False
             self.graces.pop(member.worker_id, None)
+        if message.status_metadata.get("state") == "leaving":
+            member.announced_leaving = True
         if message.sequence and message.incarnation:
             member.sequence = message.sequence
         if message.current_resources is not None:

@@ -91,12 +91,20 @@ IDENTITY_RETURNS = Promise(
     "An installation that departed gets its id back within the retention, unless another asked for that id.",
 )
 ENDPOINT_PROVED = Promise(
-    17, "endpoint-proved", "A worker is listed at the endpoint that it registered from last."
+    17,
+    "endpoint-proved",
+    "A worker is listed at the endpoint that it registered from last, and after the last heal at the one "
+    "where it can be reached.",
 )
 STALLS_COMPENSATED = Promise(
     18,
     "stalls-compensated",
     "No worker expires because the control plane stalled: every deadline moves by the length of the stall.",
+)
+LEAVING_NOT_OFFERED = Promise(
+    19,
+    "leaving-not-offered",
+    "A worker that has announced that it is shutting down is not offered for scheduling.",
 )
 
 PROMISES = (
@@ -118,4 +126,5 @@ PROMISES = (
     IDENTITY_RETURNS,
     ENDPOINT_PROVED,
     STALLS_COMPENSATED,
+    LEAVING_NOT_OFFERED,
 )

@@ -94,6 +94,8 @@ def _options(kind: str, target: str, topology: Topology, random: Random) -> dict
         case "slow-server":
             high_s = random.choice([0.001, 0.01, 0.1])
             return {"low_s": high_s / 10, "high_s": high_s}
+        case "stop":
+            return {"busy_s": random.choice([0.0, 5.0, 60.0])}
         case "clock-drift":
             return {"rate": random.choice([0.95, 0.999, 1.001, 1.05])}
         case "clock-step":

@@ -291,6 +291,7 @@ _TABLE = (
         Lasts.MOMENT,
         (Key("of", worker(), "the worker whose id is wanted"),),
     ),
+    FaultKind("move", "workers get another address", On.WORKERS, Lasts.MOMENT),
     FaultKind("pause", "programs are stopped, as by SIGSTOP, and go on at the end", On.ANY, Lasts.NEEDED),
     FaultKind(
         "disk-failure",
