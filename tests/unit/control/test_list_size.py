@@ -39,7 +39,7 @@ from minicloud.wire.gen.minicloud.execution import (
     RegisterWorkerResponse,
     WorkerManagementServiceStub,
 )
-from tests.unit.control.test_service import Plane
+from tests.unit.control.service_kit import Plane
 
 STOCK_LIMIT_BYTES = 4 * 1024 * 1024
 
