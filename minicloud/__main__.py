@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 from minicloud.cli import exits, interruption
-from minicloud.cli.output import ReaderGoneError, standard_streams
+from minicloud.cli.output import ReaderGoneError, note, standard_streams
 from minicloud.core.errors import MiniCloudError, NotYetError, RegistrationFailedError, StoreWriteError
 
 
@@ -100,8 +100,7 @@ def _start_log(level: str, format: str, warnings: Sequence[str]) -> None:
 def _failed(error: MiniCloudError) -> int:
     if isinstance(error, ReaderGoneError):
         return exits.OK  # the reader has what it wanted, as in `minicloud workers | head`
-    text = " ".join(str(error).split())
-    print(f"minicloud: {text}", file=sys.stderr)
+    note(error)
     if isinstance(error, RegistrationFailedError):
         return exits.GAVE_UP
     passing = exits.OperationError | StoreWriteError | NotYetError

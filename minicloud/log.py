@@ -29,6 +29,10 @@ STORM_WINDOW_S = 10.0
 STORM_EVENTS = 256  # distinct events remembered: libraries put values into theirs
 
 _LIMITED_LEVELS = frozenset({"warning", "error", "critical"})
+# Limited at every level: whoever can reach a port brings them about, as often as it likes.
+_LIMITED_EVENTS = frozenset(
+    {"http_answer_broken_off", "http_client_stalled", "http_request_refused", "rpc_connection_dropped"}
+)
 _STORM_KEY = "_storm_key"
 
 
@@ -82,8 +86,8 @@ def configure(
 class StormLimiter:
     """Passes `lines` warnings or errors of one event in any `window_s` seconds, and drops the rest.
 
-    The first one after a storm carries `suppressed`: how many were dropped. Info lines, and so all changes
-    of membership, always pass.
+    The first one after a storm carries `suppressed`: how many were dropped. Other info lines, and so all
+    changes of membership, always pass; those about what a client did wrong are limited as warnings are.
     """
 
     def __init__(
@@ -103,7 +107,7 @@ class StormLimiter:
 
     def __call__(self, logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
         key = event.pop(_STORM_KEY, None) or str(event.get("event", ""))
-        if event.get("level") not in _LIMITED_LEVELS:
+        if event.get("level") not in _LIMITED_LEVELS and key not in _LIMITED_EVENTS:
             return event
         with self._lock:
             suppressed = self._admit(key)

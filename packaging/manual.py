@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterable, Iterator
 
 from minicloud import __version__
+from minicloud.cli.address import DEFAULT_URL
 from minicloud.cli.parser import COMMANDS, serve_parser
-from minicloud.cli.rest import DEFAULT_URL, URL_ENV
-from minicloud.config.table import CONFIG_FILE_ENV, SETTINGS, WORKER_ENV
+from minicloud.config.table import CONFIG_FILE_ENV, SETTINGS, URL_ENV, WORKER_ENV
 from parsers import actions, commands
 from sim.cli import sim_parser
 

@@ -1,20 +1,23 @@
-"""`minicloud cordon`, `uncordon`, `drain` and `remove`: what an operator says of one worker."""
+"""`minicloud cordon`, `uncordon`, `drain` and `remove`: what an operator wants of one worker."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from minicloud.cli import exits
 from minicloud.cli.exits import OperationError
-from minicloud.cli.options import duration_s
+from minicloud.cli.options import duration_s, id_argument
 from minicloud.cli.parser import Parser, operator_parser
 from minicloud.cli.rest import RefusedError, Rest
+from minicloud.cli.suggestions import suggesting_ids
+from minicloud.cli.waiting import DeadlineError, Wait, standard_progress
 from minicloud.cli.workers import worker_path
-from minicloud.config.durations import format_duration
+from minicloud.core.commands import MAX_REASON_CHARS
+from minicloud.core.errors import ConfigError
 
 _DONE = {
     "cordon": "{} is cordoned: it gets no new work and keeps what it has",
@@ -22,80 +25,126 @@ _DONE = {
     "drain": "{} is draining: it finishes what it runs, then leaves",
     "remove": "{} is removed; if it is alive it will register again",
 }
-_POLL_S = 1.0
+
+_DRAIN = """\
+--wait shows on standard error what the worker still runs. At the deadline the command ends with exit code 1
+and the worker goes on draining; with --force it is removed then, and the exit code is 0. Ctrl-C ends the
+wait alone."""
+
+_REMOVE = """\
+A worker that has gone silent is removed at once. One that is not is asked about on a terminal; elsewhere
+--yes is needed, or nothing is done and the exit code is 2. A live worker registers again at its next
+heartbeat: to be rid of it, drain it."""
 
 
 def admin_parser(name: str) -> Parser:
     """The parser of the command `name`, one of those above."""
-    parser = operator_parser(name)
-    parser.add_argument("id", metavar="ID", help="the worker's id, as `minicloud workers` shows it")
-    if name != "remove":
-        parser.add_argument(
-            "--reason", metavar="TEXT", default="", help="why, for whoever looks at the worker or its events"
-        )
+    parser = operator_parser(name, {"drain": _DRAIN, "remove": _REMOVE}.get(name, ""))
+    parser.add_argument(
+        "id", metavar="ID", type=id_argument, help="the worker's id, as `minicloud workers` shows it"
+    )
+    parser.add_argument(
+        "--reason",
+        metavar="TEXT",
+        default="",
+        type=_reason,
+        help="why, for whoever looks at the worker or its events",
+    )
     if name == "drain":
         parser.add_argument("--wait", action="store_true", help="return once the worker has left")
-        parser.add_argument("--within", metavar="DURATION", help="as --wait, but give up after this long")
+        parser.add_argument(
+            "--deadline", "--within", metavar="DURATION", help="as --wait, but give up after this long"
+        )
+        parser.add_argument("--force", action="store_true", help="at the deadline, remove the worker")
+    if name == "remove":
+        parser.add_argument("--yes", action="store_true", help="do not ask, whatever the worker's status is")
     return parser
 
 
 def admin(name: str, arguments: Sequence[str]) -> int:
     """Run the command `name`, one of those above."""
-    options = admin_parser(name).parse_args(arguments)
+    parser = admin_parser(name)
+    options = parser.parse_args(arguments)
+    if name == "drain" and options.force and not options.deadline:
+        parser.error("--force is for the deadline: give --deadline DURATION too")
     path = worker_path(options.id)
-    rest = Rest(options.url, options.timeout)
-    within_s = duration_s("--within", options.within) if name == "drain" and options.within else None
-    before = rest.get(path) if name == "drain" and (options.wait or options.within) else None
-    if name == "remove":
-        answer = rest.delete(path)
-    else:
-        said = {"reason": options.reason} if options.reason else None
-        answer = rest.post(worker_path(options.id, name), said)
-    if options.json:
-        print(json.dumps(answer, indent=2))
-    else:
-        print(_DONE[name].format(options.id))
-    if before is not None:
-        sys.stdout.flush()
-        wait_until_gone(rest, options.id, before, within_s)
-        if not options.json:
-            print(f"{options.id} has left")
+    rest = Rest.of(options)
+    with suggesting_ids(rest, options.id):
+        if name == "drain":
+            _drain(rest, options)
+        elif name == "remove":
+            if not options.yes and not _may_remove(options.id, rest.get(path)):
+                raise OperationError(f"{options.id} was not removed")
+            rest.delete(path, _said(options))
+            _tell(name, options, None)
+        else:
+            _tell(name, options, rest.post(worker_path(options.id, name), _said(options)))
     return exits.OK
 
 
-def wait_until_gone(
-    rest: Rest,
-    worker_id: str,
-    before: Mapping[str, Any],
-    within_s: float | None,
-    now_s: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-) -> None:
-    """Return once the worker has left; raises `OperationError` when it will not, or not `within_s`.
-
-    One of the same id but a later incarnation has left and come back, which counts.
-    """
-    deadline_s = None if within_s is None else now_s() + within_s
-    while True:
-        try:
-            worker = rest.get(worker_path(worker_id))
-        except RefusedError as error:
-            if error.status == 404:
-                return
+def _drain(rest: Rest, options: argparse.Namespace) -> None:
+    path = worker_path(options.id)
+    deadline_s = duration_s("--deadline", options.deadline) if options.deadline else None
+    waits = options.wait or deadline_s is not None
+    before = rest.get(path) if waits else {}
+    _tell("drain", options, rest.post(worker_path(options.id, "drain"), _said(options)))
+    if not waits:
+        return
+    sys.stdout.flush()
+    progress = standard_progress()
+    left = f"{options.id} has left"
+    try:
+        Wait(options.id, deadline_s, patient=options.force).until_gone(rest, before, progress)
+    except DeadlineError:
+        if not options.force:
             raise
-        if worker.get("incarnation") != before.get("incarnation"):
-            return
-        if worker.get("adminState", "DRAINING") != "DRAINING":
-            raise OperationError(f"{worker_id} is not draining any more: somebody took it back")
-        if worker.get("status") == "UNHEALTHY":
-            raise OperationError(
-                f"{worker_id} has gone silent and may never leave: if it is dead, "
-                f"minicloud remove {worker_id}"
-            )
-        if deadline_s is not None and now_s() >= deadline_s:
-            queries = (worker.get("resources") or {}).get("activeQueries", 0)
-            raise OperationError(
-                f"{worker_id} has not left within {format_duration(within_s or 0)}: it is still draining, "
-                f"with {queries} queries active"
-            )
-        sleep(_POLL_S)
+        if _removed(rest, path, options.reason or f"not drained within {options.deadline}"):
+            left = f"{options.id} had not left within {options.deadline}, and is removed"
+    finally:
+        progress.close()
+    if not options.json:
+        print(left)
+
+
+def _removed(rest: Rest, path: str, reason: str) -> bool:
+    """Remove the worker; False where it had left just then."""
+    try:
+        rest.delete(path, {"reason": reason})
+    except RefusedError as error:
+        if error.status != 404:
+            raise
+        return False
+    return True
+
+
+def _tell(name: str, options: argparse.Namespace, answer: object) -> None:
+    print(json.dumps(answer, indent=2) if options.json else _DONE[name].format(options.id))
+
+
+def _said(options: argparse.Namespace) -> dict[str, str] | None:
+    return {"reason": options.reason} if options.reason else None
+
+
+def _may_remove(worker_id: str, worker: Mapping[str, Any]) -> bool:
+    """May this worker be removed? Asks where it is not silent; raises `ConfigError` where nobody is there."""
+    status = str(worker.get("status", ""))
+    if status in ("UNHEALTHY", "OFFLINE"):
+        return True
+    if sys.stdin is None or not sys.stdin.isatty() or not sys.stderr.isatty():
+        raise ConfigError(
+            f"{worker_id} is {status}, and nobody is here to ask: give --yes to remove it all the same, "
+            f"or minicloud drain {worker_id} to have it leave"
+        )
+    print(
+        f"{worker_id} is {status}; it will register again unless it is stopped. Remove it? [y/N] ",
+        end="",
+        file=sys.stderr,
+        flush=True,
+    )
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _reason(text: str) -> str:
+    if len(text) > MAX_REASON_CHARS:
+        raise argparse.ArgumentTypeError(f"it has {len(text)} characters: give at most {MAX_REASON_CHARS}")
+    return text

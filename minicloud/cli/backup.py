@@ -14,6 +14,7 @@ from pathlib import Path
 
 from minicloud.cli import exits
 from minicloud.cli.exits import OperationError
+from minicloud.cli.options import show_warnings
 from minicloud.cli.parser import Parser, command_parser, operator_parser
 from minicloud.cli.rest import Rest
 from minicloud.cli.workers import utc
@@ -78,7 +79,7 @@ def backup(arguments: Sequence[str]) -> int:
         if options.data_dir:
             contents = back_up_at_rest(Path(options.data_dir) / REGISTRY_NAME, target)
         else:
-            rest = Rest(options.url, options.timeout)
+            rest = Rest.of(options)
             found: list[Contents] = []
             put_in_place(target, lambda unfinished: found.append(_download(rest, unfinished)))
             (contents,) = found
@@ -117,7 +118,8 @@ def _download(rest: Rest, unfinished: Path) -> Contents:
 
 def _data_dir(given: str | None, config_file: str | None) -> Path:
     flags = {name: text for name, text in (("data-dir", given), ("config", config_file)) if text}
-    config, _ = control_plane_config(flags, os.environ)
+    config, warnings = control_plane_config(flags, os.environ)
+    show_warnings(warnings)
     if config.data_dir is None:
         raise ConfigError("the control plane keeps nothing (--data-dir none): name a folder with --data-dir")
     prepare_data_dir(config.data_dir)

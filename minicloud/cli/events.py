@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 from minicloud.cli import exits
 from minicloud.cli.exits import OperationError
+from minicloud.cli.output import note
 from minicloud.cli.parser import Parser, operator_parser
 from minicloud.cli.rest import RefusedError, Rest, UnreachableError
-from minicloud.cli.text import Paint, clean
+from minicloud.cli.text import Paint, clean, number, pad
 from minicloud.cli.workers import STATUS_STYLES, utc
 
 PATH = "/api/events"
@@ -56,7 +57,7 @@ def events(arguments: Sequence[str], sleep: Callable[[float], None] = time.sleep
     options = parser.parse_args(arguments)
     if options.since and options.lines:
         parser.error("--lines and --since do not go together")
-    rest = Rest(options.url, options.timeout)
+    rest = Rest.of(options)
     paint = Paint(sys.stdout)
     last_id = options.since
     for entry in _history(rest, options.since, options.lines or ("10" if options.follow else "100")):
@@ -81,7 +82,7 @@ def _history(rest: Rest, since: str | None, newest: str) -> Iterator[Mapping[str
         yield from page
         if len(page) < _PAGE:
             return
-        since = str(page[-1]["eventId"])
+        since = str(page[-1].get("eventId", ""))
 
 
 def follow(rest: Rest, since: str | None, sleep: Callable[[float], None]) -> Iterator[Mapping[str, Any]]:
@@ -92,13 +93,13 @@ def follow(rest: Rest, since: str | None, sleep: Callable[[float], None]) -> Ite
     reached = False
     pause_s = _FIRST_PAUSE_S
     while True:
-        headers = {"accept": "text/event-stream", **({"last-event-id": since} if since else {})}
+        headers = {"Accept": "text/event-stream", **({"Last-Event-ID": since} if since else {})}
         try:
             for event in server_events(rest.lines(PATH, headers, _IDLE_S)):
                 reached, pause_s = True, _FIRST_PAUSE_S
                 since = event.id or since
                 if event.kind == "gap":
-                    print("minicloud: some events were missed: they are no longer kept", file=sys.stderr)
+                    note("some events were missed: they are no longer kept")
                 elif event.data:
                     yield _entry(event)
             problem = f"{rest.url} ended the stream"
@@ -107,7 +108,7 @@ def follow(rest: Rest, since: str | None, sleep: Callable[[float], None]) -> Ite
                 raise
             problem = str(error)
         if pause_s == _FIRST_PAUSE_S:
-            print(f"minicloud: {problem}; trying again", file=sys.stderr)
+            note(f"{problem}; trying again")
         sleep(pause_s)
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
@@ -143,11 +144,11 @@ def line(entry: Mapping[str, Any], paint: Paint) -> str:
     change = new if old == new else f"{old} -> {new}"
     return "  ".join(
         (
-            paint(utc(entry.get("atMs", 0)), "dim"),
-            f"{entry.get('eventId', ''):>6}",
-            f"{kind:<21}",
-            paint(f"{clean(entry.get('workerId', '')):<16}", "bold"),
-            paint(f"{change:<22}", STATUS_STYLES.get(new, "")),
+            paint(utc(number(entry, "atMs")), "dim"),
+            pad(clean(entry.get("eventId", "")), 6, right=True),
+            pad(kind, 21),
+            paint(pad(clean(entry.get("workerId", "")), 16), "bold"),
+            paint(pad(change, 22), STATUS_STYLES.get(new, "")),
             clean(entry.get("reason", "")),
         )
     ).rstrip()

@@ -13,7 +13,7 @@ from grpclib.exceptions import GRPCError
 
 from minicloud.cli import exits
 from minicloud.cli.exits import OperationError
-from minicloud.cli.options import timeout_s
+from minicloud.cli.options import show_warnings, timeout_s
 from minicloud.cli.parser import Parser, command_parser
 from minicloud.config import control_plane_config, is_worker, worker_config
 from minicloud.core.errors import ConfigError
@@ -80,11 +80,12 @@ def _given(text: str) -> Address:
 def _own(env: Mapping[str, str]) -> list[Address]:
     """The addresses by which this machine reaches what `env` configures."""
     if is_worker({}, env):
-        worker, _ = worker_config({}, env)
+        worker, warnings = worker_config({}, env)
         hosts, port = worker.hosts, worker.port
     else:
-        plane, _ = control_plane_config({}, env)
+        plane, warnings = control_plane_config({}, env)
         hosts, port = plane.hosts, plane.grpc_port
+    show_warnings(warnings)
     if port == 0:
         raise ConfigError("the settings leave the port open (0): give --address HOST:PORT")
     return [Address(each, port) for host in hosts for each in reached_by(host)]

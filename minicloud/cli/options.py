@@ -1,9 +1,20 @@
-"""Values of options that more than one command reads."""
+"""Values of options that more than one command reads, and warnings about them."""
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Iterable
+
+from minicloud.cli.output import note
 from minicloud.config.durations import parse_duration_s
 from minicloud.core.errors import ConfigError
+
+
+def id_argument(text: str) -> str:
+    """The ID of a command line. An option with a space in its value is taken for one by argparse."""
+    if text.startswith("-"):
+        raise argparse.ArgumentTypeError(f"there is no option {text.partition('=')[0]}")
+    return text
 
 
 def duration_s(flag: str, text: str) -> float:
@@ -20,3 +31,9 @@ def timeout_s(text: str) -> float:
     if not seconds:
         raise ConfigError("--timeout: give more than 0")
     return seconds
+
+
+def show_warnings(warnings: Iterable[str]) -> None:
+    """Print each of `warnings` as a line on standard error."""
+    for warning in warnings:
+        note(warning)

@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from minicloud.cli.exits import OperationError
+from minicloud.cli.text import one_line
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 
@@ -54,6 +55,11 @@ def standard_streams() -> Iterator[None]:
                 raise
         raise
     sys.stdout.flush()
+
+
+def note(text: object) -> None:
+    """Write `text` to standard error as one line of minicloud's."""
+    print(f"minicloud: {one_line(text)}", file=sys.stderr)
 
 
 def _keep_numbers() -> None:

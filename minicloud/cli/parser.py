@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from minicloud import __version__
 from minicloud.cli import exits
+from minicloud.cli.text import one_line
 from minicloud.config.table import CONFIG_FILE_ENV, SETTINGS, WORKER_ENV, Role, Setting
 
 COMMANDS: dict[str, str] = {
@@ -75,7 +76,8 @@ class Parser(argparse.ArgumentParser):
         kind, _, rest = message.partition(": ")
         if kind == "unrecognized arguments":
             message = self._unrecognized(rest.split()[0])
-        self.exit(exits.USAGE, f"minicloud: {message.removeprefix('argument ')} (see {self.prog} --help)\n")
+        message = one_line(message.removeprefix("argument "))
+        self.exit(exits.USAGE, f"minicloud: {message} (see {self.prog} --help)\n")
 
     def _unrecognized(self, word: str) -> str:
         if not word.startswith("-"):
@@ -83,8 +85,9 @@ class Parser(argparse.ArgumentParser):
                 f"{word!r} comes first: minicloud {word} ..." if word in COMMANDS else f"unexpected {word!r}"
             )
         known = [name for name in self._option_string_actions if name.startswith("--")]
-        close = difflib.get_close_matches(word.partition("=")[0], known, n=1)
-        return f"unknown option {word}" + (f": did you mean {close[0]}?" if close else "")
+        option = word.partition("=")[0]  # its value may be a secret
+        close = difflib.get_close_matches(option, known, n=1)
+        return f"unknown option {option}" + (f": did you mean {close[0]}?" if close else "")
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -146,6 +149,13 @@ def operator_parser(name: str, details: str = "", *, json: bool = True) -> Parse
         "--url",
         metavar="URL",
         help="the control plane's REST address (default: $MINICLOUD_URL, else http://127.0.0.1:8080)",
+    )
+    parser.add_argument(
+        "--header",
+        metavar="'NAME: VALUE'",
+        action="append",
+        default=[],
+        help="a header to send with each request; again for several",
     )
     parser.add_argument(
         "--timeout", metavar="DURATION", default="10s", help="wait this long for an answer (default: 10s)"

@@ -1,6 +1,7 @@
 """A control plane's REST interface, as operator commands use it: JSON in and out, over the standard library.
 
-Always holds: whatever goes wrong on the way becomes an `OperationError` of one line that says what to do.
+Always holds: whatever goes wrong on the way becomes an `OperationError` of one line that says what to do, and
+no such line has credentials; these are sent to the origin that they were given for, and to no other.
 """
 
 from __future__ import annotations
@@ -9,21 +10,26 @@ import json
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from typing import Any
-from urllib.parse import SplitResult, urlencode, urljoin, urlsplit
+import ssl
+from argparse import Namespace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, IncompleteRead
+from typing import Any, Self
+from urllib.parse import urlencode, urljoin, urlsplit
 
+from minicloud.cli.address import DEFAULT_URL, HttpAddress, parse_address, parse_headers
 from minicloud.cli.exits import OperationError
-from minicloud.cli.options import timeout_s
-from minicloud.core.errors import ConfigError
-
-DEFAULT_URL = "http://127.0.0.1:8080"
-URL_ENV = "MINICLOUD_URL"
+from minicloud.cli.options import show_warnings, timeout_s
+from minicloud.cli.proxy import proxy_for
+from minicloud.config.environment import misspelt
+from minicloud.config.placeholders import variable
+from minicloud.config.table import URL_ENV
 
 _NEXT = re.compile(r"<([^>]*)>[^,]*;\s*rel=\"?next\"?", re.IGNORECASE)
 _MAX_LINE_BYTES = 1024 * 1024
 _PIECE_BYTES = 64 * 1024
+_MAX_REDIRECTS = 5
 
 
 class UnreachableError(OperationError):
@@ -31,168 +37,271 @@ class UnreachableError(OperationError):
 
 
 class RefusedError(OperationError):
-    """The control plane answered with an error. `status` is that of HTTP."""
+    """The answer is an error. `status` is that of HTTP; `detailed` where it says why, as MiniCloud's do."""
 
-    def __init__(self, status: int, text: str) -> None:
+    def __init__(self, status: int, text: str, *, detailed: bool = False) -> None:
         super().__init__(text)
         self.status = status
+        self.detailed = detailed
 
 
 class Rest:
     """The REST interface at `url` (None: `MINICLOUD_URL`, else port 8080 here). One connection a call.
 
     `timeout` is a duration as typed: how long to wait for a connection, and for each part of an answer.
-    Raises `ConfigError` for a URL or a duration that is none.
+    `headers` are sent with each request, as typed: `Name: value`. Raises `ConfigError` for a URL, a duration
+    or a header that is none.
     """
 
-    def __init__(self, url: str | None = None, timeout: str = "10s") -> None:
-        given = url or os.environ.get(URL_ENV) or DEFAULT_URL
-        self._parts = _split(given, "--url" if url else URL_ENV)
-        self.url = self._parts.geturl()
+    def __init__(self, url: str | None = None, timeout: str = "10s", headers: Sequence[str] = ()) -> None:
+        if not url:
+            show_warnings(misspelt(os.environ, [URL_ENV]))
+        given = url or variable(os.environ, URL_ENV) or DEFAULT_URL
+        self._base = parse_address(given, "--url" if url else URL_ENV)
+        self._headers = parse_headers(headers)
         self._timeout_s = timeout_s(timeout)
 
-    def get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
-        """What `GET path` answers."""
-        return self._call("GET", _with_query(self._parts.path + path, query))[0]
+    @classmethod
+    def of(cls, options: Namespace) -> Self:
+        """The interface that the options of `parser.operator_parser` name."""
+        return cls(options.url, options.timeout, options.header)
 
-    def pages(self, path: str, query: Mapping[str, str] | None = None) -> list[Any]:
-        """All the items of `GET path`, next pages included."""
-        target = _with_query(self._parts.path + path, query)
-        items: list[Any] = []
+    @property
+    def url(self) -> str:
+        """The control plane's address for messages: without credentials."""
+        return self._base.shown
+
+    def get(self, path: str, query: Mapping[str, str] | None = None) -> Mapping[str, Any]:
+        """The object that `GET path` answers."""
+        answer, _ = self._call("GET", self._base.below(_with_query(path, query)))
+        return self._object(answer, path)
+
+    def pages(
+        self, path: str, query: Mapping[str, str] | None = None, most: int | None = None
+    ) -> list[Mapping[str, Any]]:
+        """All the objects that `GET path` lists, next pages included; no further page after `most`."""
+        target = self._base.below(_with_query(path, query)).path
+        items: list[Mapping[str, Any]] = []
         seen = set()
-        while target and target not in seen:
+        while target and target not in seen and (most is None or len(items) < most):
             seen.add(target)
-            page, link = self._call("GET", target)
+            page, link = self._call("GET", self._base.at(target))
             if not isinstance(page, list):
                 raise OperationError(f"{self.url}{path} answered with something other than a list: {_MAYBE}")
-            items += page
+            items += [self._object(item, path) for item in page]
             found = _NEXT.search(link)
             # Only path and query are taken: behind a proxy the host named there may not be ours to reach.
             following = urlsplit(urljoin(target, found[1])) if found else None
-            target = _with_query(following.path, following.query) if following else ""
+            target = self._own(_with_query(following.path, following.query)) if following else ""
         return items
 
-    def post(self, path: str, said: Mapping[str, str] | None = None) -> Any:
-        """What `POST path`, with `said` as JSON if there is something, answers."""
-        return self._call("POST", self._parts.path + path, json.dumps(said).encode() if said else b"")[0]
+    def post(self, path: str, said: Mapping[str, str] | None = None) -> Mapping[str, Any]:
+        """The object that `POST path`, with `said` as JSON if there is something, answers."""
+        return self._object(self._call("POST", self._base.below(path), _body(said))[0], path)
 
-    def delete(self, path: str) -> Any:
-        """What `DELETE path` answers."""
-        return self._call("DELETE", self._parts.path + path)[0]
+    def delete(self, path: str, said: Mapping[str, str] | None = None) -> None:
+        """Carry out `DELETE path`, with `said` as JSON if there is something."""
+        self._call("DELETE", self._base.below(path), _body(said))
 
     def pieces(self, path: str) -> Iterator[bytes]:
-        """What `POST path` answers, a piece at a time; raises `UnreachableError` where it breaks off."""
-        connection = self._connection()
-        try:
-            response = self._response(connection, "POST", self._parts.path + path, {}, b"")
-            missing_bytes = int(response.getheader("content-length", "0"))
+        """What `POST path` answers, a piece at a time; raises `UnreachableError` where it breaks off.
+
+        An answer without a length that is not chunked ends with its connection: only its reader can say
+        whether it is whole.
+        """
+        with self._response("POST", self._base.below(path)) as response:
+            missing_bytes = response.length or 0
             while piece := response.read(_PIECE_BYTES):
                 missing_bytes -= len(piece)
                 yield piece
-        except (OSError, HTTPException) as error:
-            raise self._unreachable(error) from None
-        finally:
-            connection.close()
-        if missing_bytes:
-            raise UnreachableError(f"the answer of {self.url} broke off: try again")
+        if missing_bytes > 0:
+            raise self._broken_off()
 
     def lines(self, path: str, headers: Mapping[str, str], idle_s: float) -> Iterator[bytes]:
         """The lines of an endless answer as they come; ends when the control plane ends it.
 
         Raises `UnreachableError` where nothing at all comes for `idle_s` seconds, too.
         """
-        connection = self._connection()
-        try:
-            connection.connect()
-            stream = connection.sock  # taken now: the connection lets go of it where the answer ends with it
-            response = self._response(connection, "GET", self._parts.path + path, headers, b"")
-            stream.settimeout(idle_s)
+        with self._response("GET", self._base.below(path), headers=headers, idle_s=idle_s) as response:
             try:
                 while line := response.readline(_MAX_LINE_BYTES):
                     yield line
             except TimeoutError:
                 raise UnreachableError(f"nothing came from {self.url} for {idle_s:g} s") from None
-        except (OSError, HTTPException) as error:
-            raise self._unreachable(error) from None
-        finally:
-            connection.close()
 
-    def _call(self, method: str, target: str, body: bytes = b"") -> tuple[Any, str]:
+    def _call(self, method: str, target: HttpAddress, body: bytes = b"") -> tuple[Any, str]:
         """The parsed body (None if empty) and the `Link` header."""
-        connection = self._connection()
-        try:
-            headers = {"content-type": "application/json"} if body else {}
-            response = self._response(connection, method, target, headers, body)
+        with self._response(method, target, body) as response:
             answered = response.read()
-        except (OSError, HTTPException) as error:
-            raise self._unreachable(error) from None
-        finally:
-            connection.close()
         try:
             parsed = json.loads(answered) if answered else None
         except ValueError:
             kind = response.getheader("content-type", "no content type")
+            if kind.partition(";")[0].strip().endswith("json"):
+                raise self._broken_off() from None
             raise OperationError(f"{self.url} answered with {kind} where JSON was due: {_MAYBE}") from None
         return parsed, response.getheader("link", "")
 
-    def _connection(self) -> HTTPConnection:
-        kind = HTTPSConnection if self._parts.scheme == "https" else HTTPConnection
-        assert self._parts.hostname is not None, "the URL was checked"
-        return kind(self._parts.hostname, self._parts.port, timeout=self._timeout_s)
-
+    @contextmanager
     def _response(
-        self, connection: HTTPConnection, method: str, target: str, headers: Mapping[str, str], body: bytes
-    ) -> HTTPResponse:
-        connection.request(method, target, body or None, {"accept": "application/json", **headers})
-        response = connection.getresponse()
-        if not 200 <= response.status < 300:
-            raise RefusedError(response.status, self._refusal(response))
-        return response
+        self,
+        method: str,
+        target: HttpAddress,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        idle_s: float | None = None,
+    ) -> Iterator[HTTPResponse]:
+        """A successful answer, to be read inside; redirects of a GET are followed.
 
-    def _refusal(self, response: HTTPResponse) -> str:
-        """A problem's `detail`, and what else helps to find it."""
-        where = response.getheader("location")
-        if 300 <= response.status < 400 and where:
-            return f"{self.url} sends us to {where}: give that address with --url"
+        Raises `RefusedError` for another answer, and `UnreachableError` for what goes wrong until the end.
+        """
+        for _ in range(1 + _MAX_REDIRECTS):
+            connection, path, proxied = self._connection(target)
+            try:
+                connection.connect()
+                stream = connection.sock  # taken now: the connection drops it where the answer ends with it
+                sent = _merged(self._headers_for(target, body), headers or {}, proxied)
+                connection.request(method, path, body or None, sent)
+                response = connection.getresponse()
+                location = response.getheader("location", "")
+                if not 300 <= response.status < 400 or not location:
+                    if not 200 <= response.status < 300:
+                        raise self._refusal(response, target)
+                    if idle_s is not None:
+                        stream.settimeout(idle_s)
+                    yield response
+                    return
+            except (OSError, HTTPException) as error:
+                raise self._unreachable(error, target) from None
+            finally:
+                connection.close()
+            following = target.redirected(location)
+            if method != "GET" or following is None:
+                raise RefusedError(response.status, self._moved(target, location, following))
+            target = following
+        raise RefusedError(
+            response.status, f"{self.url} redirects over and over: give another address with --url"
+        )
+
+    def _connection(self, target: HttpAddress) -> tuple[HTTPConnection, str, dict[str, str]]:
+        """A connection to use for `target`, and the request's target and further headers on it."""
+        proxy = proxy_for(target)
+        kind = HTTPSConnection if target.scheme == "https" else HTTPConnection
+        if proxy is None:
+            return kind(target.host, target.port, timeout=self._timeout_s), target.path or "/", {}
+        connection = kind(proxy.host, proxy.port, timeout=self._timeout_s)
+        credentials = {"Proxy-Authorization": proxy.authorization} if proxy.authorization else {}
+        if target.scheme == "https":
+            connection.set_tunnel(target.host, target.port, credentials)
+            return connection, target.path or "/", {}
+        return connection, target.shown, credentials
+
+    def _headers_for(self, target: HttpAddress, body: bytes) -> dict[str, str]:
+        headers = {"Host": target.authority, "Accept": "application/json"}
+        if body:
+            headers["Content-Type"] = "application/json"
+        if target.origin != self._base.origin:
+            return headers
+        if self._base.authorization:
+            headers["Authorization"] = self._base.authorization
+        return _merged(headers, self._headers)
+
+    def _own(self, target: str) -> str:
+        """`target` below our own address: a proxy that takes a prefix off leaves links without it."""
+        prefix = self._base.path
+        return target if not prefix or target.startswith(f"{prefix}/") else prefix + target
+
+    def _object(self, answer: Any, path: str) -> Mapping[str, Any]:
+        if not isinstance(answer, dict):
+            raise OperationError(f"{self.url}{path} answered with something other than an object: {_MAYBE}")
+        return answer
+
+    def _refusal(self, response: HTTPResponse, target: HttpAddress) -> RefusedError:
+        """The error that the answer is: a problem's `detail`, else what helps to find the cause."""
         try:
             problem = json.loads(response.read())
             text = str(problem.get("detail") or problem.get("title") or "")
         except (ValueError, AttributeError):
             text = ""
-        text = text or f"{self.url} answered {response.status} {response.reason} without details: {_MAYBE}"
+        detailed = bool(text)
+        if not detailed:
+            where, advice = self.url, _ADVICE.get(response.status, _MAYBE)
+            if target.origin != self._base.origin:
+                where = f"{target.shown}, where {self.url} redirects,"
+                if advice is _CREDENTIALS:
+                    advice = "credentials go only to the address in --url: give that one"
+            text = f"{where} answered {response.status} {response.reason} without details: {advice}"
         request_id = response.getheader("x-request-id")
-        return f"{text} (request {request_id})" if response.status >= 500 and request_id else text
+        if response.status >= 500 and request_id:
+            text = f"{text} (request {request_id})"
+        return RefusedError(response.status, text, detailed=detailed)
 
-    def _unreachable(self, error: OSError | HTTPException) -> UnreachableError:
+    def _moved(self, target: HttpAddress, location: str, following: HttpAddress | None) -> str:
+        """The message for a redirect that is not followed. It names the address to use instead, if any."""
+        if following is None:
+            return f"{self.url} redirects to {location!r}, which is no HTTP address: give another with --url"
+        asked = target.path.removeprefix(self._base.path)
+        if not following.path.endswith(asked):
+            return (
+                f"{self.url} redirects to {following.shown}, which is not followed for a change, and is "
+                "no address of this API: give the control plane's own with --url"
+            )
+        there = following.at(following.path.removesuffix(asked)).shown
+        return f"{self.url} redirects to {there}, which is not followed for a change: give --url {there}"
+
+    def _broken_off(self) -> UnreachableError:
+        return UnreachableError(f"the answer of {self.url} broke off: try again")
+
+    def _unreachable(self, error: OSError | HTTPException, target: HttpAddress) -> UnreachableError:
+        proxy = proxy_for(target)
+        where = self.url if target.origin == self._base.origin else target.at("").shown
+        if proxy is not None:
+            where = f"{where} through the proxy {proxy.shown}"
         if isinstance(error, TimeoutError):
             return UnreachableError(
-                f"no answer from {self.url} within {self._timeout_s:g} s: is it overloaded, or is a firewall "
+                f"no answer from {where} within {self._timeout_s:g} s: is it overloaded, or is a firewall "
                 "in between? wait longer with --timeout"
             )
+        if isinstance(error, IncompleteRead):
+            return self._broken_off()
         if isinstance(error, HTTPException):
             return UnreachableError(
-                f"{self.url} does not answer in HTTP: is that the gRPC port? give the REST one with --url"
+                f"{where} does not answer in HTTP: is that the gRPC port, or does it want https? "
+                "give the REST one with --url"
+            )
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return UnreachableError(
+                f"the certificate of {where} is not trusted: {error.verify_message}; if it is from an "
+                "authority of your own, name that authority's certificate in SSL_CERT_FILE"
+            )
+        if isinstance(error, ssl.SSLError):
+            return UnreachableError(
+                f"{where} does not answer in TLS ({error.reason}): is that a plain http address? "
+                "give another with --url"
             )
         if isinstance(error, socket.gaierror):
-            return UnreachableError(f"cannot reach {self.url}: {error.strerror}: give another with --url")
+            return UnreachableError(f"cannot reach {where}: {error.strerror}: give another with --url")
         reason = (error.strerror or str(error) or type(error).__name__).lower()
         return UnreachableError(
-            f"cannot reach {self.url}: {reason}; is the control plane running there? give another with --url"
+            f"cannot reach {where}: {reason}; is the control plane running there? give another with --url"
         )
 
 
 _MAYBE = "is that a MiniCloud control plane?"
+_CREDENTIALS = "give credentials, as in --url http://USER:PASSWORD@HOST, or a token with --header"
+_ADVICE = {401: _CREDENTIALS, 403: _CREDENTIALS, 407: "give the proxy's user and password in HTTP_PROXY"}
 
 
-def _split(url: str, where: str) -> SplitResult:
-    try:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        parts = SplitResult(parts.scheme, parts.netloc, parts.path.rstrip("/"), "", "")
-        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
-            return parts
-    except ValueError:
-        pass
-    raise ConfigError(f"{where}: {url!r} is not an address: give e.g. {DEFAULT_URL}")
+def _merged(*several: Mapping[str, str]) -> dict[str, str]:
+    """All these headers; of those with one name, in any case, the last."""
+    found: dict[str, tuple[str, str]] = {}
+    for headers in several:
+        found |= {name.lower(): (name, text) for name, text in headers.items()}
+    return dict(found.values())
+
+
+def _body(said: Mapping[str, str] | None) -> bytes:
+    return json.dumps(said).encode() if said else b""
 
 
 def _with_query(path: str, query: Mapping[str, str] | str | None) -> str:

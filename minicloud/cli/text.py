@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "magenta": "35", "cyan": "36"}
 _COLUMNS = 80  # where nobody knows better
+_GAP = 2
+# The last column is cut last of all: to this much before other columns are left out for it, and no further
+# than to the other.
+_READABLE_LAST = 24
+_LEAST_LAST = 8
 _STYLES = {"bold": "1", "dim": "2", **_COLOURS}
 
 
@@ -72,6 +79,67 @@ def clean(text: object) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in shown)
 
 
+def number(figures: object, name: str) -> float:
+    """The figure `name` of a JSON object; 0 where it, or the object, is something else."""
+    found = figures.get(name) if isinstance(figures, Mapping) else None
+    return found if isinstance(found, int | float) else 0
+
+
+def width(text: str) -> int:
+    """The columns that printable `text` takes: two for a wide character, none for one that combines."""
+    if text.isascii():
+        return len(text)
+    return sum(_char_width(char) for char in text)
+
+
+def _char_width(char: str) -> int:
+    if unicodedata.combining(char) or unicodedata.category(char) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def pad(text: str, columns: int, *, right: bool = False) -> str:
+    """`text` filled with spaces to so many columns; `right` puts them in front."""
+    fill = " " * (columns - width(text))
+    return fill + text if right else text + fill
+
+
+def cut(text: str, columns: int) -> str:
+    """`text`, shortened to so many columns if it is longer; the last of them shows that."""
+    if width(text) <= columns:
+        return text
+    kept, used = [], 1
+    for char in text:
+        used += _char_width(char)
+        if used > columns:
+            break
+        kept.append(char)
+    return "".join(kept) + "…"
+
+
+_DIGITS = re.compile(r"([0-9]+)")
+
+
+def natural_key(text: str) -> list[tuple[int, str]]:
+    """A sort key by which `worker-2` comes before `worker-10`."""
+    return [
+        (len(part.lstrip("0")) + 1 if part.isdigit() else 0, part.lstrip("0") if part.isdigit() else part)
+        for part in _DIGITS.split(text)
+    ] + [(0, text)]
+
+
+def without_credentials(text: str) -> str:
+    """A URL as typed, with or without its scheme, without all that may be its user and password."""
+    shown = re.sub(r"(://).*@", r"\1", text, flags=re.DOTALL)
+    return shown if "://" in shown else re.sub(r"^.*@", "", shown, flags=re.DOTALL)
+
+
+def one_line(text: object) -> str:
+    """`text` fit to be a message: one line, no control codes, no credentials of a URL."""
+    line = clean(" ".join(str(text).split()))
+    return re.sub(r"(://)\S*@", r"\1", line)
+
+
 def table(
     headings: Sequence[str],
     rows: Sequence[Sequence[str]],
@@ -80,14 +148,18 @@ def table(
     right: Sequence[str] = (),
     styles: Sequence[Sequence[str]] = (),
     columns: int | None = None,
+    dispensable: Sequence[str] = (),
 ) -> list[str]:
     """Lines of aligned columns; those headed by one of `right` are aligned right.
 
     `styles` has a style (or "") for each cell. Columns that are empty in every row are left out. With
-    `columns`, the last column is cut so that no line is longer.
+    `columns`, those of `dispensable` are left out one after the other until a line fits; then the last column
+    is cut so that it does.
     """
     kept = [index for index in range(len(headings)) if any(row[index] for row in rows)]
-    widths = {index: max(len(headings[index]), *(len(row[index]) for row in rows)) for index in kept}
+    widths = {index: max(width(row[index]) for row in [headings, *rows]) for index in kept}
+    if columns is not None:
+        kept = _fitting(headings, kept, widths, columns, dispensable)
     lines = []
     for number, row in enumerate([headings, *rows]):
         cells: list[str] = []
@@ -95,24 +167,37 @@ def table(
         for index in kept:
             text = row[index]
             if index == kept[-1] and columns is not None:
-                text = _cut(text, max(8, columns - used))
-            elif headings[index] in right:
-                text = text.rjust(widths[index])
+                text = cut(text, max(_LEAST_LAST, columns - used))
+            if headings[index] in right:
+                text = pad(text, widths[index], right=True)
             elif index != kept[-1]:
-                text = text.ljust(widths[index])
-            used += len(text) + 2
+                text = pad(text, widths[index])
+            used += width(text) + _GAP
             style = "dim" if number == 0 else styles[number - 1][index] if styles else ""
             cells.append(paint(text, style))
-        lines.append("  ".join(cells).rstrip())
+        lines.append((" " * _GAP).join(cells).rstrip())
     return lines
 
 
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
+def _fitting(
+    headings: Sequence[str],
+    kept: Sequence[int],
+    widths: Mapping[int, int],
+    columns: int,
+    dispensable: Sequence[str],
+) -> list[int]:
+    """The columns that stay, so that a line with a readable part of the last one fits."""
+    left = list(kept)
+    for heading in dispensable:
+        last = min(widths[left[-1]], _READABLE_LAST)
+        if sum(widths[index] + _GAP for index in left[:-1]) + last <= columns:
+            break
+        left = [index for index in left if headings[index] != heading]
+    return left
 
 
 def fields(pairs: Sequence[tuple[str, str]], paint: Paint) -> list[str]:
     """Lines of `name  value`, aligned; pairs without a value are left out."""
     shown = [(name, value) for name, value in pairs if value]
-    width = max((len(name) for name, _ in shown), default=0)
-    return [f"{paint(name.ljust(width), 'dim')}  {value}" for name, value in shown]
+    columns = max((width(name) for name, _ in shown), default=0)
+    return [f"{paint(pad(name, columns), 'dim')}  {value}" for name, value in shown]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,12 +11,27 @@ from typing import Any
 from urllib.parse import quote
 
 from minicloud.cli import exits
+from minicloud.cli.options import id_argument
 from minicloud.cli.parser import Parser, operator_parser
 from minicloud.cli.rest import Rest
-from minicloud.cli.text import Paint, age, clean, columns_of, fields, percent, size, table
+from minicloud.cli.suggestions import nearest_word, suggesting_ids
+from minicloud.cli.text import (
+    Paint,
+    age,
+    clean,
+    columns_of,
+    fields,
+    natural_key,
+    number,
+    percent,
+    size,
+    table,
+)
 from minicloud.core.commands import check_worker_id
 
 STATUS_STYLES = {"HEALTHY": "green", "UNHEALTHY": "red", "DRAINING": "yellow"}
+
+STATUSES = ("healthy", "unhealthy", "draining", "offline")
 
 _PAGE = 1000  # so that no answer keeps the control plane's loop for long
 _NONE = "no workers are registered: start one with minicloud --worker"
@@ -32,6 +48,8 @@ _HEADINGS = (
     "SEEN",
     "REASON",
 )
+# Left out of a terminal that is too narrow, from the first on.
+_DISPENSABLE = ("SEEN", "SINCE", "ZONE", "MEMORY", "CPU", "ENDPOINT", "QUERIES")
 
 
 def worker_path(worker_id: str, action: str = "") -> str:
@@ -42,11 +60,24 @@ def worker_path(worker_id: str, action: str = "") -> str:
 def workers_parser() -> Parser:
     """The parser of `minicloud workers`."""
     parser = operator_parser("workers")
-    parser.add_argument("id", metavar="ID", nargs="?", help="show this one in full")
+    parser.add_argument("id", metavar="ID", type=id_argument, nargs="?", help="show this one in full")
     parser.add_argument(
-        "--status", metavar="STATUS", help="only those that are healthy, unhealthy or draining"
+        "--status", metavar="STATUS", type=_status_word, help=f"only those that are {_any_of(STATUSES)}"
     )
     return parser
+
+
+def _status_word(text: str) -> str:
+    word = text.strip().lower()
+    if word in STATUSES:
+        return word
+    near = nearest_word(word, STATUSES)
+    hint = f"did you mean {near}?" if near else f"give {_any_of(STATUSES)}"
+    raise argparse.ArgumentTypeError(f"{text!r} is not a status: {hint}")
+
+
+def _any_of(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 def workers(arguments: Sequence[str]) -> int:
@@ -55,10 +86,11 @@ def workers(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     if options.id and options.status:
         parser.error("--status is for the list: leave out the ID")
-    rest = Rest(options.url, options.timeout)
+    rest = Rest.of(options)
     paint = Paint(sys.stdout)
     if options.id:
-        worker = rest.get(worker_path(options.id))
+        with suggesting_ids(rest, options.id):
+            worker = rest.get(worker_path(options.id))
         lines = [json.dumps(worker, indent=2)] if options.json else fields(_in_full(worker, paint), paint)
     else:
         query = {"limit": str(_PAGE), **({"status": options.status} if options.status else {})}
@@ -79,7 +111,7 @@ def stats_parser() -> Parser:
 def stats(arguments: Sequence[str]) -> int:
     """Run `minicloud stats`."""
     options = stats_parser().parse_args(arguments)
-    cluster = Rest(options.url, options.timeout).get("/api/workers/stats")
+    cluster = Rest.of(options).get("/api/workers/stats")
     paint = Paint(sys.stdout)
     for line in [json.dumps(cluster, indent=2)] if options.json else fields(_cluster(cluster, paint), paint):
         print(line)
@@ -89,6 +121,7 @@ def stats(arguments: Sequence[str]) -> int:
 def _list(found: Sequence[Mapping[str, Any]], paint: Paint) -> list[str]:
     if not found:
         return []
+    found = sorted(found, key=lambda worker: natural_key(str(worker.get("workerId", ""))))
     rows = [_row(worker) for worker in found]
     styles = [_styles(worker) for worker in found]
     columns = columns_of(sys.stdout) if sys.stdout.isatty() else None
@@ -99,6 +132,7 @@ def _list(found: Sequence[Mapping[str, Any]], paint: Paint) -> list[str]:
         right=("SINCE", "CPU", "MEMORY", "QUERIES", "SEEN"),
         styles=styles,
         columns=columns,
+        dispensable=_DISPENSABLE,
     )
 
 
@@ -108,13 +142,13 @@ def _row(worker: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         clean(worker.get("workerId", "")),
         _status(worker),
-        age(worker.get("statusAgeMs", 0)),
+        age(number(worker, "statusAgeMs")),
         clean(worker.get("zone", "")),
         clean(worker.get("endpoint", "")),
-        f"{percent(resources.get('cpuUtilization', 0))} of {resources.get('cpuCores', 0)}",
-        f"{percent(resources.get('memoryUtilization', 0))} of {size(resources.get('memoryMb', 0))}",
-        str(resources.get("activeQueries", 0)),
-        age(worker.get("heartbeatAgeMs", 0)),
+        f"{percent(number(resources, 'cpuUtilization'))} of {number(resources, 'cpuCores')}",
+        f"{percent(number(resources, 'memoryUtilization'))} of {size(number(resources, 'memoryMb'))}",
+        str(number(resources, "activeQueries")),
+        age(number(worker, "heartbeatAgeMs")),
         "" if healthy else clean(worker.get("statusReason", "")),
     )
 
@@ -139,22 +173,22 @@ def _in_full(worker: Mapping[str, Any], paint: Paint) -> list[tuple[str, str]]:
         ("worker", clean(worker.get("workerId", ""))),
         (
             "status",
-            f"{status} for {age(worker.get('statusAgeMs', 0))}: {clean(worker.get('statusReason', ''))}",
+            f"{status} for {age(number(worker, 'statusAgeMs'))}: {clean(worker.get('statusReason', ''))}",
         ),
         ("new work", "yes" if worker.get("schedulable") else "no"),
         ("operators say", _said(worker)),
         ("endpoint", clean(worker.get("endpoint", ""))),
         ("zone", clean(worker.get("zone", ""))),
-        ("incarnation", str(worker.get("incarnation", ""))),
-        ("registered", utc(worker.get("registeredAtMs", 0))),
+        ("incarnation", clean(worker.get("incarnation", ""))),
+        ("registered", utc(number(worker, "registeredAtMs"))),
         (
             "last heartbeat",
-            f"{age(worker.get('heartbeatAgeMs', 0))} ago ({utc(worker.get('lastHeartbeatMs', 0))})",
+            f"{age(number(worker, 'heartbeatAgeMs'))} ago ({utc(number(worker, 'lastHeartbeatMs'))})",
         ),
-        ("cpu", f"{percent(resources.get('cpuUtilization', 0))} of {resources.get('cpuCores', 0)} cores"),
-        ("memory", _part(resources, "memory") + f" ({percent(resources.get('memoryUtilization', 0))})"),
+        ("cpu", f"{percent(number(resources, 'cpuUtilization'))} of {number(resources, 'cpuCores')} cores"),
+        ("memory", _part(resources, "memory") + f" ({percent(number(resources, 'memoryUtilization'))})"),
         ("disk", _part(resources, "disk")),
-        ("queries", f"{resources.get('activeQueries', 0)} active"),
+        ("queries", f"{number(resources, 'activeQueries')} active"),
         *((f"  {clean(name)}", clean(metadata[name])) for name in sorted(metadata)),
     ]
 
@@ -166,33 +200,36 @@ def _said(worker: Mapping[str, Any]) -> str:
 
 
 def _part(resources: Mapping[str, Any], of: str) -> str:
-    return f"{size(resources.get(f'{of}UsedMb', 0))} of {size(resources.get(f'{of}Mb', 0))} used"
+    return f"{size(number(resources, f'{of}UsedMb'))} of {size(number(resources, f'{of}Mb'))} used"
 
 
 def _cluster(cluster: Mapping[str, Any], paint: Paint) -> list[tuple[str, str]]:
-    counts = [(status, cluster.get(f"{status.lower()}Workers", 0)) for status in STATUS_STYLES]
+    counts = [(status, number(cluster, f"{status.lower()}Workers")) for status in STATUS_STYLES]
     told = ", ".join(
         paint(f"{count} {status.lower()}", STATUS_STYLES[status] if count else "") for status, count in counts
     )
-    used, total = cluster.get("usedMemoryMb", 0), cluster.get("totalMemoryMb", 0)
+    used, total = number(cluster, "usedMemoryMb"), number(cluster, "totalMemoryMb")
     return [
-        ("workers", f"{cluster.get('totalWorkers', 0)}: {told}"),
-        ("cores", str(cluster.get("totalCpuCores", 0))),
+        ("workers", f"{number(cluster, 'totalWorkers')}: {told}"),
+        ("cores", str(number(cluster, "totalCpuCores"))),
         ("memory", f"{size(used)} of {size(total)} used"),
-        ("queries", f"{cluster.get('activeQueries', 0)} active"),
+        ("queries", f"{number(cluster, 'activeQueries')} active"),
         ("cpu", _mean_and_most(cluster, "CpuUtilization")),
         ("memory use", _mean_and_most(cluster, "MemoryUtilization")),
-        ("oldest heartbeat", f"{age(cluster.get('oldestHeartbeatAgeMs', 0))} ago"),
+        ("oldest heartbeat", f"{age(number(cluster, 'oldestHeartbeatAgeMs'))} ago"),
     ]
 
 
 def _mean_and_most(cluster: Mapping[str, Any], figure: str) -> str:
     return (
-        f"mean {percent(cluster.get(f'mean{figure}', 0))}, most {percent(cluster.get(f'max{figure}', 0))} "
+        f"mean {percent(number(cluster, f'mean{figure}'))}, most {percent(number(cluster, f'max{figure}'))} "
         "(healthy workers)"
     )
 
 
 def utc(unix_ms: float) -> str:
-    """Unix milliseconds as a date and time, to the second."""
-    return datetime.fromtimestamp(unix_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    """Unix milliseconds as a date and time, to the second; the figure itself where no calendar has it."""
+    try:
+        return datetime.fromtimestamp(unix_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    except (OverflowError, ValueError, OSError):
+        return f"{unix_ms:g} ms"

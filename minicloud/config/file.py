@@ -1,33 +1,47 @@
 """The configuration file: the `application.yml` that deployments have, as values by key.
 
 Keys are compared as Spring compares them: `enable-reflection`, `enableReflection` and `enable_reflection` are
-one. Scalars stay the text they are written as; what they mean is the settings' business.
+one. Of several documents in the file (`---`) the later ones win, and those for a profile that is not active
+are left out. Scalars stay the text they are written as; the settings decide what they mean.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from minicloud.config.environment import find_variable
 from minicloud.config.placeholders import Expander, Value
+from minicloud.config.profiles import matches, split_names
 from minicloud.core.errors import ConfigError
 from minicloud.starting import start_error
 
 MAX_FILE_BYTES = 1024 * 1024
 
+_ACTIVE = "spring.profiles.active"
+_DEFAULT = frozenset({"default"})
+# Both ways in which Spring has had a document say which profiles it is for, in canonical spelling.
+_CONDITIONS = ("spring.config.activate.onprofile", "spring.profiles")
+_SHOWN = 12
+
 
 class ConfigFile:
-    """One file's values. `warning` says which trees were passed over; it is empty if none was."""
+    """One file's values; none without a file. `warnings` name what was passed over."""
 
-    def __init__(self, values: Mapping[str, Value], env: Mapping[str, str], warning: str) -> None:
-        self.warning = warning
+    def __init__(
+        self, values: Mapping[str, Value], env: Mapping[str, str], warnings: tuple[str, ...] = ()
+    ) -> None:
+        self.warnings = warnings
         self._values = values
         self._expander = Expander(env, self._look_up)
 
     def get(self, key: str) -> Value | None:
-        """The value of `key` with its placeholders expanded, or None where the file does not have it."""
-        value = self._values.get(canonical(key))
-        return None if value is None else Value(self._expander.expand(value), value.where)
+        """The value of `key` as it is written, or None where the file does not have it."""
+        return self._values.get(canonical(key))
+
+    def expanded(self, value: Value) -> str:
+        """The text of `value`, which may come from elsewhere, with its placeholders expanded."""
+        return self._expander.expand(value)
 
     def _look_up(self, name: str) -> tuple[str, Value] | None:
         key = canonical(name)
@@ -43,7 +57,7 @@ def canonical(key: str) -> str:
 def read_config_file(path: Path, known_keys: Collection[str], env: Mapping[str, str]) -> ConfigFile:
     """Read `path`. Raises `ConfigError`, one line with file:line, for what cannot be read or is not known."""
     # PyYAML takes 25 ms to import: only those who have a file pay.
-    from minicloud.config.yaml_tree import read_tree
+    from minicloud.config.yaml_tree import read_documents
 
     try:
         with path.open("rb") as stream:
@@ -58,6 +72,43 @@ def read_config_file(path: Path, known_keys: Collection[str], env: Mapping[str, 
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{path}:{line}: not UTF-8 text") from None
-    values, passed_over = read_tree(text, str(path), {canonical(key): key for key in known_keys}, canonical)
-    warning = f"{path}: passed over what is not MiniCloud's: {', '.join(passed_over)}" if passed_over else ""
-    return ConfigFile(values, env, warning)
+    documents = read_documents(text, str(path), {canonical(key): key for key in known_keys}, canonical)
+    values: dict[str, Value] = {}
+    others: list[str] = []
+    unused: list[str] = []
+    inactive: list[str] = []
+    profiles = split_names(_text_of(find_variable(env, _ACTIVE)))
+    for document in documents:
+        condition = next((document.values[key] for key in _CONDITIONS if key in document.values), None)
+        if condition is not None and not _is_active(condition, profiles or _DEFAULT):
+            inactive.append(f"{condition.text} (line {document.line})")
+            continue
+        document.check()
+        values |= document.values
+        others += document.others
+        unused += document.unused
+        if not profiles and canonical(_ACTIVE) in document.values:
+            profiles = split_names(document.values[canonical(_ACTIVE)].text)
+    passed_over = (
+        ("what is not MiniCloud's", others),
+        ("settings of the gRPC starter that do nothing here", unused),
+        ("documents for profiles that are not active", inactive),
+    )
+    warnings = (f"{path}: passed over {what}: {_listed(each)}" for what, each in passed_over if each)
+    return ConfigFile(values, env, tuple(warnings))
+
+
+def _is_active(condition: Value, profiles: frozenset[str]) -> bool:
+    try:
+        return matches(condition.text, profiles)
+    except ValueError as error:
+        raise ConfigError(f"{condition.where}: {condition.text[:60]!r} {error}") from None
+
+
+def _text_of(variable: tuple[str, str] | None) -> str:
+    return variable[1] if variable is not None else ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

@@ -1,8 +1,9 @@
-"""`${NAME}` and `${NAME:default}` in the values of a configuration file, as Spring reads them.
+"""`${NAME}` and `${NAME:default}` in the values of settings, as Spring reads them.
 
-A name is looked up among environment variables first, then among the keys of the same file, whose own
-placeholders are expanded in turn; a default counts only where both have nothing. Defaults and names may hold
-placeholders themselves. Whatever the file holds, expansion ends, and fails with `ConfigError` alone.
+A name is looked up among environment variables first, where `control-plane.host` finds CONTROLPLANE_HOST and
+CONTROL_PLANE_HOST too, then among the keys of the file. The placeholders in what is found are expanded in
+turn; a default counts only where both have nothing. Defaults and names may hold placeholders themselves.
+Whatever the values hold, expansion ends, and fails with `ConfigError` alone.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from minicloud.config.environment import find_variable
 from minicloud.core.errors import ConfigError
 
 # A file that refers to itself in every value doubles with every level; nobody's configuration needs these.
@@ -27,12 +29,17 @@ class Value(NamedTuple):
 
 class _Scope(NamedTuple):
     where: str
-    chain: tuple[str, ...]  # the keys being expanded, outermost first: meeting one again is a cycle
+    chain: tuple[str, ...]  # what is being expanded, outermost first: meeting one again is a cycle
     depth: int
 
 
+def variable(env: Mapping[str, str], name: str) -> str:
+    """The variable `name` with its placeholders expanded, of which only variables count; empty if not set."""
+    return Expander(env, lambda _: None).expand(Value(env.get(name, ""), name))
+
+
 class Expander:
-    """Expands the placeholders of one file. `look_up` finds a key of that file, however it is spelled."""
+    """Expands placeholders. `look_up` finds a key of the file, however it is spelled."""
 
     def __init__(self, env: Mapping[str, str], look_up: Callable[[str], tuple[str, Value] | None]) -> None:
         self._env = env
@@ -41,6 +48,8 @@ class Expander:
 
     def expand(self, value: Value) -> str:
         """`value` with every placeholder replaced; raises `ConfigError` naming where and why it cannot be."""
+        if "${" not in value.text:
+            return value.text
         self._expansions = 0
         return self._text(value.text, _Scope(value.where, (), 0))
 
@@ -69,10 +78,7 @@ class Expander:
             raise ConfigError(
                 f"{scope.where}: {_shown(text[start : end + 1])} names nothing: write ${{NAME}}"
             )
-        from_env = self._env.get(name)
-        if from_env is not None:
-            return from_env
-        found = self._look_up(name)
+        found = self._find(name)
         if found is not None:
             key, value = found
             if key in scope.chain:
@@ -81,9 +87,18 @@ class Expander:
         if colon >= 0:
             return self._text(text[colon + 1 : end], deeper)
         raise ConfigError(
-            f"{scope.where}: {_shown(name)} is neither an environment variable nor a key of this file: "
+            f"{scope.where}: {_shown(name)} is neither an environment variable nor a key of the file: "
             f"set it, or write a default as in ${{{name[:40]}:...}}"
         )
+
+    def _find(self, name: str) -> tuple[str, Value] | None:
+        """The variable or the key called `name`, and its value."""
+        if name in self._env:
+            return name, Value(self._env[name], name)
+        variable = find_variable(self._env, name)
+        if variable is not None:
+            return variable[0], Value(variable[1], variable[0])
+        return self._look_up(name)
 
 
 def _span(text: str, start: int, where: str) -> tuple[int, int]:

@@ -7,7 +7,6 @@ may serve both, and a placeholder that only the other role needs may stay open.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,9 @@ from typing import TypeVar
 
 from minicloud.config import table
 from minicloud.config.durations import format_duration
+from minicloud.config.environment import find_variable, is_service_link, misspelt
 from minicloud.config.file import ConfigFile, read_config_file
-from minicloud.config.placeholders import Value
+from minicloud.config.placeholders import Value, variable
 from minicloud.config.state_dir import default_state_dir
 from minicloud.config.table import Role, Setting
 from minicloud.config.values import DataDir, boolean
@@ -24,9 +24,6 @@ from minicloud.core.errors import ConfigError
 from minicloud.net.address import Address
 
 T = TypeVar("T")
-
-# Kubernetes sets NAME_PORT=tcp://10.0.0.1:9090 in every pod beside a service called NAME.
-_SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +78,7 @@ def control_plane_config(
     Raises `ConfigError`. Reads the file that `--config` or `MINICLOUD_CONFIG` names, and no other.
     """
     sources = _Sources(flags, env, Role.CONTROL_PLANE)
+    sources.value(table.SERVER_SECURITY)
     interval_s = sources.value(table.HEARTBEAT_INTERVAL)
     timeout_s = sources.value(table.HEARTBEAT_TIMEOUT)
     if timeout_s < 2 * interval_s:
@@ -118,6 +116,7 @@ def worker_config(flags: Mapping[str, str], env: Mapping[str, str]) -> tuple[Wor
     """The worker's settings, and warnings to log; as `control_plane_config`."""
     sources = _Sources(flags, env, Role.WORKER)
     sources.value(table.NEGOTIATION_TYPE)
+    sources.value(table.SERVER_SECURITY)
     port = sources.value(table.WORKER_PORT)
     data_dir = sources.value(table.WORKER_DATA_DIR)
     if data_dir is DataDir.DEFAULT and port == 0:
@@ -142,7 +141,7 @@ def is_worker(flags: Mapping[str, str], env: Mapping[str, str]) -> bool:
     """Is this process a worker? `--worker`, else `MINICLOUD_WORKER`."""
     for where, text in (
         (table.WORKER_FLAG, flags.get("worker")),
-        (table.WORKER_ENV, env.get(table.WORKER_ENV)),
+        (table.WORKER_ENV, variable(env, table.WORKER_ENV)),
     ):
         if text:
             try:
@@ -162,17 +161,16 @@ class _Sources:
             of_name = [setting for setting in table.SETTINGS if setting.name == name]
             if of_name and not any(setting.role.covers(role) for setting in of_name):
                 raise ConfigError(_misfit(of_name[0], role))
-        path = flags.get("config") or env.get(table.CONFIG_FILE_ENV)
-        self._file: ConfigFile | None = None
-        if path:
-            self._file = read_config_file(Path(path), table.KNOWN_KEYS, env)
+        path = flags.get("config") or variable(env, table.CONFIG_FILE_ENV)
+        self._file = read_config_file(Path(path), table.KNOWN_KEYS, env) if path else ConfigFile({}, env)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        return (self._file.warning,) if self._file is not None and self._file.warning else ()
+        return (*misspelt(self._env), *self._file.warnings)
 
     def value(self, setting: Setting[T]) -> T:
-        text, where = self._found(setting)
+        found = self._found(setting)
+        text, where = self._file.expanded(found), found.where
         try:
             return setting.parse(text)
         except ValueError as error:
@@ -188,13 +186,15 @@ class _Sources:
             if setting.name in self._flags:
                 return Value(self._flags[setting.name], setting.flag)
             text = self._env.get(setting.env, "")
-            if text and not _SERVICE_LINK.match(text):
+            if text and not is_service_link(text):
                 return Value(text, setting.env)
-        if self._file is not None:
-            for key in setting.keys:
-                value = self._file.get(key)
-                if value is not None:
-                    return value
+        for key in setting.keys:
+            name, text = find_variable(self._env, key) or ("", "")
+            if text:
+                return Value(text, name)
+            value = self._file.get(key)
+            if value is not None:
+                return value
         return Value(setting.default, "by default")
 
 

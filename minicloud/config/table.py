@@ -60,6 +60,8 @@ CONFIG_FILE_FLAG = "--config"
 CONFIG_FILE_ENV = "MINICLOUD_CONFIG"
 WORKER_FLAG = "--worker"
 WORKER_ENV = "MINICLOUD_WORKER"
+# Where operator commands find the control plane.
+URL_ENV = "MINICLOUD_URL"
 
 # One flag for both roles, so one text; the keys differ, as one file may serve both.
 _DATA_DIR_HELP = "where the registry, or a worker's identity, outlives restarts; none keeps it in memory"
@@ -275,7 +277,8 @@ LOG_FORMAT = Setting(
 ENABLE_REFLECTION = Setting(
     "enable-reflection",
     Role.BOTH,
-    ("grpc.server.enable-reflection",),
+    # The second is what the gRPC starter itself has.
+    ("grpc.server.enable-reflection", "grpc.server.reflection-service-enabled"),
     values.boolean,
     "true",
     "",
@@ -284,11 +287,23 @@ ENABLE_REFLECTION = Setting(
 NEGOTIATION_TYPE = Setting(
     "negotiation-type",
     Role.WORKER,
-    ("grpc.client.control-plane.negotiation-type",),
+    # The second is for every client of the gRPC starter.
+    ("grpc.client.control-plane.negotiation-type", "grpc.client.GLOBAL.negotiation-type"),
     values.plaintext,
     "plaintext",
     "",
     "how the connection to the control plane is secured; only plaintext",
+    in_file_only=True,
+)
+# Known so that a file that asks for TLS is refused: passed over, it would be served in plain text.
+SERVER_SECURITY = Setting(
+    "server-security",
+    Role.BOTH,
+    ("grpc.server.security.enabled",),
+    values.no_security,
+    "false",
+    "",
+    "how connections to this process are secured; only false, which is plaintext",
     in_file_only=True,
 )
 
@@ -316,6 +331,7 @@ SETTINGS: tuple[Setting[object], ...] = (
     LOG_FORMAT,
     ENABLE_REFLECTION,
     NEGOTIATION_TYPE,
+    SERVER_SECURITY,
 )
 
 KNOWN_KEYS: tuple[str, ...] = tuple(dict.fromkeys(key for setting in SETTINGS for key in setting.keys))

@@ -198,3 +198,11 @@ def plaintext(text: str) -> None:
         raise ValueError(
             "is not available: this version speaks plaintext only, so write plaintext or leave it out"
         )
+
+
+def no_security(text: str) -> None:
+    """Are connections to be secured? Only `false` for now."""
+    if boolean(text):
+        raise ValueError(
+            "is not available: this version speaks plaintext only, so write false or leave it out"
+        )

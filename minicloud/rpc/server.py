@@ -166,7 +166,7 @@ class Server:
                 else:
                     return True
         self.count_refusal(Cause.HANDSHAKE)
-        _log.warning("rpc_connection_dropped", peer=str(_peer(stream)), reason=reason)
+        _log.info("rpc_connection_dropped", peer=str(_peer(stream)), reason=reason)
         await trio.aclose_forcefully(stream)
         return False
 

@@ -176,7 +176,7 @@ class Transport:
         self.close_reason = reason
         self.close_cause = cause
         if peers_fault:
-            _log.warning("rpc_connection_dropped", peer=str(self.peer), reason=reason)
+            _log.info("rpc_connection_dropped", peer=str(self.peer), reason=reason)
         else:
             _log.debug("rpc_connection_closed", peer=str(self.peer), reason=reason)
         self._reading.cancel()

@@ -52,6 +52,9 @@ def look_into(path: Path) -> Contents:
             if value(copy, "PRAGMA application_id") != APPLICATION_ID:
                 raise StoreError(f"{path} is no copy of a registry: name a backup")
             schema = schema_version(copy, path)
+            # SQLite takes what is missing of the last page for zeros.
+            if value(copy, "PRAGMA page_count") * value(copy, "PRAGMA page_size") != path.stat().st_size:
+                raise _damaged(path)
             if value(copy, "PRAGMA integrity_check(1)") != "ok":
                 raise _damaged(path)
             return Contents(

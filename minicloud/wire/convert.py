@@ -41,10 +41,13 @@ def resources_to_message(resources: Resources) -> ResourceInfo:
 
 
 def resources_from_message(message: ResourceInfo | None) -> Resources | None:
-    """What a peer says it has; None where it says nothing. Raises `InvalidError` for impossible figures."""
+    """The figures of a peer; None where it sent none. Raises `InvalidError` for impossible ones.
+
+    Workers from before `memory_used_mb` send the fraction alone: the size is derived from it.
+    """
     if message is None:
         return None
-    return Resources(
+    resources = Resources(
         message.cpu_cores,
         message.memory_mb,
         message.disk_mb,
@@ -54,6 +57,11 @@ def resources_from_message(message: ResourceInfo | None) -> Resources | None:
         message.memory_used_mb,
         message.disk_used_mb,
     )
+    if resources.memory_used_mb == 0 and resources.memory_utilization > 0:
+        # As a float the product may come out larger than the total.
+        used_mb = min(round(resources.memory_mb * resources.memory_utilization), resources.memory_mb)
+        return resources._replace(memory_used_mb=used_mb)
+    return resources
 
 
 def worker_to_message(worker: Worker, last_heartbeat_ms: int, registered_at_ms: int) -> WorkerInfo:

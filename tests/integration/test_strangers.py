@@ -52,7 +52,7 @@ def test_something_else_than_http2_on_the_grpc_port_is_told_so_and_dropped_with_
         answered = answered[9 + int.from_bytes(answered[:3], "big") :]
     assert (kinds[0], kinds[-1]) == (SETTINGS, GOAWAY)
     dropped = shared.until_logged("rpc_connection_dropped", peer=f"{HOST}:{own_port}")
-    assert dropped["level"] == "warning"
+    assert dropped["level"] == "info"
     assert len(shared.logged("rpc_connection_dropped", peer=f"{HOST}:{own_port}")) == 1
     assert shared.get("/readyz") == {"status": "ready"}
 

@@ -115,7 +115,8 @@ def test_guide_names_the_ports_there_are() -> None:
 
 def test_guide_names_commands_options_and_variables_there_are() -> None:
     flags = {setting.flag for setting in SETTINGS}
-    of_commands = {"--data-dir", "--url", "--check", "--address", "--status", "--reason"}
+    of_commands = {"--data-dir", "--url", "--header", "--check", "--address", "--status", "--reason"}
+    of_commands |= {"--yes", "--deadline", "--force"}
     of_others = {
         "--now",
         "--prefix",
@@ -130,7 +131,8 @@ def test_guide_names_commands_options_and_variables_there_are() -> None:
     for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]+", GUIDE):
         assert flag in flags | of_commands | of_others | of_the_simulator, flag
     for variable in re.findall(r"MINICLOUD_[A-Z_]+", GUIDE):
-        assert variable in {"MINICLOUD_WORKER", *(setting.env for setting in SETTINGS)}, variable
+        others = {"MINICLOUD_WORKER", "MINICLOUD_URL"}
+        assert variable in others | {setting.env for setting in SETTINGS}, variable
     for command in re.findall(r"(?<=[`\n])minicloud ([a-z]+)", GUIDE):
         assert command in COMMANDS, command
 

@@ -152,6 +152,14 @@ def test_log_storm_of_info_lines_passes_whole(lines: Lines) -> None:
     assert len(lines.json()) == 200
 
 
+def test_log_storm_of_clients_mistakes_is_cut_at_info_too(lines: Lines) -> None:
+    log = lines.configure()
+    for _ in range(200):
+        log.info("http_request_refused", code=404)
+    log.info("rpc_connection_dropped")
+    assert len(lines.json()) == STORM_LINES + 1
+
+
 def test_log_storm_of_a_library_is_one_whatever_its_arguments(lines: Lines) -> None:
     lines.configure()
     for number in range(50):

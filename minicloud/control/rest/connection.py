@@ -134,7 +134,7 @@ class Connection(TCPServer):
                         await self._socket_stream.send_all(view[start : start + _SEND_BYTES])
                 return
             except trio.TooSlowError:
-                log.warning("http_client_stalled", timeout_s=timeout_s)
+                log.info("http_client_stalled", timeout_s=timeout_s)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 pass
         self._end(0)

@@ -136,7 +136,7 @@ class Envelope:
             await self._app(scope, body.receive, send_on)
         except* BrokenOffError:
             # The connection is closed without the answer's end, by which its client knows.
-            log.warning("http_answer_broken_off", path=scope["path"])
+            log.info("http_answer_broken_off", path=scope["path"])
         except* Exception as group:
             # Past the app's own handlers: while it was sending, or in the library itself.
             log.error("http_request_failed", method=scope["method"], path=scope["path"], exc_info=group)

@@ -76,7 +76,7 @@ class Http1(H11Protocol):
         await self.send(Closed())
 
     async def _say(self, problem: Problem) -> None:
-        log.warning("http_request_refused", code=problem.status.value, error=problem.detail)
+        log.info("http_request_refused", code=problem.status.value, error=problem.detail)
         body = problem.body(request_id="")
         answers_head = self._method == b"HEAD" and self.connection.our_state is h11.SEND_RESPONSE
         headers = [

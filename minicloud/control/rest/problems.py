@@ -93,7 +93,8 @@ async def answer(error: Exception) -> Response:
     if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, HTTPException):
         log.error("http_request_failed", method=request.method, path=request.path, exc_info=error)
     else:
-        log.warning(
+        # A client's mistake is for the client to look at, and its answer has the details.
+        (log.info if problem.status < HTTPStatus.INTERNAL_SERVER_ERROR else log.warning)(
             "http_request_refused",
             method=request.method,
             path=request.path,

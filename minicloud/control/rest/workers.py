@@ -144,7 +144,8 @@ class WorkerRoutes:
         "removeWorker",
         TAG,
         {HTTPStatus.NO_CONTENT: Answer("The worker is no longer registered.")},
-        refusals=_NOT_CHANGED,
+        body=ReasonJson,
+        refusals=_NOT_SAID,
     )
     @validate_querystring(NoQuery)
     async def remove(self, worker_id: str, query_args: NoQuery) -> Response:
@@ -152,7 +153,7 @@ class WorkerRoutes:
 
         One that is alive after all is told to register again at its next heartbeat.
         """
-        await self._carried_out(Remove(worker_id))
+        await self._carried_out(Remove(worker_id, await reason_given()))
         response = Response(b"", HTTPStatus.NO_CONTENT)
         del response.headers["Content-Type"], response.headers["Content-Length"]  # RFC 9110, 8.6
         return response

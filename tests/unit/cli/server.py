@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socket import AF_INET6
+from ssl import SSLContext
 from threading import Thread
 from typing import Any
 
@@ -14,7 +16,8 @@ from typing import Any
 @dataclass
 class Answer:
     """One answer. `body` other than bytes is sent as JSON. `hang` keeps the connection open afterwards;
-    `chunked` sends the body without its length."""
+    `chunked` sends the body without its length, and `until_close` ends it with the connection. The last
+    `missing_bytes` are not sent."""
 
     body: Any = None
     status: int = 200
@@ -22,6 +25,8 @@ class Answer:
     content_type: str = "application/json"
     hang: bool = False
     chunked: bool = False
+    until_close: bool = False
+    missing_bytes: int = 0
 
 
 @dataclass
@@ -120,12 +125,25 @@ def block(shown: Mapping[str, Any]) -> str:
     return f"id: {shown['eventId']}\nevent: {shown['kind']}\ndata: {json.dumps(shown)}\n\n"
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Nothing: a client may refuse the certificate, or go at any time."""
+
+
+class _ServerV6(_Server):
+    address_family = AF_INET6
+
+
 @contextmanager
-def scripted_server() -> Iterator[ScriptedServer]:
+def scripted_server(host: str = "127.0.0.1", tls: SSLContext | None = None) -> Iterator[ScriptedServer]:
     script = ScriptedServer()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(script))
+    kind = _ServerV6 if ":" in host else _Server
+    server = kind((host, 0), _handler(script))
     server.daemon_threads = True
-    script.url = f"http://127.0.0.1:{server.server_address[1]}"
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    shown = f"[{host}]" if ":" in host else host
+    script.url = f"{'http' if tls is None else 'https'}://{shown}:{server.server_address[1]}"
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -156,11 +174,11 @@ def _handler(script: ScriptedServer) -> type[BaseHTTPRequestHandler]:
             if answer.chunked:
                 self.send_header("transfer-encoding", "chunked")
                 body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
-            elif not answer.hang:
+            elif not answer.hang and not answer.until_close:
                 self.send_header("content-length", str(len(body)))
             self.send_header("connection", "close")
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(body[: len(body) - answer.missing_bytes])
             if answer.hang:
                 self.connection.settimeout(10)
                 self.rfile.read(1)  # until the client goes

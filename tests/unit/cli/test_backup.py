@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from minicloud.__main__ import main
 from minicloud.store.database import Database
+from minicloud.store.schema import SCHEMA_VERSION
 from tests.unit.cli.server import Answer, ScriptedServer, problem
 from tests.unit.store.changes import kept
 
@@ -43,8 +45,45 @@ def test_backup_writes_what_the_control_plane_sends(
     assert (tmp_path / "second.db").read_bytes() == content
     assert capsys.readouterr().out == (
         f"{tmp_path}/second.db holds 2 workers, 2 events, the last of 2023-11-14 22:13:20Z "
-        f"({len(content) // 1024} KiB, schema 2)\n"
+        f"({len(content) // 1024} KiB, schema {SCHEMA_VERSION})\n"
     )
+
+
+@pytest.mark.parametrize("ending", [{"chunked": True}, {"until_close": True}], ids=str)
+def test_backup_through_a_proxy_that_drops_the_length_is_whole(
+    server: ScriptedServer,
+    registry: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    ending: dict[str, Any],
+) -> None:
+    content = (registry / "registry.db").read_bytes()
+    server.on(BACKUP, Answer(content, content_type="application/vnd.sqlite3", **ending))
+    assert main(["backup", str(tmp_path / "copy.db")]) == 0
+    assert (tmp_path / "copy.db").read_bytes() == content
+    assert "holds 2 workers, 2 events" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("ending", [{}, {"chunked": True}, {"until_close": True}], ids=str)
+@pytest.mark.parametrize("missing", ["a byte", "a page", "all but a page", "all but a byte", "all"])
+def test_backup_cut_short_gets_no_name_however_its_end_is_told(
+    server: ScriptedServer,
+    registry: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    ending: dict[str, Any],
+    missing: str,
+) -> None:
+    content = (registry / "registry.db").read_bytes()
+    amounts = {"a byte": 1, "a page": 4096, "all but a page": -4096, "all but a byte": -1, "all": 0}
+    missing_bytes = amounts[missing] if amounts[missing] > 0 else len(content) + amounts[missing]
+    if "chunked" in ending:
+        missing_bytes += len(b"\r\n0\r\n\r\n")  # which come after the last chunk
+    answer = Answer(content, content_type="application/vnd.sqlite3", missing_bytes=missing_bytes, **ending)
+    server.on(BACKUP, answer)
+    line = refused(capsys, 1, "backup", str(tmp_path / "copy.db"))
+    assert any(text in line for text in ("broke off: try again", "damaged", "is no copy of a registry"))
+    assert list(tmp_path.glob("copy*")) == []
 
 
 def test_backup_that_is_no_registry_gets_no_name(
@@ -59,7 +98,7 @@ def test_backup_that_is_no_registry_gets_no_name(
 def test_backup_that_breaks_off_gets_no_name(
     server: ScriptedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    server.on(BACKUP, Answer(b"SQLite format 3\0", headers={"content-length": "4096"}, chunked=True))
+    server.on(BACKUP, Answer(bytes(4096), missing_bytes=4080))
     line = refused(capsys, 1, "backup", str(tmp_path / "copy.db"))
     assert line == f"the answer of {server.url} broke off: try again"
     assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,10 @@ BOOTLOADERS = {"_PYI_ARCHIVE_FILE": "/x", "_PYI_PARENT_PROCESS_LEVEL": "0", "LD_
 
 
 def test_child_environment_holds_no_settings_of_ours() -> None:
-    assert child_environment({"PATH": "/bin", "MINICLOUD_ID": "w"}) == {"PATH": "/bin", **RESET}
+    assert child_environment({"PATH": "/bin", "MINICLOUD_ID": "w", "GRPC_SERVER_PORT": "1"}) == {
+        "PATH": "/bin",
+        **RESET,
+    }
 
 
 def test_child_environment_holds_nothing_of_the_bootloaders() -> None:

@@ -6,13 +6,11 @@ import array
 import fcntl
 import json
 import os
-import resource
-import signal
 import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -22,6 +20,7 @@ from tests.unit.cli.server import Answer, ScriptedServer, block, event, problem,
 
 MINICLOUD = (sys.executable, "-m", "minicloud")
 WITHIN_S = 30.0
+ALL_CLOSED = 'exec "$@" <&- >&- 2>&-'
 
 # What a process may find in place of UTF-8. The first three are how Python comes to have ASCII.
 LOCALES: Mapping[str, Mapping[str, str]] = {
@@ -53,11 +52,12 @@ def run(
     *,
     stdout: int = subprocess.PIPE,
     stderr: int = subprocess.PIPE,
-    before: Callable[[], None] | None = None,
+    shell: str = 'exec "$@"',
+    program: Sequence[str] = MINICLOUD,
 ) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        [*MINICLOUD, *words], env=env, stdout=stdout, stderr=stderr, preexec_fn=before, timeout=WITHIN_S
-    )
+    """Run `program`, started by a line of `shell`: a shell can close what Python would keep open."""
+    command = ["sh", "-c", shell, "sh", *program, *words]
+    return subprocess.run(command, env=env, stdout=stdout, stderr=stderr, timeout=WITHIN_S, check=False)
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def test_output_that_is_full_is_one_line_and_exit_code_1(
 def test_output_that_is_closed_is_one_line_and_exit_code_1(
     cluster: ScriptedServer, words: tuple[str, ...]
 ) -> None:
-    done = run(words, environment(cluster), before=lambda: os.close(1))
+    done = run(words, environment(cluster), shell='exec "$@" >&-')
     assert done.returncode == 1
     assert done.stderr == (
         b"minicloud: cannot write to standard output: it is closed: send it to a file or a program\n"
@@ -161,22 +161,15 @@ def test_output_that_ends_at_a_limit_of_the_file_size_is_one_line(
     """Another way for a file to take no more, in the middle of the output."""
     cluster.on("GET /api/workers?limit=1000", Answer([worker(f"w-{number}") for number in range(2000)]))
 
-    def limit() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-
+    limited = "trap '' XFSZ; ulimit -f 40; exec \"$@\""
     with (tmp_path / "list").open("wb") as file:
-        done = run(
-            ("workers",),
-            environment(cluster, PYTHONDONTWRITEBYTECODE="1"),
-            stdout=file.fileno(),
-            before=limit,
-        )
+        env = environment(cluster, PYTHONDONTWRITEBYTECODE="1")
+        done = run(("workers",), env, stdout=file.fileno(), shell=limited)
     assert done.returncode == 1
     assert done.stderr == (
         b"minicloud: cannot write to standard output: file too large: send it to a file or a program\n"
     )
-    assert (tmp_path / "list").stat().st_size == 20_000
+    assert (tmp_path / "list").stat().st_size == 40 * 512
 
 
 @pytest.mark.parametrize("words", [("--help",), ("workers",), ("events",)], ids=" ".join)
@@ -250,18 +243,14 @@ def test_exit_code_is_the_same_where_standard_error_takes_nothing(
             words,
             environment(cluster),
             stderr=full.fileno(),
-            before=(lambda: os.close(2)) if closed else None,
+            shell='exec "$@" 2>&-' if closed else 'exec "$@"',
         )
     assert done.returncode == code
     assert bool(done.stdout) is (code == 0)
 
 
 def test_both_outputs_closed_end_with_exit_code_1(cluster: ScriptedServer) -> None:
-    def close() -> None:
-        for number in (0, 1, 2):
-            os.close(number)
-
-    assert run(("workers",), environment(cluster), before=close).returncode == 1
+    assert run(("workers",), environment(cluster), shell=ALL_CLOSED).returncode == 1
 
 
 def test_standard_streams_that_are_closed_are_the_number_of_no_file(tmp_path: Path) -> None:
@@ -281,18 +270,9 @@ with standard_streams():
         file.write(f"{opened > 2} {failed}")
 """
 
-    def close() -> None:
-        for number in (0, 1, 2):
-            os.close(number)
-
     found = tmp_path / "found"
-    subprocess.run(
-        [sys.executable, "-c", code],
-        env=environment(FOUND=str(found)),
-        preexec_fn=close,
-        timeout=WITHIN_S,
-        check=False,
-    )
+    env = environment(FOUND=str(found))
+    run((), env, shell=ALL_CLOSED, program=(sys.executable, "-c", code))
     assert found.read_text() == "True [0, 1, 2]"
 
 

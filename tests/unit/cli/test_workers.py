@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from typing import Any
 
 import pytest
 
 from minicloud.__main__ import main
+from minicloud.cli.text import width
+from tests.terminal import Terminal
 from tests.unit.cli.server import Answer, ScriptedServer, problem, worker
 
 TABLE = """\
@@ -129,7 +133,121 @@ def test_worker_not_there_is_the_apis_word_and_exit_code_1(
     server: ScriptedServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.on("GET /api/workers/w-9", problem(404, "no worker 'w-9' is registered"))
-    assert run(capsys, "workers", "w-9") == (1, "", "minicloud: no worker 'w-9' is registered\n")
+    said = "minicloud: no worker 'w-9' is registered: minicloud workers lists those there are\n"
+    assert run(capsys, "workers", "w-9") == (1, "", said)
+    server.on("GET /api/workers?limit=1000", Answer([worker("other")]))
+    assert run(capsys, "workers", "w-9") == (1, "", said)
+
+
+@pytest.mark.parametrize(
+    ("typed", "near"),
+    [
+        ("wroker-1", "worker-1"),
+        ("WORKER-12", "worker-12"),
+        ("worker-1.example", "worker-1.example.org"),
+        ("db", "db-7f3a9c"),
+    ],
+)
+def test_worker_not_there_names_the_nearest(
+    server: ScriptedServer, capsys: pytest.CaptureFixture[str], typed: str, near: str
+) -> None:
+    ids = ["worker-1", "worker-12", "worker-1.example.org", "db-7f3a9c", "elsewhere"]
+    server.on("GET /api/workers?limit=1000", Answer([worker(each) for each in ids]))
+    for request in (f"GET /api/workers/{typed}", f"POST /api/workers/{typed}/cordon"):
+        server.on(request, problem(404, "no such worker"))
+    for words in (["workers", typed], ["cordon", typed], ["drain", typed, "--wait"], ["remove", typed]):
+        code, out, err = run(capsys, *words)
+        assert (code, out) == (1, "")
+        assert err.startswith(f"minicloud: no such worker: did you mean {near}")
+        assert "elsewhere" not in err
+
+
+def test_worker_not_there_for_a_proxy_gets_no_suggestion(
+    server: ScriptedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.on("GET /api/workers/w-9", Answer(b"<html>", 404, content_type="text/html"))
+    assert "is that a MiniCloud control plane?" in run(capsys, "workers", "w-9")[2]
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "hint"),
+    [
+        ("healty", "did you mean healthy?"),
+        ("UNHEALTY", "did you mean unhealthy?"),
+        ("drained", "did you mean draining?"),
+        ("x", "give healthy, unhealthy, draining or offline"),
+        ("", "give healthy, unhealthy, draining or offline"),
+    ],
+)
+def test_workers_of_a_status_that_is_none_is_a_usage_error(
+    server: ScriptedServer, capsys: pytest.CaptureFixture[str], status: str, hint: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["workers", "--status", status])
+    assert ended.value.code == 2
+    assert f"--status: {status!r} is not a status: {hint} (see" in capsys.readouterr().err
+    assert server.asked == []
+
+
+def test_workers_are_in_the_order_in_which_people_count(
+    server: ScriptedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = ["w-1", "w-10", "w-2"]
+    server.on("GET /api/workers?limit=1000", Answer([worker(each) for each in ids]))
+    _, out, _ = run(capsys, "workers")
+    assert [line.split()[0] for line in out.splitlines()[1:]] == ["w-1", "w-2", "w-10"]
+    _, out, _ = run(capsys, "workers", "--json")
+    assert [shown["workerId"] for shown in json.loads(out)] == ids
+
+
+def test_workers_with_wide_and_control_characters_line_up_and_steer_nothing(
+    server: ScriptedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = worker(
+        "w-2", zone="区域\x1b]0;x\x07", status="UNHEALTHY", statusReason="\x1b[31mred\r\n\u202eoops\x9b2J"
+    )
+    server.on("GET /api/workers?limit=1000", Answer([worker("w-1"), bad]))
+    server.on("GET /api/workers/w-2", Answer(bad | {"incarnation": "\x1b[2J", "adminState": "\x1b[2J"}))
+    _, out, _ = run(capsys, "workers")
+    lines = out.splitlines()
+    assert len(lines) == 3
+    column = width(lines[0][: lines[0].index("ENDPOINT")])
+    for line, endpoint in zip(lines[1:], ("w-1.example", "w-2.example"), strict=True):
+        assert width(line[: line.index(endpoint)]) == column
+    out += run(capsys, "workers", "w-2")[1]
+    assert all(char.isprintable() or char == "\n" for char in out)
+
+
+@pytest.mark.parametrize(
+    ("columns", "gone"),
+    [
+        (200, []),
+        (90, ["SEEN"]),
+        (80, ["SEEN", "SINCE"]),
+        (60, ["SEEN", "SINCE", "ZONE", "MEMORY"]),
+        (40, ["SEEN", "SINCE", "ZONE", "MEMORY", "CPU", "ENDPOINT"]),
+    ],
+)
+def test_workers_on_a_narrow_terminal_lack_what_matters_least(
+    server: ScriptedServer, columns: int, gone: list[str]
+) -> None:
+    names = ["worker-1", "worker-2"]
+    ill = (
+        worker("worker-2", status="UNHEALTHY", statusReason="no heartbeat for 120 s")
+        if columns > 90
+        else None
+    )
+    server.on("GET /api/workers?limit=1000", Answer([ill or worker(name) for name in names]))
+    env = {**os.environ, "MINICLOUD_URL": server.url, "NO_COLOR": "1"}
+    env.pop("COLUMNS", None)
+    with Terminal([sys.executable, "-m", "minicloud", "workers"], env=env, columns=columns) as terminal:
+        assert terminal.exit_code() == 0
+        lines = terminal.shown.splitlines()
+    assert max(map(len, lines)) <= columns
+    assert len(lines) == 3
+    everything = {"WORKER", "STATUS", "SINCE", "ZONE", "ENDPOINT", "CPU", "MEMORY", "QUERIES", "SEEN"}
+    assert everything - set(lines[0].split()) == set(gone)
 
 
 def test_stats_are_a_few_lines(server: ScriptedServer, capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,7 +274,13 @@ def test_stats_as_json_are_as_the_api_has_them(
 
 
 @pytest.mark.parametrize(
-    "answer", [{}, {"resources": None, "metadata": None}, {"workerId": 7, "statusAgeMs": 1.5}]
+    "answer",
+    [
+        {},
+        {"resources": None, "metadata": None},
+        {"workerId": 7, "statusAgeMs": 1.5, "registeredAtMs": 10**20},
+        {"statusAgeMs": None, "resources": {"cpuUtilization": None, "memoryMb": "many", "activeQueries": []}},
+    ],
 )
 def test_workers_of_an_older_or_newer_api_are_shown_as_far_as_they_go(
     server: ScriptedServer, capsys: pytest.CaptureFixture[str], answer: dict[str, Any]

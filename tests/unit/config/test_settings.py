@@ -174,6 +174,73 @@ def test_setting_with_two_keys_first_one_given_wins(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("flags", "env", "port"),
+    [
+        ({}, {"GRPC_SERVER_PORT": "7002"}, 7002),
+        ({}, {"grpc_server_port": "7002"}, 7002),
+        ({}, {"GRPC_SERVER_PORT": "7002", "MINICLOUD_GRPC_PORT": "7003"}, 7003),
+        ({"grpc-port": "7004"}, {"GRPC_SERVER_PORT": "7002"}, 7004),
+        ({}, {"GRPC_SERVER_PORT": ""}, 7001),
+        ({}, {"GRPC_SERVER_PORT": "tcp://10.0.0.1:9090"}, 7001),
+        # Placeholders, wherever the value comes from.
+        ({}, {"GRPC_SERVER_PORT": "${PORT:7005}"}, 7005),
+        ({}, {"MINICLOUD_GRPC_PORT": "${PORT}", "PORT": "7006"}, 7006),
+        ({}, {"MINICLOUD_GRPC_PORT": "${base}7"}, 7007),
+        ({"grpc-port": "${my.port}"}, {"MY_PORT": "7008"}, 7008),
+    ],
+)
+def test_setting_given_by_the_variable_of_its_key_or_by_a_placeholder_is_read(
+    tmp_path: Path, flags: dict[str, str], env: dict[str, str], port: int
+) -> None:
+    path = written(tmp_path, "grpc.server.port: 7001\nbase: 700")
+    assert control_plane({"config": path, **flags}, env).grpc_port == port
+
+
+def test_setting_without_a_file_has_its_placeholders_expanded() -> None:
+    env = {"MINICLOUD_ID": "w-${POD_NAME:${HOSTNAME}}", "HOSTNAME": "h1", "MINICLOUD_WORKER": "${W:true}"}
+    assert worker({}, env).worker_id == "w-h1"
+    assert is_worker({}, env)
+
+
+def test_file_named_with_a_placeholder_is_read(tmp_path: Path) -> None:
+    written(tmp_path, "grpc.server.port: 7001")
+    env = {"MINICLOUD_CONFIG": "${DIR}/app.yml", "DIR": str(tmp_path)}
+    assert control_plane({}, env).grpc_port == 7001
+
+
+def test_setting_with_an_open_placeholder_names_the_variable() -> None:
+    with pytest.raises(ConfigError) as caught:
+        worker({}, {"MINICLOUD_ID": "${POD}"})
+    assert str(caught.value).startswith("MINICLOUD_ID: 'POD' is neither an environment variable nor")
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"MINICLOUD_CONTROLPLANE_ENDPOINT": "cp:1"},
+        {"MINICLOUD_CONTROL_PLANE_ENDPOINT": "cp:1"},
+        {"CONTROL_PLANE_ENDPOINT": "cp:1"},
+        {"GRPC_CLIENT_CONTROLPLANE_ADDRESS": "static://cp:1"},
+    ],
+)
+def test_deployment_file_sees_its_keys_in_the_environment(tmp_path: Path, env: dict[str, str]) -> None:
+    assert worker({"config": written(tmp_path, DEPLOYED)}, env).control_planes == (("cp", 1),)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("grpc.server.security.enabled: true", "grpc.server.security.enabled: 'true' is not available"),
+        ("grpc.client.GLOBAL.negotiation-type: tls", "GLOBAL.negotiation-type: 'tls' is not available"),
+    ],
+)
+def test_file_that_asks_for_tls_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        worker({"config": written(tmp_path, text)})
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("text", "found"),
     [
         ("cp:9090", (("cp", 9090),)),

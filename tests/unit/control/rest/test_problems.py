@@ -6,6 +6,7 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock
+from werkzeug.exceptions import ServiceUnavailable
 
 from minicloud.control.rest.envelope import BODY_TIMEOUT_S, MAX_BODY_BYTES
 from minicloud.core.errors import FencedError, MiniCloudError, StoreWriteError
@@ -86,14 +87,33 @@ async def test_error_of_ours_has_its_status_and_words(error: MiniCloudError, sta
     assert problem["detail"] == str(error)
 
 
-async def test_refusal_is_one_warning() -> None:
+@pytest.mark.parametrize(
+    ("method", "path", "code"),
+    [
+        ("GET", "/nothing", 404),
+        ("GET", "/api/workers/wroker-1", 404),
+        ("POST", "/api/workers/wroker-1/cordon", 404),
+        ("DELETE", "/api/workers", 405),
+        ("GET", "/api/workers?limit=x", 400),
+        ("GET", "/api/workers?stauts=healthy", 400),
+    ],
+)
+async def test_clients_mistake_is_one_line_and_no_warning(method: str, path: str, code: int) -> None:
     with capture_logs() as lines:
-        await Rest().client.get("/nothing")
+        await Rest().client.open(path, method=method)
     assert [(line["event"], line["log_level"]) for line in lines] == [
-        ("http_request_refused", "warning"),
+        ("http_request_refused", "info"),
         ("http_request", "debug"),
     ]
-    assert lines[0]["code"] == 404
+    assert lines[0]["code"] == code
+
+
+async def test_refusal_for_what_the_control_plane_cannot_do_is_a_warning() -> None:
+    rest = Rest()
+    broken_by(rest, ServiceUnavailable("four copies are being sent"))
+    with capture_logs() as lines:
+        await rest.client.get("/api/workers/stats")
+    assert (lines[0]["event"], lines[0]["log_level"]) == ("http_request_refused", "warning")
 
 
 async def test_request_id_is_the_callers_or_its_traces_or_a_new_one() -> None:

@@ -233,6 +233,19 @@ async def test_operators_reason_is_shown_with_the_worker_and_its_event() -> None
         assert event["reason"] == reason
 
 
+async def test_reason_of_a_removal_is_kept_and_a_wrong_one_removes_nothing() -> None:
+    rest = Rest()
+    rest.register("w1")
+    client = rest.client
+    refused = await client.delete("/api/workers/w1", json={"raeson": "x"})
+    assert "field 'raeson' is not known: use reason" in (await problem_of(refused, 422))["detail"]
+    assert (await client.get("/api/workers/w1")).status_code == 200
+    assert (await client.delete("/api/workers/w1", json={"reason": "sold"})).status_code == 204
+    assert (await client.get("/api/workers/w1")).status_code == 404
+    event = (await json_of(await client.get("/api/events")))[-1]
+    assert (event["kind"], event["detail"], event["reason"]) == ("departed", "removed", "sold")
+
+
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"reason": ""}'])
 async def test_operator_without_a_reason_is_recorded_with_what_was_done(body: bytes) -> None:
     rest = Rest()
