@@ -115,6 +115,7 @@ class Agent:
         if self._stop_reason is None:
             self._stop_reason = reason
             self._queries.stop_accepting()
+            self._returning.stop()
             self._stop_requested.set()
             self._log.info("stopping", reason=reason, active_queries=self._queries.active)
 

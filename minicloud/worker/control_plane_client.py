@@ -85,11 +85,7 @@ class ControlPlaneClient:
 
     def __init__(
         self,
-        upstreams: Sequence[
-            Upstream
-            | tuple[str, WorkerManagementServiceStub]
-            | tuple[str, WorkerManagementServiceStub, Line | None]
-        ],
+        upstreams: Sequence[Upstream | tuple[str, WorkerManagementServiceStub]],
         clock: Clock,
     ) -> None:
         assert upstreams, "a worker has at least one control plane"

@@ -30,6 +30,7 @@ class Returning:
         self._timeout_s = config.call_timeout_s
         self._clock = clock
         self._looking = False
+        self._stopped = False
         self._membership = ("", 0)
         # The address of a control plane, and the call that ends the membership there.
         self._left_behind: tuple[str, Deregister] | None = None
@@ -50,9 +51,15 @@ class Returning:
         if left_behind is not None and left_behind[1].incarnation != incarnation:
             nursery.start_soon(self._leave, *left_behind)
 
+    def stop(self) -> None:
+        """Stay with the control plane in use: a worker that ends registers nowhere else."""
+        self._stopped = True
+
     async def _look_back(self, interval_s: float) -> None:
         while self._control_plane.away:
             await self._clock.sleep_until(self._clock.monotonic_s() + interval_s)
+            if self._stopped:
+                return
             address = self._control_plane.address
             if await self._control_plane.look_back(self._timeout_s):
                 worker_id, incarnation = self._membership
