@@ -200,21 +200,7 @@ def test_worker_whose_host_is_not_known_yet_is_exit_code_1(launch: Launcher, sha
     assert "host 'no.such.host.invalid' is not known" in worker.stderr
 
 
-# Leaving and returning
-
-
-def test_worker_that_is_ended_once_its_control_plane_is_back_leaves_it(launch: Launcher) -> None:
-    ports = launch.reserved_ports()
-    folder = launch.folder / "registry"
-    plane = launch.control_plane(ports=ports, data_dir=folder)
-    worker = launch.worker(plane, "leaver")
-    plane.until_status("leaver", "HEALTHY")
-    plane.kill()
-    worker.until_logged("contact_lost")
-    back = launch.control_plane(ports=ports, data_dir=folder)
-    assert worker.end() == 0
-    assert len(worker.logged("deregistered")) == 1, worker.stderr
-    assert [entry["kind"] for entry in back.events_of("leaver")][-1] == "departed"
+# Returning
 
 
 def test_worker_goes_back_to_the_control_plane_named_first_and_leaves_the_other(launch: Launcher) -> None:

@@ -16,7 +16,7 @@ from minicloud.net.address import Address
 from minicloud.net.backoff import Backoff
 from minicloud.request_id import RequestScope, current_request_id
 from minicloud.rpc.channel import open_channel
-from minicloud.rpc.config import ChannelConfig
+from minicloud.rpc.config import ChannelConfig, Http2Limits
 from minicloud.rpc.connecting import Connect, tcp_ways
 from minicloud.rpc.events import HeadersReceived
 from tests.networks import Names, needs_ipv6
@@ -450,3 +450,19 @@ async def test_connection_that_worked_makes_the_next_pause_the_first_again(autoj
     pauses_s = [late - early for early, late in pairwise(tried_s)]
     assert pauses_s[4] > 8  # they had grown
     assert pauses_s[-1] <= 1
+
+
+async def test_call_whose_connection_ends_before_it_is_opened_goes_on_with_the_next(
+    autojump_clock: object,
+) -> None:
+    servers = PlayedServers(Http2Limits(max_concurrent_streams=1))
+    async with channel_to(servers.connect) as channel, trio.open_nursery() as nursery:
+        nursery.start_soon(failing, channel)
+        server = await servers.next()
+        await server.request()
+        nursery.start_soon(call, channel)  # waits for its turn
+        await wait_all_tasks_blocked()
+        await server.stream.aclose()
+        server = await servers.next()
+        await server.respond(await server.request())
+    assert servers.connects == 2

@@ -18,8 +18,10 @@ from trio.testing import MockClock, memory_stream_pair
 from minicloud.clock import SystemClock
 from minicloud.core.commands import Deregister, Heartbeat
 from minicloud.core.model import Resources, Status
+from minicloud.net.backoff import Backoff
 from minicloud.request_id import RequestScope, current_request_id
 from minicloud.rpc.channel import Channel
+from minicloud.rpc.config import ChannelConfig
 from minicloud.rpc.server import Server
 from minicloud.wire.gen.minicloud.common import StandardResponse, WorkerStatus
 from minicloud.wire.gen.minicloud.execution import (
@@ -41,6 +43,7 @@ from minicloud.worker.control_plane import (
     Registration,
 )
 from minicloud.worker.control_plane_client import ControlPlaneClient, Upstream
+from minicloud.worker.leave import leave
 from tests.unit.worker.fakes import events
 
 RESOURCES = Resources(4, 1024, 4096, 2, 0.5, 0.25, 256, 100)
@@ -376,3 +379,33 @@ async def test_renew_has_every_control_plane_called_on_a_new_connection() -> Non
         await client.heartbeat(Heartbeat("w"), 5.0)
         assert connections == 2
         nursery.cancel_scope.cancel()
+
+
+async def test_leave_during_the_channels_backoff_reaches_the_control_plane_that_is_back(
+    autojump_clock: MockClock,
+) -> None:
+    service = ScriptedService()
+    service.deregister_answer = DeregisterWorkerResponse(deregistered=True)
+    back = False
+    async with trio.open_nursery() as nursery:
+        reach = _connect(nursery, service)
+
+        async def connect() -> trio.abc.Stream:
+            if not back:
+                raise ConnectionRefusedError("connection refused")
+            return await reach()
+
+        config = ChannelConfig(backoff=Backoff(initial_s=3600, max_s=3600))
+        channel = Channel(nursery, [connect], random=Random(1), config=config)
+        client = ControlPlaneClient(
+            [Upstream("cp", channel.stub(WorkerManagementServiceStub), channel)], SystemClock()
+        )
+        with pytest.raises(ControlPlaneError):
+            await client.heartbeat(Heartbeat("w"), 10.0)
+        back = True
+        began_s = trio.current_time()
+        problem = await leave(client, Deregister("w"), began_s + 5, SystemClock(), Random(1))
+        assert problem == ""
+        assert trio.current_time() - began_s <= 2.5
+        nursery.cancel_scope.cancel()
+    assert [type(each) for each in service.asked] == [DeregisterWorkerRequest]
