@@ -15,7 +15,7 @@ from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 from minicloud.net.address import Address
 from minicloud.net.backoff import Backoff
 from minicloud.request_id import RequestScope, current_request_id
-from minicloud.rpc.channel import open_channel
+from minicloud.rpc.channel import Channel, open_channel
 from minicloud.rpc.config import ChannelConfig, Http2Limits
 from minicloud.rpc.connecting import Connect, tcp_ways
 from minicloud.rpc.events import HeadersReceived
@@ -466,3 +466,24 @@ async def test_call_whose_connection_ends_before_it_is_opened_goes_on_with_the_n
         server = await servers.next()
         await server.respond(await server.request())
     assert servers.connects == 2
+
+
+async def test_server_that_was_away_for_long_is_looked_for_every_ten_seconds_at_least(
+    autojump_clock: object,
+) -> None:
+    away = Away()
+    async with channel_to(away.connect) as channel:
+        for _ in range(20):
+            await failing(channel)
+    delays_s = [later - earlier for earlier, later in pairwise(away.attempts_s)]
+    assert delays_s[:3] == [0.25, 0.5, 1.0]
+    assert max(delays_s) == 10.0
+
+
+async def test_channel_closed_while_it_connects_ends_at_once(autojump_clock: object) -> None:
+    async with trio.open_nursery() as nursery:
+        channel = Channel(nursery, [hang], random=Random(1))
+        nursery.start_soon(failing, channel)
+        await wait_all_tasks_blocked()
+        channel.close()
+    assert trio.current_time() == 0
