@@ -30,9 +30,11 @@ _REQUEST_ID_HEADER = {
 # What any operation may answer, whatever it is for.
 _COMMON_PROBLEMS = {
     HTTPStatus.BAD_REQUEST: "A query parameter is wrong or not known; the detail names what is allowed.",
+    HTTPStatus.FORBIDDEN: "It may come from a web page that is not this server's; the detail has the remedy.",
     HTTPStatus.REQUEST_TIMEOUT: "The body of the request did not arrive in time.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body of the request is larger than 1 MB.",
     HTTPStatus.INTERNAL_SERVER_ERROR: "The control plane failed; its log has the reason.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "Too many ask at a time: try again later.",
 }
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])

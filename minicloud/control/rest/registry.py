@@ -14,13 +14,14 @@ from weakref import WeakSet
 
 import structlog
 import trio
-from quart import Quart, Response
+from quart import Quart, Response, request
 from quart.wrappers.response import ResponseBody
 from quart_schema import validate_querystring
 from werkzeug.exceptions import Conflict, ServiceUnavailable
 
 from minicloud.control.rest.openapi import Answer, operation
 from minicloud.control.rest.parameters import NoQuery
+from minicloud.control.rest.seats import seat_of
 
 TAG = "operation"
 
@@ -54,7 +55,6 @@ class RegistryRoutes:
             )
         },
         refusals={
-            HTTPStatus.FORBIDDEN: "The request comes from a page of another site.",
             HTTPStatus.CONFLICT: "The registry is kept in memory: there is no file of it.",
             HTTPStatus.SERVICE_UNAVAILABLE: "It could not be copied, or is being copied for too many.",
         },
@@ -74,11 +74,16 @@ class RegistryRoutes:
                 f"{MAX_BACKUPS} copies of the registry are being sent already: try again later"
             )
         body = _Copy(self._sending)
+        seat = seat_of(request.scope)
+        if seat is not None:
+            seat.when_over(body.close)  # also where the answer never begins
         try:
-            body.file = await self._copies()
+            body.hold(await self._copies())
         except BaseException:
-            self._sending.discard(body)
+            body.close()
             raise
+        if body.file is None:
+            raise ServiceUnavailable("the client has left")
         size_bytes = os.fstat(body.file.fileno()).st_size
         log.info("registry_copied", size_bytes=size_bytes)
         response = Response(body, content_type=CONTENT_TYPE)
@@ -88,17 +93,32 @@ class RegistryRoutes:
 
 
 class _Copy(ResponseBody):
-    """One copy, among those `sending` until it has been sent. Or until there is no such object any more: an
+    """One copy, among those `sending` until it is closed. Or until there is no such object any more: an
     answer that is given up before it began is neither entered nor left."""
 
     def __init__(self, sending: WeakSet[_Copy]) -> None:
         self.file: BinaryIO | None = None
         self._sending = sending
+        self._closed = False
+        self._reading = False
         sending.add(self)
 
     def __del__(self) -> None:
-        if self.file is not None:
+        self.close()
+
+    def hold(self, file: BinaryIO) -> None:
+        """Take the file, which is closed at once where the copy is closed already."""
+        self.file = file
+        if self._closed:
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the file, once nobody reads from it. A second time changes nothing."""
+        self._closed = True
+        self._sending.discard(self)
+        if self.file is not None and not self._reading:
             self.file.close()
+            self.file = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -106,16 +126,21 @@ class _Copy(ResponseBody):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self.file is not None
-        self.file.close()
-        self._sending.discard(self)
+        self.close()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
-        assert self.file is not None
-        chunk: bytes = await trio.to_thread.run_sync(self.file.read, _CHUNK_BYTES)
+        if self.file is None:
+            raise StopAsyncIteration
+        self._reading = True
+        try:
+            chunk: bytes = await trio.to_thread.run_sync(self.file.read, _CHUNK_BYTES)
+        finally:
+            self._reading = False
+            if self._closed:
+                self.close()
         if not chunk:
             raise StopAsyncIteration
         return chunk

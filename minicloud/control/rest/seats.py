@@ -114,6 +114,11 @@ class Seat:
         self._close()
         self._seats._on_crowded_out("displaced")
 
+    def when_over(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called once the present request is over, in whichever way it ends. It neither waits
+        nor raises."""
+        self._given_back.append(callback)
+
     def take_stream(self) -> bool:
         """Have the present request be an event stream; False where there are enough."""
         seats = self._seats
@@ -124,7 +129,7 @@ class Seat:
         ):
             return False
         seats._streams[self.peer] += 1
-        self._given_back.append(lambda: _count_down(seats._streams, self.peer))
+        self.when_over(lambda: _count_down(seats._streams, self.peer))
         return True
 
     def take_operation(self) -> bool:
@@ -134,7 +139,7 @@ class Seat:
             if seats._operations >= seats.limits.operations:
                 return False
             seats._operations += 1
-            self._given_back.append(seats._operation_over)
+            self.when_over(seats._operation_over)
         return True
 
     def take_answer_bytes(self, held_bytes: int) -> bool:
@@ -150,7 +155,7 @@ class Seat:
             oldest.give_way()
         seats._answers[self] = trio.current_time()
         seats.answer_bytes += held_bytes
-        self._given_back.append(lambda: seats._answer_over(self, held_bytes))
+        self.when_over(lambda: seats._answer_over(self, held_bytes))
         return True
 
     def _give_back(self) -> None:

@@ -41,7 +41,6 @@ _CHANGED = json_of(WorkerJson, "The worker as it is now.")
 _UNKNOWN = {HTTPStatus.NOT_FOUND: "No worker of that id is registered."}
 _NOT_CHANGED = {
     **_UNKNOWN,
-    HTTPStatus.FORBIDDEN: "The request comes from a page of another site.",
     HTTPStatus.SERVICE_UNAVAILABLE: "The change could not be kept.",
 }
 _NOT_SAID = {

@@ -76,6 +76,8 @@ def test_counts_and_times_are_shown(openmetrics: bool) -> None:
     metrics.grpc_call("/m.S/Heartbeat", "OK", 20.0)
     metrics.http_request("GET", "/api/workers", "200", 0.005)
     metrics.show_grpc_connections(lambda: 1)
+    metrics.show_http_connections(lambda: 3, lambda: 2)
+    metrics.http_crowded_out("displaced")
     metrics.sweep(0.002, 0.2)
     metrics.store_batch(7, 0.004)
     found = samples(metrics, openmetrics=openmetrics)
@@ -98,10 +100,16 @@ def test_counts_and_times_are_shown(openmetrics: bool) -> None:
     on_bound = (*request[:1], ("le", "0.005"), *request[1:])
     assert found["minicloud_http_request_duration_seconds_bucket", on_bound] == 1
     assert found["minicloud_grpc_connections", ()] == 1
+    assert found["minicloud_http_connections", ()] == 3
+    assert found["minicloud_http_streams", ()] == 2
+    assert found["minicloud_http_connections_crowded_out_total", (("how", "displaced"),)] == 1
+    assert found["minicloud_http_connections_crowded_out_total", (("how", "refused"),)] == 0
     assert found["minicloud_sweep_duration_seconds_count", ()] == 1
+    assert found["minicloud_sweep_duration_seconds_sum", ()] == pytest.approx(0.002)
     assert found["minicloud_sweep_lateness_seconds_sum", ()] == pytest.approx(0.2)
     assert found["minicloud_store_batch_changes_sum", ()] == 7
     assert found["minicloud_store_batch_duration_seconds_count", ()] == 1
+    assert found["minicloud_store_batch_duration_seconds_sum", ()] == pytest.approx(0.004)
 
 
 def test_a_callers_made_up_methods_take_no_more_series_than_allowed() -> None:
@@ -121,7 +129,7 @@ async def test_cluster_is_computed_at_the_scrape(autojump_clock: MockClock, open
     rest.register("w1", "w2", "w3")
     rest.membership.execute(Drain("w3"))
     rest.membership.execute(
-        Heartbeat("w1", Resources(8, 1024, 2048, 5, cpu_utilization=0.75, memory_utilization=0.5))
+        Heartbeat("w1", Resources(8, 1024, 2048, 5, cpu_utilization=0.75, memory_utilization=1.0))
     )
     autojump_clock.jump(10)
     found = samples(rest.metrics, openmetrics=openmetrics)
@@ -133,7 +141,8 @@ async def test_cluster_is_computed_at_the_scrape(autojump_clock: MockClock, open
     assert found["minicloud_cluster_active_queries", ()] == 11
     assert found["minicloud_cluster_cpu_utilization_mean_ratio", ()] == 0.5
     assert found["minicloud_cluster_cpu_utilization_max_ratio", ()] == 0.75
-    assert found["minicloud_cluster_memory_utilization_mean_ratio", ()] == 0.5
+    assert found["minicloud_cluster_memory_utilization_mean_ratio", ()] == 0.75
+    assert found["minicloud_cluster_memory_utilization_max_ratio", ()] == 1.0
     assert found["minicloud_oldest_heartbeat_age_seconds", ()] == 10
     autojump_clock.jump(110)  # nothing sweeps but the scrape itself
     assert value(rest.metrics, "minicloud_workers", status="unhealthy") == 3
@@ -187,6 +196,20 @@ async def test_series_of_each_worker_are_shown_only_when_asked_for(openmetrics: 
     assert found["minicloud_worker_cpu_utilization_ratio", w1] == 0.25
     assert found["minicloud_worker_memory_utilization_ratio", w1] == 0.5
     assert 0 <= found["minicloud_worker_heartbeat_age_seconds", w1] < 60
+
+
+async def test_series_of_more_workers_than_a_slice_are_all_there(openmetrics: bool) -> None:
+    rest = Rest(per_worker=True)
+    ids = {f"w{number}" for number in range(450)}
+    rest.register(*ids)
+    shown: dict[str, list[str]] = {}
+    for name, labels in samples(rest.metrics, openmetrics=openmetrics):
+        if name.startswith("minicloud_worker_"):
+            shown.setdefault(name, []).append(dict(labels)["worker_id"])
+    assert len(shown) == 6
+    for each in shown.values():
+        assert len(each) == 450
+        assert set(each) == ids
 
 
 async def test_names_keep_prometheus_rules(openmetrics: bool) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import socket
+import struct
 from pathlib import Path
 from typing import BinaryIO
 
@@ -135,3 +138,25 @@ async def test_backup_for_a_client_that_left_before_it_was_made_is_closed(
         await until(lambda: small.open == 0)
         async with HttpClient.connected(port) as client:
             assert (await client.request("POST", PATH)).status == 200
+
+
+@pytest.mark.parametrize("reads", [True, False])
+async def test_backups_of_clients_that_reset_are_closed_without_the_collector(
+    large: Copies, reads: bool
+) -> None:
+    rest = Rest(copies=large)
+    gc.collect()
+    gc.disable()
+    try:
+        async with rest.served() as port:
+            for _ in range(2 * MAX_BACKUPS):
+                async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+                    await HttpClient(stream).send("POST", PATH)
+                    if reads:
+                        assert (await stream.receive_some()).startswith(b"HTTP/1.1 200 ")
+                    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                await until(lambda: large.open == 0 and rest.seats.open == 0)
+            async with HttpClient.connected(port) as client:
+                assert (await client.request("POST", PATH)).status == 200
+    finally:
+        gc.enable()
