@@ -23,7 +23,7 @@ from minicloud.control.rest.connection import RESERVE_TIMEOUT_S, Connection
 from minicloud.control.rest.http1 import Http1
 from minicloud.control.rest.pieces import PIECE_BYTES
 from minicloud.control.rest.seats import FAIR_IDLE_S, MAX_ANSWER_BYTES, SeatLimits, Seats
-from minicloud.control.rest.server import serve_rest
+from minicloud.control.rest.server import MAX_TURNED_AWAY, serve_rest
 from minicloud.net.listening import bind_tcp
 from tests.unit.control.rest.kit import HttpClient, Rest, until
 
@@ -145,17 +145,61 @@ async def test_connection_for_which_there_is_no_place_is_told_so(jumping_clock: 
     assert [line["peer"] for line in full] == ["127.0.0.1"]
 
 
-async def test_reserve_cuts_off_sooner_who_sends_no_request(jumping_clock: MockClock) -> None:
+async def test_no_more_than_so_many_are_told_that_there_is_no_place(jumping_clock: MockClock) -> None:
     rest = Rest(limits=SMALL)
-    async with rest.served() as port, AsyncExitStack() as stack:
+    told = 0
+    with capture_logs():
+        async with rest.served() as port, AsyncExitStack() as stack:
+            for _ in range(SMALL.per_peer + SMALL.reserve):
+                await stack.enter_async_context(HttpClient.connected(port))
+            await until(lambda: rest.seats.open == SMALL.per_peer + SMALL.reserve)
+            refused = [
+                await stack.enter_async_context(from_address("127.0.0.1", port))
+                for _ in range(MAX_TURNED_AWAY + 4)
+            ]
+            for client in refused:
+                with suppress(trio.BrokenResourceError):
+                    told += (await client.stream.receive_some()).startswith(b"HTTP/1.1 503 ")
+    assert told == MAX_TURNED_AWAY
+
+
+@asynccontextmanager
+async def only_the_reserve_left(rest: Rest, port: int) -> AsyncIterator[None]:
+    """All seats that this address may have are taken by requests that wait for the disk."""
+    rest.store.gate = trio.Event()
+    async with AsyncExitStack() as stack:
         for _ in range(SMALL.per_peer):
             client = await stack.enter_async_context(HttpClient.connected(port))
-            await client.send("GET", "/api/events", SSE)
+            await client.send("POST", "/api/workers/w0000/drain")
+        await until(lambda: rest.seats.open == SMALL.per_peer)
         await trio.sleep(0.1)
-        async with HttpClient.connected(port) as client:
-            begun_s = trio.current_time()
-            if await client.stream.receive_some() == b"":
-                assert trio.current_time() - begun_s <= RESERVE_TIMEOUT_S + 1
+        yield
+        rest.store.gate.set()
+
+
+async def test_reserve_cuts_off_sooner_who_sends_no_request(jumping_clock: MockClock) -> None:
+    rest = Rest(limits=SMALL)
+    rest.register("w0000")
+    async with (
+        rest.served() as port,
+        only_the_reserve_left(rest, port),
+        await trio.open_tcp_stream("127.0.0.1", port) as stream,
+    ):
+        begun_s = trio.current_time()
+        assert await stream.receive_some() == b""
+        assert trio.current_time() - begun_s == pytest.approx(RESERVE_TIMEOUT_S, abs=1)
+
+
+async def test_reserve_cuts_off_sooner_who_does_not_read(jumping_clock: MockClock) -> None:
+    rest = Rest(limits=SMALL)
+    rest.register(*(f"w{number:04}" for number in range(3000)), metadata={"zone": "x" * 2000})
+    with capture_logs() as lines:
+        async with rest.served() as port, only_the_reserve_left(rest, port), unread(port, "/api/workers"):
+            await until(lambda: rest.seats.answer_bytes > 0)
+            await trio.sleep(RESERVE_TIMEOUT_S + 1)
+            assert (rest.seats.open, rest.seats.answer_bytes) == (SMALL.per_peer, 0)
+    stalled = [line for line in lines if line["event"] == "http_client_stalled"]
+    assert [line["timeout_s"] for line in stalled] == [RESERVE_TIMEOUT_S]
 
 
 # What is held for those who do not read
