@@ -19,6 +19,7 @@ from trio.testing import MockClock
 
 from minicloud.control.rest import connection as connection_module
 from minicloud.control.rest import pieces
+from minicloud.control.rest import server as server_module
 from minicloud.control.rest.connection import RESERVE_TIMEOUT_S, Connection
 from minicloud.control.rest.http1 import Http1
 from minicloud.control.rest.pieces import PIECE_BYTES
@@ -378,6 +379,29 @@ async def test_connection_that_ends_in_any_way_is_not_counted_any_more(
             assert {name: repr(value) for name, value in vars(rest.seats).items()} == empty
             async with HttpClient.connected(port) as client:
                 assert (await client.request("GET", "/livez")).status == 200
+
+
+class FailingConnection(Connection):
+    """A connection that fails after it has served its client."""
+
+    async def run(self) -> None:
+        await super().run()
+        raise RuntimeError("on purpose")
+
+
+async def test_connection_that_fails_is_not_counted_any_more(
+    jumping_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "Connection", FailingConnection)
+    rest = Rest(limits=SMALL)
+    with capture_logs() as lines:
+        async with rest.served() as port:
+            for _ in range(2 * (SMALL.ordinary + SMALL.reserve)):
+                async with HttpClient.connected(port) as client:
+                    assert (await client.request("GET", "/livez")).status == 200
+                await until(lambda: rest.seats.open == 0)
+    failed = [line for line in lines if line["log_level"] == "error"]
+    assert {line["event"] for line in failed} == {"http_connection_failed"}
 
 
 async def test_connections_of_a_server_that_is_cancelled_are_not_counted_any_more() -> None:
