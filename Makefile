@@ -1,6 +1,6 @@
 # Everything a person or CI does with this repository. `make` alone lists it.
-PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
-	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+# PYTHON=/path/to/python3 makes the environment with that one; else the newest that suits is found.
+PYTHON ?=
 # The one that the executable brings: it needs Python as a shared library.
 BINARY_PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c 'import sys, sysconfig, venv; \
 	sys.exit(sys.version_info < (3, 11) or not sysconfig.get_config_var("Py_ENABLE_SHARED"))' 2>/dev/null \
@@ -9,24 +9,28 @@ VENV ?= .venv
 # Never the one above, which has more than is needed to run.
 BINARY_VENV := build/venv
 BIN := $(VENV)/bin
-PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SOURCES := minicloud sim tests proto packaging
 GENERATED := minicloud/wire/gen
 DOCUMENTS := packaging/completions packaging/man
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check sim bench binary test-binary proto docs lock format clean
+.PHONY: help run test check sim bench binary test-binary proto docs lock format clean \
+	run-environment dev-environment binary-environment
+# What others have set for their own programs.
+unexport PYTHONPATH PYTHONHOME
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort
 
-run: $(VENV)/.run ## Start a control plane and three workers on loopback; Ctrl-C ends them
-	@exec $(BIN)/minicloud dev
+# An interrupted dev cluster ends with its own line; make, which gets the Ctrl-C too, adds none if it is obeyed.
+run: run-environment ## Start a control plane and three workers on loopback; Ctrl-C ends them
+	@interrupted=; trap 'interrupted=yes' INT; \
+		"$(BIN)/python" -m minicloud dev || { code=$$?; [ -n "$$interrupted" ] || exit $$code; }
 
-test: $(VENV)/.dev ## The whole suite
-	@$(BIN)/python -m pytest
+test: dev-environment ## The whole suite
+	@PYTHONUTF8=1 "$(BIN)/python" -m pytest
 
-check: $(VENV)/.dev ## Format, lint, types, layers, generated code up to date
+check: dev-environment ## Format, lint, types, layers, generated code up to date
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
@@ -41,34 +45,34 @@ check: $(VENV)/.dev ## Format, lint, types, layers, generated code up to date
 	@$(BIN)/minicloud-sim --show format | diff - docs/scenarios.md \
 		|| { echo "docs/scenarios.md is out of date: run 'make docs' and commit the result" >&2; exit 1; }
 
-sim: $(VENV)/.run ## The simulator: the standing set, every scenario at depth wire, 200 seeds of swarm
+sim: run-environment ## The simulator: the standing set, every scenario at depth wire, 200 seeds of swarm
 	@$(BIN)/minicloud-sim
 	@$(BIN)/minicloud-sim --workers 24 --depth wire \
 		$(addprefix --scenario ,$(basename $(notdir $(wildcard sim/scenario/builtin/*.toml))))
 	@$(BIN)/minicloud-sim --scenario swarm --seeds 1..200 --workers 50
 
-bench: $(VENV)/.dev ## Every figure DESIGN.md quotes, measured here and now
+bench: dev-environment ## Every figure DESIGN.md quotes, measured here and now
 	@$(BIN)/python -m tests.bench
 
-binary: $(BINARY_VENV)/.binary ## Build dist/minicloud, the one file to download, with its sums and what is inside
+binary: binary-environment ## Build dist/minicloud, the one file to download, with its sums and what is inside
 	@$(BINARY_VENV)/bin/python packaging/build_binary.py
 
-test-binary: binary $(VENV)/.dev ## Drive the built executable, by the tests of processes and some of its own
-	@MINICLOUD_EXECUTABLE=$(CURDIR)/dist/minicloud $(BIN)/python -m pytest tests/packaged tests/integration
+test-binary: binary dev-environment ## Drive the built executable, by the tests of processes and some of its own
+	@MINICLOUD_EXECUTABLE="$(CURDIR)/dist/minicloud" PYTHONUTF8=1 "$(BIN)/python" -m pytest tests/packaged tests/integration
 
-proto: $(VENV)/.dev ## Generate minicloud/wire/gen from proto/
+proto: dev-environment ## Generate minicloud/wire/gen from proto/
 	$(BIN)/python proto/generate.py $(GENERATED)
 
-docs: $(VENV)/.dev ## Generate the manual pages and shell completions in packaging/, and docs/scenarios.md
+docs: dev-environment ## Generate the manual pages and shell completions in packaging/, and docs/scenarios.md
 	$(BIN)/python packaging/docs.py packaging
 	$(BIN)/minicloud-sim --show format > docs/scenarios.md
 
-format: $(VENV)/.dev ## Format and apply safe lint fixes
+format: dev-environment ## Format and apply safe lint fixes
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 
-lock: $(VENV)/.dev ## Resolve pyproject.toml again into requirements/*.txt, hashes and no addresses
-	$(BIN)/uv pip compile pyproject.toml $(LOCK_FLAGS) -o requirements/run.txt
+lock: dev-environment ## Resolve pyproject.toml again into requirements/*.txt, hashes and no addresses
+	$(BIN)/uv pip compile pyproject.toml --group build $(LOCK_FLAGS) -o requirements/run.txt
 	$(BIN)/uv pip compile pyproject.toml --group binary --constraint requirements/run.txt $(LOCK_FLAGS) -o requirements/binary.txt
 	$(BIN)/uv pip compile pyproject.toml --group dev $(LOCK_FLAGS) -o requirements/dev.txt
 LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
@@ -76,27 +80,12 @@ LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-e
 clean: ## Remove what these targets made
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-$(BIN)/python:
-	@test -n "$(PYTHON)" || { echo "MiniCloud needs Python 3.11 or newer with venv: install it, or say make PYTHON=/path/to/python3" >&2; exit 1; }
-	@echo "creating $(VENV) with $(PYTHON)"
-	@$(PYTHON) -m venv $(VENV) || { echo "could not create $(VENV): on Debian, apt install python3-venv" >&2; exit 1; }
+run-environment:
+	@packaging/environment.sh "$(VENV)" run "$(PYTHON)"
 
-$(VENV)/.run: requirements/run.txt pyproject.toml | $(BIN)/python
-	@echo "installing what running needs (once)"
-	@$(PIP_INSTALL) --require-hashes -r requirements/run.txt
-	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
-	@touch $@
+dev-environment:
+	@packaging/environment.sh "$(VENV)" dev "$(PYTHON)"
 
-$(VENV)/.dev: requirements/dev.txt $(VENV)/.run
-	@echo "installing what developing needs (once)"
-	@$(PIP_INSTALL) --require-hashes -r requirements/dev.txt
-	@touch $@
-
-$(BINARY_VENV)/.binary: requirements/binary.txt pyproject.toml minicloud/__init__.py
+binary-environment:
 	@test -n "$(BINARY_PYTHON)" || { echo "the executable needs a Python 3.11 or newer that is built with --enable-shared: install one, or say make binary BINARY_PYTHON=/path/to/python3" >&2; exit 1; }
-	@echo "creating $(BINARY_VENV) with $(BINARY_PYTHON)"
-	@rm -rf $(BINARY_VENV)
-	@$(BINARY_PYTHON) -m venv $(BINARY_VENV) || { echo "could not create $(BINARY_VENV): on Debian, apt install python3-venv" >&2; exit 1; }
-	@$(BINARY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/binary.txt
-	@$(BINARY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@touch $@
+	@packaging/environment.sh "$(BINARY_VENV)" binary "$(BINARY_PYTHON)"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import signal
 import socket
 import subprocess
@@ -33,11 +32,8 @@ from minicloud.wire.gen.minicloud.execution import WorkerManagementServiceStub
 
 T = TypeVar("T")
 
-PROGRAM: Sequence[str] = shlex.split(os.environ.get("MINICLOUD_EXECUTABLE", "")) or [
-    sys.executable,
-    "-m",
-    "minicloud",
-]
+_EXECUTABLE = os.environ.get("MINICLOUD_EXECUTABLE", "")
+PROGRAM: Sequence[str] = [_EXECUTABLE] if _EXECUTABLE else [sys.executable, "-m", "minicloud"]
 HOST = "127.0.0.1"
 
 needs_linux = pytest.mark.skipif(

@@ -93,8 +93,7 @@ async def test_client_without_h2_by_alpn_is_dropped_with_one_line() -> None:
             stream = await trio.open_ssl_over_tcp_stream("127.0.0.1", up.port, ssl_context=client_context(CA))
             try:
                 await stream.do_handshake()
-                # Dropped without the goodbye of TLS, which Python 3.11.2 takes for the end and later ones
-                # for an error.
+                # Dropped without the goodbye of TLS: Python 3.11.2 takes that for the end, later ones raise.
                 with suppress(trio.BrokenResourceError):
                     assert await stream.receive_some() == b""
             finally:
