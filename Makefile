@@ -9,7 +9,7 @@ VENV ?= .venv
 # Never the one above, which has more than is needed to run.
 BINARY_VENV := build/venv
 BIN := $(VENV)/bin
-SOURCES := minicloud sim tests proto packaging
+SOURCES := minicloud sim tests proto packaging .ci
 GENERATED := minicloud/wire/gen
 DOCUMENTS := packaging/completions packaging/man
 
@@ -34,7 +34,7 @@ check: dev-environment ## Format, lint, types, layers, generated code up to date
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
-	$(BIN)/mypy packaging packaging/minicloud.spec
+	$(BIN)/mypy packaging packaging/minicloud.spec .ci/stranger.py
 	$(BIN)/python -m pytest -q -n0 -p no:cacheprovider tests/test_layers.py
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
 		$(BIN)/python proto/generate.py "$$tmp" && diff -r --exclude=__pycache__ "$$tmp" $(GENERATED) \

@@ -96,14 +96,14 @@ class Terminal:
         """All that the terminal has been sent so far, keys that it echoed included (`^C`)."""
         return self._shown.decode("utf-8", "backslashreplace").replace("\r\n", "\n")
 
-    def until_shown(self, text: str) -> str:
+    def until_shown(self, text: str, within_s: float = WITHIN_S) -> str:
         """Return all that is shown, once `text` is; an assertion error where the program ends without it."""
-        deadline_s = time.monotonic() + WITHIN_S
+        deadline_s = time.monotonic() + within_s
         while text not in self.shown:
             if not self.running:
                 self._reader.join(_POLL_S)
                 assert self._reader.is_alive() or text in self.shown, f"ended without {text!r}:\n{self.shown}"
-            assert time.monotonic() < deadline_s, f"not shown within {WITHIN_S:g} s: {text!r}:\n{self.shown}"
+            assert time.monotonic() < deadline_s, f"not shown within {within_s:g} s: {text!r}:\n{self.shown}"
             time.sleep(_POLL_S)
         return self.shown
 
@@ -123,13 +123,13 @@ class Terminal:
         """Close the terminal, as a window is closed: its session gets SIGHUP, and nobody can write to it."""
         self._stop_reading()
 
-    def exit_code(self) -> int:
+    def exit_code(self, within_s: float = WITHIN_S) -> int:
         """Its exit code, once it has ended and all that it wrote is in `shown`; negative for a signal that
         killed it."""
         try:
-            code = self._process.wait(WITHIN_S)
+            code = self._process.wait(within_s)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"still running after {WITHIN_S:g} s:\n{self.shown}") from None
+            raise AssertionError(f"still running after {within_s:g} s:\n{self.shown}") from None
         # The last of the session to hold the terminal may be a child that is left a moment longer.
         self._reader.join(WITHIN_S)
         return code

@@ -1,6 +1,6 @@
 """The environment that make runs everything in: made once, made again where it has to be, never half made.
 
-Python and pip are played by `python_stand_in.py`; `.ci/stranger` makes a real one.
+Python and pip are played by `python_stand_in.py`; `.ci/stranger.py` makes a real one.
 """
 
 from __future__ import annotations
