@@ -99,7 +99,7 @@ def test_operator_follows_what_happens_until_ctrl_c(launch: Launcher, shared: Co
     shared.post("/api/workers/followed/cordon")
     eventually(lambda: seen("cordoned"), "it shows what happens")
     assert following.end(signal.SIGINT) == 130
-    assert following.stderr == ""
+    assert following.stderr == "minicloud: interrupted\n"
 
 
 def test_operator_removes_a_dead_worker(launch: Launcher, shared: ControlPlane) -> None:

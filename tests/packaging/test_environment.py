@@ -21,7 +21,7 @@ from tests.terminal import CTRL_C, Terminal
 
 ROOT = Path(__file__).resolve().parents[2]
 STAND_IN = Path(__file__).with_name("python_stand_in.py")
-WITHIN_S = 30.0
+WITHIN_S = 60.0
 
 PROGRAM = """
 import sys
@@ -237,16 +237,14 @@ def test_environment_whose_terminal_is_closed_meanwhile_is_removed(tree: Tree) -
 
 def test_environment_is_made_by_one_process_at_a_time(tree: Tree) -> None:
     tree.fault = "pip-hangs"
-    with (
-        Terminal(tree.command("run"), env=tree.env, cwd=tree.root) as first,
-        Terminal(tree.command("run"), env=tree.env | {"STAND_IN": ""}, cwd=tree.root) as second,
-    ):
+    with Terminal(tree.command("run"), env=tree.env, cwd=tree.root) as first:
         first.until_shown("trio-0.35")
-        if not second.shown:
+        with Terminal(tree.command("run"), env=tree.env | {"STAND_IN": ""}, cwd=tree.root) as second:
             second.until_shown("waiting for another make")
-        first.press(CTRL_C)
-        assert first.exit_code() == -signal.SIGINT
-        assert second.exit_code() == 0
+            first.press(CTRL_C)
+            assert first.exit_code() == -signal.SIGINT
+            assert second.exit_code() == 0
+    assert tree.installed == ["run.txt", "a tree"]
 
 
 class Screen(io.StringIO):

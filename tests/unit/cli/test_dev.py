@@ -18,7 +18,7 @@ from minicloud.cli.cluster import _END_WITHIN_S
 from minicloud.cli.ports import Ports, choose_ports
 
 STUB = Path(__file__).parent / "stub_process.py"
-WITHIN_S = 20.0
+WITHIN_S = 60.0
 
 PROGRAM = f"""
 import sys

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
+import select
 import signal
-import struct
 import subprocess
 import sys
-import termios
 import time
 
 from tests.unit.cli.server import Answer, ScriptedServer, worker
 
-WITHIN_S = 20.0
+WITHIN_S = 60.0
 LINE = b"minicloud: interrupted\n"
 
 
@@ -127,11 +125,13 @@ def test_ctrl_c_ends_a_command_whose_output_nobody_reads(server: ScriptedServer)
 
 def until_full(pipe: int) -> None:
     """Return once nobody can write to `pipe` without waiting."""
-    size_bytes = fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
     deadline_s = time.monotonic() + WITHIN_S
-    while True:
-        waiting = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
-        if struct.unpack("i", waiting)[0] > size_bytes - os.sysconf("SC_PAGE_SIZE"):
-            return
-        assert time.monotonic() < deadline_s
-        time.sleep(0.01)
+    writable = select.poll()
+    writer = os.open(f"/proc/self/fd/{pipe}", os.O_WRONLY | os.O_NONBLOCK)
+    try:
+        writable.register(writer, select.POLLOUT)
+        while writable.poll(0):
+            assert time.monotonic() < deadline_s
+            time.sleep(0.01)
+    finally:
+        os.close(writer)

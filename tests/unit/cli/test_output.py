@@ -19,7 +19,7 @@ import pytest
 from tests.unit.cli.server import Answer, ScriptedServer, block, event, problem, worker
 
 MINICLOUD = (sys.executable, "-m", "minicloud")
-WITHIN_S = 30.0
+WITHIN_S = 60.0
 ALL_CLOSED = 'exec "$@" <&- >&- 2>&-'
 
 # What a process may find in place of UTF-8. The first three are how Python comes to have ASCII.
