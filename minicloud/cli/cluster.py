@@ -108,8 +108,9 @@ class Cluster:
         prefix = self._paint(f"{name:<13} |", style)
         child = Child(name, [*self._command, *arguments], self._env)
         self._children.append(child)
-        self._say(f"{prefix} started, process {child.pid}")
+        # First, as `_end` waits for all that a child has to say, also where nothing can be written.
         nursery.start_soon(child.relay, lambda line: self._say(f"{prefix} {clean(line)}"))
+        self._say(f"{prefix} started, process {child.pid}")
         return child
 
     async def _ready(self, control_plane: Child, port: int) -> None:
