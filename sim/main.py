@@ -47,12 +47,20 @@ def _failed(error: BaseException) -> int:
     from minicloud.core.errors import MiniCloudError
     from sim.cli import COULD_NOT_RUN, HELD
 
-    if isinstance(error, ReaderGoneError):
+    cause = _cause(error)
+    if isinstance(cause, ReaderGoneError):
         return HELD  # the reader has what it wanted, as in `minicloud-sim --list | head`
-    if not isinstance(error, MiniCloudError | OSError):
+    if not isinstance(cause, MiniCloudError | OSError):
         raise error
-    print(f"minicloud-sim: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"minicloud-sim: {' '.join(str(cause).split())}", file=sys.stderr)
     return COULD_NOT_RUN
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The error in a group of one: a nursery wraps what ended it."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def _end_quickly(code: int) -> None:

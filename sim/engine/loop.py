@@ -15,6 +15,7 @@ from typing import Any, NoReturn, TypeVar
 import trio
 import trio._core._run as _run
 
+from minicloud.core.errors import MiniCloudError
 from sim.engine.interruption import Interrupted, given_up_by
 from sim.engine.purity import Purity
 from sim.engine.timeline import Timeline
@@ -56,7 +57,7 @@ class _IdleIO:
         self.process_events = fail
 
 
-class UnsupportedTrioError(Exception):
+class UnsupportedTrioError(MiniCloudError):
     """This version of Trio lacks what makes its scheduling repeatable."""
 
 

@@ -20,8 +20,14 @@ from sim.scenario.values import share, shown, suggestion
 
 
 def read_schedule(path: str) -> Schedule:
-    """The schedule in the file of that name. Raises `ScheduleError`, and `OSError` if it is not readable."""
-    data = Path(path).read_bytes()
+    """The schedule in the file of that name. Raises `ScheduleError`."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        problem = error.strerror or str(error)
+        raise ScheduleError(
+            f"--replay {path}: {problem}: name a file that --report or --shrink wrote"
+        ) from None
     try:
         schedule = Schedule.from_json(data)
         for name in _unknown(msgspec.json.decode(data), msgspec.to_builtins(schedule), "$"):

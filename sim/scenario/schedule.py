@@ -73,7 +73,7 @@ class Schedule:
         """Raises `ScheduleError` for what `to_json` has not written."""
         try:
             return msgspec.json.decode(data, type=cls)
-        except (msgspec.MsgspecError, ValueError) as error:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise ScheduleError(f"not a schedule: {error}") from None
 
     def with_faults(self, faults: tuple[Fault, ...]) -> Schedule:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sim.engine.clocks import NodeClock, ProcessClock
@@ -46,6 +46,7 @@ def test_timeline_events_of_one_instant_happen_in_the_order_in_which_they_were_p
 _QUARTERS_S = st.integers(0, 20).map(lambda quarters: quarters / 4)
 
 
+@settings(deadline=None)  # a machine may be busy
 @given(plans=st.lists(st.tuples(_QUARTERS_S, _QUARTERS_S), max_size=30))
 def test_timeline_order_does_not_depend_on_when_an_event_was_planned(
     plans: list[tuple[float, float]],
@@ -367,6 +368,7 @@ def test_clock_whose_rate_changes_wakes_no_sleeper_of_a_paused_process() -> None
     assert woken == [30.0]
 
 
+@settings(deadline=None)
 @example(offset_s=4289.506085009182, rate=0.95, sleeps_s=[7801.458449556659])  # an ulp short when it is due
 @given(
     offset_s=st.floats(0, 1e9),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +104,26 @@ def test_target_where_nobody_listens_is_refused_with_what_to_do(
     line = refused(capsys, "--target", f"127.0.0.1:{launch.reserved_port()}")
     assert "Connection refused" in line
     assert "start a control plane with 'minicloud'" in line
+
+
+def test_target_that_speaks_something_else_is_refused_with_what_to_do(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with suppress(OSError):  # closed at the end of the test
+                while True:
+                    connection, _ = server.accept()
+                    with connection:
+                        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        line = refused(capsys, "--target", address)
+        server.shutdown(socket.SHUT_RDWR)
+    assert line.startswith(f"minicloud-sim: --target {address}: UNAVAILABLE")
+    assert line.endswith("name the gRPC port of a control plane")
 
 
 def test_target_on_another_machine_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

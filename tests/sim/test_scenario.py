@@ -43,7 +43,7 @@ def test_schedule_written_as_json_reads_the_same(name: str) -> None:
     assert Schedule.from_json(schedule.to_json()) == schedule
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"[1]", b"\xff"])
+@pytest.mark.parametrize("data", [b"", b"{}", b"[1]", b"\xff", b"[" * 100_000])
 def test_what_is_no_schedule_is_refused(data: bytes) -> None:
     with pytest.raises(ScheduleError, match="not a schedule"):
         Schedule.from_json(data)

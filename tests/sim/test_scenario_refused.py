@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicloud.core.errors import MiniCloudError
@@ -354,6 +354,7 @@ def test_line_of_a_key_is_found_whatever_is_before_it(path: tuple[str | int, ...
     assert Lines("x.toml", TRICKY).of(path) == line
 
 
+@settings(deadline=None)  # a machine may be busy
 @given(st.text(max_size=200))
 def test_text_that_is_no_scenario_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(ScenarioError) as caught:
