@@ -149,9 +149,10 @@ def _runs(schedules: list[Schedule], options: argparse.Namespace) -> Iterator[tu
             return
         broken = 0
         for done, (place, run) in enumerate(run_many(schedules, how, jobs), start=1):
+            yield place, run
+            # What is shown as done is kept by now, whenever a signal comes.
             broken += run[0].verdict is Verdict.BROKEN
             progress.over(done, len(schedules), broken)
-            yield place, run
     finally:
         progress.close()
 
