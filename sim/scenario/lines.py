@@ -28,7 +28,7 @@ class Lines:
         for number, statement in _statements(text):
             try:
                 document = tomllib.loads(statement)
-            except tomllib.TOMLDecodeError:
+            except ValueError:
                 break  # too long to be followed: what comes later goes by the line of what it is in
             if statement.lstrip().startswith("["):
                 table = self._table(document, heads)
@@ -57,7 +57,7 @@ class Lines:
         return path
 
 
-def place_of(error: tomllib.TOMLDecodeError, text: str) -> tuple[int, str]:
+def place_of(error: ValueError, text: str) -> tuple[int, str]:
     """The line of a syntax error in `text`, and what it is. What is missing at the end is missing where the
     last statement began."""
     found = _AT_LINE.search(str(error))
@@ -79,7 +79,7 @@ def _statements(text: str) -> Iterator[tuple[int, str]]:
         gathered += line
         try:
             tomllib.loads(gathered)
-        except tomllib.TOMLDecodeError:
+        except ValueError:
             if number - began < _MOST_LINES:
                 continue  # a value that goes on in the next line
             break

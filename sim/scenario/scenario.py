@@ -85,7 +85,7 @@ def parse(text: str, source: str) -> Scenario:
     text = text.replace("\r\n", "\n")
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError is one, and so is what int() raises for too many digits
         line, problem = place_of(error, text)
         raise ScenarioError(f"{source}:{line}: is not TOML: {problem}") from None
     except RecursionError:

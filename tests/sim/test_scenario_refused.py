@@ -46,6 +46,8 @@ def fault(*lines: str) -> str:
         ('summary = "t"', "x.toml:3: is not TOML: Cannot overwrite a value"),
         ("\n\na = [\n1,\n2", "x.toml:5: is not TOML: Unclosed array"),
         ('a = "\\q"', "x.toml:3: is not TOML: Unescaped"),
+        ("\na = " + "9" * 5000, "x.toml:4: is not TOML: Exceeds the limit"),
+        ("a = 2026-02-30", "x.toml:3: is not TOML: "),
         ('[phases]\nchaos = "1m"\nchaos = "2m"', "x.toml:5: is not TOML: Cannot overwrite a value"),
         ("\ntopology = 3", "x.toml:4: topology = 3 is not a table: write [topology] above its keys"),
         ("faults = 3", "x.toml:3: faults = 3 is not a list of tables: write [[faults]]"),
