@@ -14,7 +14,7 @@ GENERATED := minicloud/wire/gen
 DOCUMENTS := packaging/completions packaging/man
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check sim bench binary test-binary proto docs lock format clean \
+.PHONY: help run test check sim bench binary dist test-binary proto docs lock format clean \
 	run-environment dev-environment binary-environment
 # What others have set for their own programs.
 unexport PYTHONPATH PYTHONHOME
@@ -57,7 +57,10 @@ bench: dev-environment ## Every figure DESIGN.md quotes, measured here and now
 binary: binary-environment ## Build dist/minicloud, the one file to download, with its sums and what is inside
 	@$(BINARY_VENV)/bin/python packaging/build_binary.py
 
-test-binary: binary dev-environment ## Drive the built executable, by the tests of processes and some of its own
+dist: binary ## Put the executable and all that belongs to it into one archive in dist/
+	@$(BINARY_VENV)/bin/python packaging/make_dist.py
+
+test-binary: dist dev-environment ## Drive the built executable, by the tests of processes and some of its own
 	@MINICLOUD_EXECUTABLE="$(CURDIR)/dist/minicloud" PYTHONUTF8=1 "$(BIN)/python" -m pytest tests/packaged tests/integration
 
 proto: dev-environment ## Generate minicloud/wire/gen from proto/

@@ -7,10 +7,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from typing import TypeVar
 
 from minicloud.cli import exits, interruption
 from minicloud.cli.output import ReaderGoneError, note, standard_streams
 from minicloud.core.errors import MiniCloudError, NotYetError, RegistrationFailedError, StoreWriteError
+
+Config = TypeVar("Config")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,21 +81,32 @@ def _server(arguments: list[str]) -> Callable[[], int]:
         _start_log(worker.log.level, worker.log.format, warnings)
         from minicloud.app.worker import run_worker
 
-        return partial(run_worker, worker)
+        return partial(_logged, run_worker, worker)
     control_plane, warnings = control_plane_config(flags, os.environ)
     prepare_data_dir(control_plane.data_dir)
     _start_log(control_plane.log.level, control_plane.log.format, warnings)
     from minicloud.app.control_plane import run_control_plane
 
-    return partial(run_control_plane, control_plane)
+    return partial(_logged, run_control_plane, control_plane)
+
+
+def _logged(run: Callable[[Config], int], config: Config) -> int:
+    """Run a program; however it ends, the last lines of its log are written before that is told."""
+    from minicloud.log import flush
+
+    try:
+        return run(config)
+    finally:
+        flush()
 
 
 def _start_log(level: str, format: str, warnings: Sequence[str]) -> None:
     import structlog
 
-    from minicloud.log import configure
+    from minicloud.log import configure, redirect_stderr
 
     configure(level, format)
+    redirect_stderr()
     for warning in warnings:
         structlog.get_logger().warning("config_passed_over", detail=warning)
 

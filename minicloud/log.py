@@ -1,8 +1,9 @@
 """The log: one line an event on standard error, as JSON or for a terminal.
 
-Always holds: an event is one line, whatever its values hold; logging raises nothing and waits for nothing but
-the reader of standard error; a storm of one warning costs a bounded number of lines and bounded memory. What
-libraries say through `logging` comes out in the same form, from warning on. Does not know who logs, or why.
+Always holds: an event is one line, whatever its values hold; logging raises nothing and waits for nobody, not
+for the reader of standard error either (`minicloud/lines.py`); a storm of one warning costs a bounded number
+of lines and bounded memory. What libraries log through `logging` comes out in the same form, from warning on.
+Does not know who logs, or why.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from minicloud.lines import LineQueue, encoded, is_terminal, stand_in_for_stderr
 from minicloud.request_id import show_request_id
 
 # One broken worker, network or disk says the same thing hundreds of times a second. Ten lines show the
@@ -35,12 +37,16 @@ _LIMITED_EVENTS = frozenset(
 )
 _STORM_KEY = "_storm_key"
 
+_STDERR = 2
+# The queue of this process's log; empty before the first `configure`.
+_queues: list[LineQueue] = []
+
 
 def configure(
     level: str = "info",
     format: str = "auto",
     *,
-    fd: int = 2,
+    fd: int = _STDERR,
     now_s: Callable[[], float] = time.monotonic,
 ) -> None:
     """Send every log line of this process to `fd`.
@@ -49,16 +55,12 @@ def configure(
     terminal. Colours only on a terminal, and not under `NO_COLOR`. Call it once, before the first line:
     loggers keep what they were first used with. `now_s` is the storm limiter's clock.
     """
-    terminal = _is_terminal(fd)
+    terminal = is_terminal(fd)
     console = format == "console" or (format == "auto" and terminal)
-    processors: list[Processor] = [
-        show_request_id,
-        structlog.processors.add_log_level,
-        StormLimiter(now_s),
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
+    added: list[Processor] = [show_request_id, structlog.processors.add_log_level]
+    rendering: list[Processor] = [structlog.processors.TimeStamper(fmt="iso", utc=True)]
     if console:
-        processors += [
+        rendering += [
             _escape,
             structlog.dev.ConsoleRenderer(
                 colors=terminal and not os.environ.get("NO_COLOR"),
@@ -67,20 +69,51 @@ def configure(
             ),
         ]
     else:
-        processors += [
+        rendering += [
             structlog.processors.ExceptionRenderer(
                 ExceptionDictTransformer(show_locals=False, max_frames=30, use_rich=False)
             ),
             _json_line,
         ]
-    writer = _LineWriter(fd)
+
+    def dropped_line(count: int) -> bytes:
+        # Past the storm limiter: this line is the only trace of the others.
+        log = structlog.wrap_logger(
+            structlog.ReturnLogger(), [*added, *rendering], structlog.make_filtering_bound_logger("warning")
+        )
+        return encoded(f"{log.warning('log_lines_dropped', lines=count)}\n")
+
+    while _queues:
+        _queues.pop().close()
+    _queues.append(LineQueue(fd, dropped_line))
+    writer = _LineWriter(_queues[0])
     structlog.configure(
-        processors=processors,
+        processors=[*added, StormLimiter(now_s), *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda *_: writer,
         cache_logger_on_first_use=True,
     )
     _route_libraries(level)
+
+
+def redirect_stderr() -> None:
+    """Have everything else that is written to standard error wait for nobody, too: a warning of Python's, the
+    traceback of a crash, the last line of a program that fails.
+
+    Call it after `configure`. Standard error that somebody else has redirected stays as it is.
+    """
+    stand_in_for_stderr(_queues[0])
+
+
+def flush() -> None:
+    """Wait until what was logged is written, for a second at most."""
+    for queue in _queues:
+        queue.flush()
+
+
+def lines_dropped() -> int:
+    """How many lines of this process's log were not written: nobody read for too long, or writing failed."""
+    return sum(queue.dropped for queue in _queues)
 
 
 class StormLimiter:
@@ -103,7 +136,9 @@ class StormLimiter:
         self._events = events
         # By event: start of its window, lines passed in it, lines dropped since the last one that passed.
         self._seen: OrderedDict[str, tuple[float, int, int]] = OrderedDict()
-        self._lock = threading.Lock()  # the store and the resolver log from threads of their own
+        # The store and the resolver log from threads of their own. Reentrant: the garbage collector may run a
+        # finalizer that logs while it is held.
+        self._lock = threading.RLock()
 
     def __call__(self, logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
         key = event.pop(_STORM_KEY, None) or str(event.get("event", ""))
@@ -131,21 +166,14 @@ class StormLimiter:
 
 
 class _LineWriter:
-    """Writes each line with one system call, so that the lines of several processes do not mix.
+    """Hands each line to the queue. `sys.stderr` is not used: it would keep what it could not write, and fail
+    with it when the process ends."""
 
-    `sys.stderr` is gone round: what it could not write it would keep, and fail with it when the process ends.
-    """
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
+    def __init__(self, queue: LineQueue) -> None:
+        self._queue = queue
 
     def msg(self, line: str) -> None:
-        rest = memoryview((line + "\n").encode("utf-8", "backslashreplace"))
-        try:
-            while rest:
-                rest = rest[os.write(self._fd, rest) :]
-        except OSError:
-            pass  # nobody reads any more, or the pipe of a stopped reader is full: the line is lost, we go on
+        self._queue.put(encoded(f"{line}\n"))
 
     debug = info = warning = error = critical = msg
     exception = fatal = warn = msg
@@ -190,10 +218,3 @@ def _route_libraries(level: str) -> None:
         root.removeHandler(handler)
     root.addHandler(_ToStructlog())
     root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()]))
-
-
-def _is_terminal(fd: int) -> bool:
-    try:
-        return os.isatty(fd)
-    except OSError:
-        return False

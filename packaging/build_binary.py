@@ -10,19 +10,22 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 
 from bundle import Bundle, UnrecordedPartError
 from elf_needs import Needs, UnknownVersionError, needs_of, shown
-from owners import Owner, Owners, UnknownOwnerError
+from licences import MissingTextError
+from licences import document as licence_texts
+from owners import ALL_TEXTS, Owner, Owners, UnknownOwnerError
 from sbom import document
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "minicloud"
 LINK = "minicloud-sim"
 LIST = f"{NAME}.cdx.json"
+TEXTS = "LICENSES.txt"
 SUMS = "SHA256SUMS"
 
 # What is left of the environment: nothing that says how Python or PyInstaller are to work.
@@ -43,7 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         needs = build(options.dist.resolve(), options.work.resolve())
-    except (BuildError, UnknownOwnerError, UnknownVersionError, UnrecordedPartError) as error:
+    except (
+        BuildError,
+        MissingTextError,
+        UnknownOwnerError,
+        UnknownVersionError,
+        UnrecordedPartError,
+    ) as error:
         print(f"build_binary: {error}", file=sys.stderr)
         return 1
     size_mb = (options.dist / NAME).stat().st_size / 1e6
@@ -54,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def build(dist: Path, work: Path) -> dict[str, str]:
     """Make everything in `dist`; what the executable needs of the system, by the property that says so.
 
-    Raises `BuildError`, `UnknownOwnerError`, `UnknownVersionError`, `UnrecordedPartError`.
+    Raises `BuildError`, `MissingTextError`, `UnknownOwnerError`, `UnknownVersionError` and
+    `UnrecordedPartError`.
     """
     epoch_s = source_date()
     record = work / "record.json"
@@ -65,13 +75,20 @@ def build(dist: Path, work: Path) -> dict[str, str]:
     link = dist / LINK
     link.unlink(missing_ok=True)
     link.symlink_to(NAME)
-    parts = document(dist / NAME, version(), by_owner(bundle, work), epoch_s, needs)
-    (dist / LIST).write_text(parts, encoding="utf-8")
-    (dist / SUMS).write_text(
-        "".join(f"{sha256((dist / name).read_bytes()).hexdigest()}  {name}\n" for name in (NAME, LIST)),
-        encoding="utf-8",
-    )
+    owners = by_owner(bundle, work)
+    (dist / LIST).write_text(document(dist / NAME, version(), owners, epoch_s, needs), encoding="utf-8")
+    texts = licence_texts(ROOT / "LICENSE", version(), owners)
+    (dist / TEXTS).write_text(texts, encoding="utf-8")
+    if texts != (work / ALL_TEXTS).read_text(encoding="utf-8"):
+        raise BuildError(f"the licences inside {NAME} are not those of its parts: compare {work / ALL_TEXTS}")
+    write_sums(dist, (NAME, LIST, TEXTS))
     return needs
+
+
+def write_sums(folder: Path, names: Iterable[str]) -> None:
+    """Write the SHA-256 sums of the files `names` below `folder`, beside them."""
+    lines = (f"{sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names)
+    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
 
 
 def source_date() -> int:

@@ -13,6 +13,7 @@ import signal
 import sys
 from pathlib import Path
 
+from kept_open import keep_open
 from minicloud.cli.parent import death_signal
 
 
@@ -22,8 +23,13 @@ def main() -> int:
     bootloader = os.getppid()
     _end_with(bootloader)
     _leave_the_terminal_to_the_bootloader()
+    keep_open()
     try:
         return _run()
+    except Exception:
+        # Left to the bootloader, it would add a line of its own and wait until somebody reads that.
+        sys.excepthook(*sys.exc_info())
+        return 1
     finally:
         _tidy_up_after(bootloader)
 

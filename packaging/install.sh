@@ -72,10 +72,14 @@ bin=$destdir$prefix/bin
 share=$destdir$prefix/share
 unit_dir=$destdir$unit_dir
 etc=$destdir/etc/minicloud
+documents='LICENSES.txt minicloud.cdx.json'
 
 installed() { # every file this script installs, but for the settings
     echo "$bin/minicloud"
     echo "$bin/minicloud-sim"
+    for name in $documents; do
+        echo "$share/doc/minicloud/$name"
+    done
     for name in minicloud minicloud-sim; do
         echo "$share/man/man1/$name.1"
         echo "$share/bash-completion/completions/$name"
@@ -124,24 +128,30 @@ if [ -z "$from" ]; then
 fi
 [ -f "$from/minicloud" ] || die 1 "there is no $from/minicloud: name its folder with --from"
 [ -f "$from/SHA256SUMS" ] || die 1 "there is no $from/SHA256SUMS: download it with the executable"
-wanted=$(awk '$2 == "minicloud" || $2 == "*minicloud" { print $1 }' "$from/SHA256SUMS")
-[ -n "$wanted" ] || die 1 "$from/SHA256SUMS has no sum of minicloud: download it again"
 # Copied first: what was verified is what is installed.
 work=$(mktemp -d)
 trap 'rm -rf -- "$work"' EXIT
 trap 'exit 1' HUP INT TERM
-cp -- "$from/minicloud" "$work/minicloud"
-if command -v sha256sum >/dev/null 2>&1; then
-    found=$(sha256sum <"$work/minicloud")
-else
-    found=$(shasum -a 256 <"$work/minicloud")
-fi
-found=${found%% *}
-[ "$found" = "$wanted" ] ||
-    die 1 "the SHA-256 sum of $from/minicloud is $found, not $wanted: nothing is installed, download it again"
+for name in minicloud $documents; do
+    wanted=$(awk -v name="$name" '$2 == name || $2 == "*" name { print $1 }' "$from/SHA256SUMS")
+    [ -n "$wanted" ] || die 1 "$from/SHA256SUMS has no sum of $name: download it again"
+    [ -f "$from/$name" ] || die 1 "there is no $from/$name: download it with the executable"
+    cp -- "$from/$name" "$work/$name"
+    if command -v sha256sum >/dev/null 2>&1; then
+        found=$(sha256sum <"$work/$name")
+    else
+        found=$(shasum -a 256 <"$work/$name")
+    fi
+    found=${found%% *}
+    [ "$found" = "$wanted" ] ||
+        die 1 "the SHA-256 sum of $from/$name is $found, not $wanted: nothing is installed, download it again"
+done
 
 put "$work/minicloud" "$bin/minicloud" 755
 ln -sf minicloud "$bin/minicloud-sim"
+for name in $documents; do
+    put "$work/$name" "$share/doc/minicloud/$name" 644
+done
 for name in minicloud minicloud-sim; do
     put "$here/man/$name.1" "$share/man/man1/$name.1" 644
     put "$here/completions/$name.bash" "$share/bash-completion/completions/$name" 644

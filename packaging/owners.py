@@ -14,6 +14,12 @@ from pathlib import Path
 
 from packageurl import PackageURL
 
+# Of what comes without a text, or has something compiled into it that does.
+_KEPT = Path(__file__).parent / "licences"
+_DOC = Path("/usr/share/doc")
+# The file with all texts, which the build makes.
+ALL_TEXTS = "licenses.txt"
+
 
 class UnknownOwnerError(Exception):
     """Nobody knows where a file comes from."""
@@ -22,13 +28,18 @@ class UnknownOwnerError(Exception):
 @dataclass(frozen=True, slots=True)
 class Owner:
     """A piece of software with a version. `licences` as its metadata tell them: an SPDX expression, or names
-    of which any may be chosen. `homepage` is empty where none is told."""
+    of which any may be chosen. `homepage` is empty where none is told. `texts` are the files that have the
+    texts of its licences."""
 
     name: str
     version: str
     purl: PackageURL
     licences: tuple[str, ...] = ()
     homepage: str = ""
+    texts: tuple[Path, ...] = ()
+
+
+_TEXT = re.compile(r"licen[cs]e|copying|notice|.*\.LICENSE\.txt$", re.IGNORECASE)
 
 
 class Owners:
@@ -52,6 +63,8 @@ class Owners:
             return None if distribution.name == "minicloud" else _python_package(distribution)
         if any(file.is_relative_to(folder) for folder in self._python) or file.name.startswith("libpython"):
             return _python()
+        if file.name == ALL_TEXTS:
+            return None
         if file.is_relative_to(self._work):  # the modules that are needed first, in an archive
             return _python()
         if file.is_relative_to(self._root):
@@ -68,7 +81,19 @@ def _python_package(distribution: Distribution) -> Owner:
         PackageURL("pypi", name=name, version=distribution.version),
         _licences(metadata),
         _homepage(metadata),
+        tuple(
+            sorted(
+                Path(str(distribution.locate_file(file)))
+                for file in distribution.files or ()
+                if ".dist-info" in file.parts[0] and _TEXT.match(file.name)
+            )
+        )
+        + _kept(distribution.name),
     )
+
+
+def _kept(name: str) -> tuple[Path, ...]:
+    return tuple(path for path in (_KEPT / f"{name}.txt",) if path.is_file())
 
 
 def _licences(metadata: PackageMetadata) -> tuple[str, ...]:
@@ -91,12 +116,15 @@ def _homepage(metadata: PackageMetadata) -> str:
 
 def _python() -> Owner:
     version = platform.python_version()
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    places = (Path(sysconfig.get_path("stdlib")) / "LICENSE.txt", _DOC / name / "copyright")
     return Owner(
         "CPython",
         version,
         PackageURL("generic", name="python", version=version),
         ("PSF-2.0",),
         "https://www.python.org",
+        tuple(path for path in places if path.is_file())[:1] + _kept("CPython"),
     )
 
 
@@ -111,6 +139,7 @@ def _swagger_ui(file: Path) -> Owner:
         PackageURL("npm", name="swagger-ui-dist", version=version[1]),
         ("Apache-2.0",),
         "https://www.npmjs.com/package/swagger-ui-dist",
+        tuple(sorted(path for path in file.parent.iterdir() if _TEXT.match(path.name))),
     )
 
 
@@ -127,7 +156,8 @@ def _system_package(file: Path) -> Owner:
             name = package.partition(":")[0]
             system = platform.freedesktop_os_release()["ID"]
             purl = PackageURL("deb", system, name, version, {"arch": architecture})
-            return Owner(name, version, purl)
+            text = _DOC / name / "copyright"
+            return Owner(name, version, purl, texts=(text,) if text.is_file() else ())
     raise UnknownOwnerError(
         f"{file} is of no Python package, not of Python in {sys.base_prefix}, and of no Debian package"
     )

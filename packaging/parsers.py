@@ -13,6 +13,7 @@ from minicloud.cli.backup import backup_parser, restore_parser
 from minicloud.cli.dev import dev_parser
 from minicloud.cli.events import events_parser
 from minicloud.cli.health import health_parser
+from minicloud.cli.licenses import licenses_parser
 from minicloud.cli.parser import COMMANDS, Parser, serve_parser
 from minicloud.cli.workers import stats_parser, workers_parser
 from sim.cli import sim_parser
@@ -29,6 +30,7 @@ _PARSERS: Mapping[str, Callable[[], Parser]] = {
     "backup": backup_parser,
     "restore": restore_parser,
     "health": health_parser,
+    "licenses": licenses_parser,
     "sim": sim_parser,
 }
 

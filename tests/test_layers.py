@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"__init__"}),
     frozenset({"core"}),
-    frozenset({"clock", "request_id", "starting"}),
+    frozenset({"clock", "lines", "request_id", "starting"}),
     frozenset({"net"}),
     frozenset({"wire", "store"}),
     frozenset({"rpc"}),

@@ -37,6 +37,7 @@ from minicloud.control.rest.readiness import Readiness
 from minicloud.control.rest.seats import SeatLimits, Seats
 from minicloud.control.rest.server import serve_rest
 from minicloud.control.service import grpc_error
+from minicloud.log import lines_dropped
 from minicloud.net.address import of_socket
 from minicloud.net.listening import bind_tcp
 from minicloud.rpc.config import ServerLimits
@@ -92,6 +93,7 @@ async def _control_plane(
     metrics.show_grpc_connections(lambda: grpc.open_connections)
     seats = Seats(SeatLimits.of(connections.http), on_crowded_out=metrics.http_crowded_out)
     metrics.show_http_connections(lambda: seats.open, lambda: seats.streams)
+    metrics.show_log_lines_dropped(lines_dropped)
     rest = create_rest_app(
         membership,
         plane.feed,

@@ -10,6 +10,8 @@ from typing import Self
 import structlog
 import trio
 
+from minicloud.log import flush
+
 # timeout(1), and service managers that signal every process of a service, reach the executable's outer
 # process, which passes it on, and the inner one besides: two signals of one telling, within a millisecond. A
 # person who means it twice is slower.
@@ -57,4 +59,5 @@ async def until_signalled(signals: AsyncIterator[int], stop: Callable[[], Awaita
 async def _end_at_once_when_told(tellings: Tellings) -> None:
     second = await anext(tellings)
     log.warning("ended_at_once", signal=signal.Signals(second).name)
+    flush()
     os._exit(128 + second)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping, Sequence
+from io import TextIOBase
 from typing import NoReturn, TextIO
 
 import trio
@@ -31,7 +32,7 @@ _STYLES = ("cyan", "green", "yellow", "magenta", "blue")
 class Cluster:
     """The processes of one dev cluster. `command` is what runs minicloud, before its arguments."""
 
-    def __init__(self, command: Sequence[str], env: Mapping[str, str], out: TextIO) -> None:
+    def __init__(self, command: Sequence[str], env: Mapping[str, str], out: TextIO | TextIOBase) -> None:
         self._command = list(command)
         self._env = dict(env)
         self._out = out

@@ -52,6 +52,10 @@ def command_named(name: str) -> Command:
         from minicloud.cli.health import health
 
         return health
+    if name == "licenses":
+        from minicloud.cli.licenses import licenses
+
+        return licenses
     if name == "sim":
         return _added(name)
     from minicloud.cli.admin import admin

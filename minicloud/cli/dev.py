@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Callable, Sequence
 
 import trio
 
 from minicloud.cli.cluster import Cluster
 from minicloud.cli.itself import child_environment, minicloud_command
+from minicloud.cli.output import STDERR, STDOUT, output_error
 from minicloud.cli.parser import Parser, command_parser
 from minicloud.cli.ports import Ports, choose_ports
 from minicloud.config.table import GRPC_PORT, HEARTBEAT_INTERVAL, Setting
+from minicloud.lines import LineQueue, QueuedText, stand_in_for_stderr
 
 MOST_WORKERS = 100
+# Ctrl-C has a second for all that is to be done.
+_FLUSH_S = 0.2
 
 _DETAILS = """\
 Ctrl-C ends it. Where a port is taken, a free one is used and said. Try, in another terminal:
@@ -56,8 +59,17 @@ def dev(arguments: Sequence[str]) -> int:
     worker_ports = tuple(first + number if first else 0 for number in range(options.workers))
     wanted = Ports(int(options.grpc_port), int(options.http_port), worker_ports)
     ports, notices = choose_ports(wanted)
-    cluster = Cluster(minicloud_command(), child_environment(os.environ), sys.stdout)
-    return trio.run(cluster.run, ports, options.heartbeat_interval, notices)
+    # The children's lines pass through this process, which must not wait for whoever reads them.
+    stand_in_for_stderr(LineQueue(STDERR))
+    queue = LineQueue(STDOUT)
+    out = QueuedText(queue, STDOUT, output_error)
+    cluster = Cluster(minicloud_command(), child_environment(os.environ), out)
+    try:
+        code = trio.run(cluster.run, ports, options.heartbeat_interval, notices)
+    finally:
+        queue.close(_FLUSH_S)
+    out.check()
+    return code
 
 
 def _count(text: str) -> int:

@@ -12,6 +12,7 @@ stays so; the line is written once.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import threading
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from minicloud.cli import exits
 
 # For a command to remove what it has not finished. A second is what a person allows.
 _GRACE_S = 0.7
+_ROOM_WITHIN_MS = 100
 _LINE = b"minicloud: interrupted\n"
 
 
@@ -44,9 +46,12 @@ def end_at_once(*_: object) -> NoReturn:
 
 
 def tell() -> None:
-    """Write the line to standard error."""
+    """Write the line to standard error, unless that has no room for it soon: nobody reads it then."""
+    poll = select.poll()
+    poll.register(2, select.POLLOUT)
     with suppress(OSError):
-        os.write(2, _LINE)
+        if poll.poll(_ROOM_WITHIN_MS):
+            os.write(2, _LINE)
 
 
 @contextmanager

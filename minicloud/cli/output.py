@@ -35,6 +35,14 @@ class ReaderGoneError(OutputError):
     """The program that reads standard output has ended, as `head` does when it has its lines."""
 
 
+def output_error(error: OSError) -> OutputError:
+    """The error of ours for `error`, with which writing standard output failed."""
+    if isinstance(error, BrokenPipeError):
+        return ReaderGoneError("nobody reads standard output any more")
+    why = "it is closed" if error.errno == errno.EBADF else (error.strerror or str(error)).lower()
+    return OutputError(f"cannot write to standard output: {why}: send it to a file or a program")
+
+
 @contextmanager
 def standard_streams() -> Iterator[None]:
     """Run the block with safe streams, and write out what is buffered when it ends.
@@ -122,15 +130,9 @@ class _Output(_Whole):
         if not self._failed:  # said once is enough; the rest has no reader
             try:
                 return super().write(data)
-            except BrokenPipeError:
-                self._failed = True
-                raise ReaderGoneError("nobody reads standard output any more") from None
             except OSError as error:
                 self._failed = True
-                why = "it is closed" if error.errno == errno.EBADF else (error.strerror or str(error)).lower()
-                raise OutputError(
-                    f"cannot write to standard output: {why}: send it to a file or a program"
-                ) from None
+                raise output_error(error) from None
         return len(data)
 
 

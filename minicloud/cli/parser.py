@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "backup": "take a copy of the registry while the control plane runs",
     "restore": "bring a copy of the registry back",
     "health": "ask whether a control plane or a worker may be sent requests",
+    "licenses": "show the licences of MiniCloud and of what its executable has inside",
     "sim": "the simulator; minicloud-sim is the same",
 }
 

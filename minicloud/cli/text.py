@@ -6,6 +6,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from io import TextIOBase
 from typing import TextIO
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "magenta": "35", "cyan": "36"}
@@ -21,7 +22,7 @@ _STYLES = {"bold": "1", "dim": "2", **_COLOURS}
 class Paint:
     """Colours for `stream`: only on a terminal that knows them, and not under NO_COLOR (no-color.org)."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO | TextIOBase) -> None:
         self.on = (
             stream.isatty()
             and not os.environ.get("NO_COLOR")

@@ -26,7 +26,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 import minicloud
 from minicloud.control.cluster_metrics import ClusterCollector, worker_series
 from minicloud.control.membership import Membership
-from minicloud.control.tallies import Calls, Tally
+from minicloud.control.tallies import Calls, Shown, Tally
 from minicloud.core.events import Registration
 from minicloud.core.model import Departure, Status
 from minicloud.rpc.refusals import Cause
@@ -97,6 +97,10 @@ class Metrics:
         self._http_requests = Calls(
             "minicloud_http", "HTTP", ("method", "route", "code"), _DURATION_BUCKETS_S
         )
+        self._log_lines_dropped = Shown(
+            "minicloud_log_lines_dropped",
+            "Lines of the log that were not written, as nobody read them or writing failed.",
+        )
         for collector in (
             self._heartbeats,
             self._registrations,
@@ -105,6 +109,7 @@ class Metrics:
             self._grpc_calls,
             self._grpc_refusals,
             self._http_requests,
+            self._log_lines_dropped,
         ):
             registry.register(collector)
 
@@ -216,6 +221,10 @@ class Metrics:
     def http_crowded_out(self, how: str) -> None:
         """Count an HTTP connection that was `displaced` or `refused`."""
         self._http_crowded_out.counts[(how,)] += 1
+
+    def show_log_lines_dropped(self, count: Callable[[], int]) -> None:
+        """Ask `count` for the lines of the log that were not written, at every scrape."""
+        self._log_lines_dropped.count = count
 
     def http_request(self, method: str, route: str, code: str, seconds: float) -> None:
         """`route` is the template, as in /api/workers/{worker_id}; `seconds` until the answer began."""

@@ -7,7 +7,7 @@ a counter, 3.5 us a counter with a histogram, where these take 0.1 and 0.5.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -35,6 +35,18 @@ class Tally(Collector):
         for labels, count in self.counts.items():
             family.add_metric(labels, count)
         yield family
+
+
+class Shown(Collector):
+    """A counter that is kept elsewhere: `count` is called at every scrape."""
+
+    def __init__(self, name: str, help_text: str) -> None:
+        self._name = name
+        self._help_text = help_text
+        self.count: Callable[[], int] = lambda: 0
+
+    def collect(self) -> Iterator[Metric]:
+        yield CounterMetricFamily(self._name, self._help_text, value=self.count())
 
 
 class _Call:

@@ -40,6 +40,7 @@ def main_real(options: argparse.Namespace, schedule: Schedule | None) -> int:
     target = find_target(options.target, allow_remote=options.allow_remote)
     allow_open_files(schedule.topology.workers)
     log.configure("error")  # what thousands of workers log nobody reads
+    log.redirect_stderr()  # progress is shown by the loop that the workers run in
     progress = Progress(sys.stderr)
     try:
         outcome = trio.run(lambda: run_real(schedule, target, ramp_s=ramp_s, tell=progress))

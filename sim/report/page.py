@@ -21,6 +21,8 @@ from sim.report.figures import clock, count, of, seconds
 from sim.report.markup import Markup, Part, element, joined
 from sim.report.run_section import run_section
 
+# Read now: a run may take hours, after which the executable's folder may have been cleaned up.
+_CSS = (files("sim.report") / "page.css").read_text(encoding="utf-8")
 _MOST_IN_FULL = 20  # a run takes some 100 KB
 
 Run = tuple[Outcome, Record]
@@ -40,7 +42,7 @@ def write_report(folder: Path, runs: Sequence[Run], *, whole: bool = True) -> Pa
 
 def page(runs: Sequence[Run], *, whole: bool = True) -> str:
     """The page."""
-    css = (files("sim.report") / "page.css").read_text(encoding="utf-8")
+    css = _CSS
     digest = b64encode(sha256(css.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     shown = _in_full(runs)

@@ -67,7 +67,7 @@ def test_simulator_is_the_same_file(dist: Path, executable: Path) -> None:
 
 def test_sums_are_those_of_the_files(dist: Path) -> None:
     lines = [line.split() for line in (dist / "SHA256SUMS").read_text().splitlines()]
-    assert {name for _, name in lines} == {"minicloud", "minicloud.cdx.json"}
+    assert {name for _, name in lines} == {"minicloud", "minicloud.cdx.json", "LICENSES.txt"}
     for digest, name in lines:
         assert digest == sha256((dist / name).read_bytes()).hexdigest()
     shown = subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=dist, capture_output=True)
@@ -115,7 +115,7 @@ def test_list_accounts_for_every_part_that_is_not_ours(dist: Path, executable: P
     listed = [each["value"] for component in components for each in component["properties"]]
     assert len(listed) == len(set(listed))
     assert set(listed) <= inside
-    ours = re.compile(r"(minicloud|sim)([./-].*)?|frozen_main")
+    ours = re.compile(r"(minicloud|sim)([./-].*)?|frozen_main|kept_open")
     assert {name for name in inside - set(listed) if not ours.fullmatch(name)} == set()
 
 
@@ -132,6 +132,31 @@ def test_list_names_versions_and_the_licences_that_are_known(dist: Path, executa
         if component["purl"].startswith("pkg:pypi/"):
             assert component["licenses"], component["name"]
     assert components["trio"]["licenses"] == [{"expression": "MIT OR Apache-2.0"}]
+
+
+def test_licence_text_of_each_part_is_shown_and_beside_the_list(dist: Path, executable: Path) -> None:
+    texts = (dist / "LICENSES.txt").read_text()
+    shown = subprocess.run([executable, "licenses"], capture_output=True, text=True, check=True).stdout
+    assert shown == texts
+    sections = re.findall(r"^={80}\n(.*)\n={80}\n\n(?!=)(?=(.*))", texts, re.MULTILINE)
+    assert all(text for _, text in sections)
+    titles = [title for title, _ in sections]
+    assert titles[0].startswith("MiniCloud ")
+    for component in told_by(dist)["components"]:
+        wanted = f"{component['name']} {component['version']}"
+        assert any(title == wanted or title.startswith(f"{wanted} (") for title in titles), wanted
+    for words in (
+        "Apache License",
+        "PYTHON SOFTWARE FOUNDATION LICENSE",
+        "OpenSSL",
+        "public domain",
+        "GCC RUNTIME LIBRARY EXCEPTION",
+        "Expat",
+        "Kirill Simonov",
+        "Daniel G. Taylor",
+        "Copyright 2008 Google Inc.",
+    ):
+        assert words in texts, words
 
 
 def test_nothing_of_the_development_environment_is_inside(dist: Path) -> None:
@@ -169,5 +194,5 @@ def test_executable_built_again_elsewhere_is_the_same_to_the_byte(dist: Path, tm
         check=True,
         capture_output=True,
     )
-    for name in ("minicloud", "minicloud.cdx.json", "SHA256SUMS"):
+    for name in ("minicloud", "minicloud.cdx.json", "LICENSES.txt", "SHA256SUMS"):
         assert (again / name).read_bytes() == (dist / name).read_bytes(), name

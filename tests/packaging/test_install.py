@@ -31,10 +31,10 @@ class Download:
         self.destdir = folder / "root"
 
     def provide(self, program: bytes) -> None:
-        (self.folder / "minicloud").write_bytes(program)
-        sums = (
-            f"{sha256(b'list').hexdigest()}  minicloud.cdx.json\n{sha256(program).hexdigest()}  minicloud\n"
-        )
+        files = {"minicloud.cdx.json": b"list", "LICENSES.txt": b"texts", "minicloud": program}
+        for name, content in files.items():
+            (self.folder / name).write_bytes(content)
+        sums = "".join(f"{sha256(content).hexdigest()}  {name}\n" for name, content in files.items())
         (self.folder / "SHA256SUMS").write_text(sums)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -74,6 +74,8 @@ UNDER_PREFIX = (
     "bin/minicloud-sim",
     "share/bash-completion/completions/minicloud",
     "share/bash-completion/completions/minicloud-sim",
+    "share/doc/minicloud/LICENSES.txt",
+    "share/doc/minicloud/minicloud.cdx.json",
     "share/fish/vendor_completions.d/minicloud-sim.fish",
     "share/fish/vendor_completions.d/minicloud.fish",
     "share/man/man1/minicloud-sim.1",
@@ -168,6 +170,13 @@ def test_executable_with_another_sum_is_refused(download: Download) -> None:
     )
 
 
+def test_licences_with_another_sum_are_refused(download: Download) -> None:
+    (download.folder / "LICENSES.txt").write_bytes(b"other texts")
+    assert f"the SHA-256 sum of {download.folder}/LICENSES.txt is" in download.refused()
+    (download.folder / "LICENSES.txt").unlink()
+    assert download.refused().endswith("LICENSES.txt: download it with the executable")
+
+
 def test_executable_without_a_sum_is_refused(download: Download) -> None:
     (download.folder / "SHA256SUMS").write_text(f"{sha256(PROGRAM).hexdigest()}  minicloud.cdx.json\n")
     assert "has no sum of minicloud" in download.refused()
@@ -193,7 +202,7 @@ def test_install_typed_wrong_is_refused(download: Download, arguments: Sequence[
 def test_install_from_the_repository_finds_what_was_built(download: Download) -> None:
     dist = download.folder.parent / "dist"
     dist.mkdir()
-    for name in ("minicloud", "SHA256SUMS"):
+    for name in ("minicloud", "SHA256SUMS", "LICENSES.txt", "minicloud.cdx.json"):
         shutil.move(download.folder / name, dist / name)
     download.install()
     assert download.tree()["usr/local/bin/minicloud"] == (0o755, PROGRAM)

@@ -45,10 +45,10 @@ def instructions() -> dict[str, list[str]]:
 def test_container_runs_as_a_number_that_is_not_root_and_asks_for_its_own_health() -> None:
     found = instructions()
     assert found["USER"] == ["65532:65532"]
-    assert "-o 65532 -g 65532" in found["RUN"][0]
+    assert "-o 65532 -g 65532" in found["RUN"][1]
     assert found["STOPSIGNAL"] == ["SIGTERM"]
     assert found["HEALTHCHECK"][0].endswith('CMD ["minicloud", "health"]')
-    assert found["ENTRYPOINT"] == ['["minicloud"]']
+    assert found["ENTRYPOINT"] == ['["tini", "--", "minicloud"]']
 
 
 def test_container_exposes_the_ports_there_are_and_sets_what_can_be_set() -> None:
@@ -60,5 +60,9 @@ def test_container_exposes_the_ports_there_are_and_sets_what_can_be_set() -> Non
 
 def test_build_is_sent_the_executable_and_nothing_else() -> None:
     lines = (ROOT / ".dockerignore").read_text().splitlines()
-    assert [line for line in lines if not line.startswith("#")] == ["*", "!dist/minicloud"]
-    assert [line.split()[1] for line in instructions()["COPY"]] == ["dist/minicloud"]
+    assert [line for line in lines if not line.startswith("#")] == [
+        "*",
+        "!dist/minicloud",
+        "!dist/LICENSES.txt",
+    ]
+    assert [line.split()[-2] for line in instructions()["COPY"]] == ["dist/minicloud", "dist/LICENSES.txt"]

@@ -123,6 +123,7 @@ def test_guide_names_commands_options_and_variables_there_are() -> None:
         "--destdir",
         "--uninstall",
         "--from",
+        "--init",
         "--tmpfs",
         "--read-only",
         "--help",

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import structlog
 
-from minicloud.log import STORM_EVENTS, STORM_LINES, STORM_WINDOW_S, StormLimiter, configure
+from minicloud.log import STORM_EVENTS, STORM_LINES, STORM_WINDOW_S, StormLimiter, configure, flush
 from minicloud.request_id import RequestScope, bind_request_id, current_request_id
 
 
@@ -31,6 +31,7 @@ class Lines:
         return structlog.get_logger()
 
     def text(self) -> list[str]:
+        flush()
         return self.path.read_text().splitlines()
 
     def json(self) -> list[dict[str, Any]]:

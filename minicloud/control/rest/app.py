@@ -5,6 +5,7 @@ Does no I/O of its own: `server.py` carries it, tests call it in memory.
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 (routing asks for it at the first request, when its file may be gone)
 from collections.abc import Awaitable, Callable
 from random import Random
 from typing import BinaryIO, cast

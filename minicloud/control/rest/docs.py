@@ -10,7 +10,6 @@ from http import HTTPStatus
 from pathlib import Path
 
 import msgspec
-import trio
 from quart import Quart, Response
 from quart_schema import QuartSchema, hide
 from werkzeug.exceptions import NotFound
@@ -32,6 +31,8 @@ _FILES = {
 }
 PAGES = frozenset({"/", "/docs", "/docs/{name}", "/openapi.json"})
 
+# Read now, 1.9 MB: the executable's folder is one for temporary files, and may be cleaned up while it runs.
+_CONTENTS = {path: (_FOLDER / path).read_bytes() for path in ("docs.html", *_FILES.values())}
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -39,13 +40,14 @@ _POLICY = (
 
 
 class DocsRoutes:
-    """The page, its files and the OpenAPI document, each read or made once, at the first request for it: one
-    copy, from which every answer is sent, however slowly clients read theirs."""
+    """The page, its files and the OpenAPI document, which is made at the first request for it.
+
+    All answers are sent from one copy, however slowly clients read theirs.
+    """
 
     def __init__(self, schema: QuartSchema) -> None:
         self._schema = schema
         self._document = b""
-        self._files: dict[str, bytes] = {}
 
     def add_to(self, app: Quart) -> None:
         app.add_url_rule("/", view_func=self.root)
@@ -59,13 +61,13 @@ class DocsRoutes:
 
     @hide
     async def docs(self) -> Response:
-        return await self._file("docs.html")
+        return self._file("docs.html")
 
     @hide
     async def docs_file(self, name: str) -> Response:
         if name not in _FILES:
             raise NotFound
-        return await self._file(_FILES[name])
+        return self._file(_FILES[name])
 
     @hide
     async def openapi(self) -> Response:
@@ -74,11 +76,9 @@ class DocsRoutes:
             self._document = msgspec.json.encode(self._schema.openapi_provider.schema())
         return Response(self._document, content_type="application/json")
 
-    async def _file(self, path: str) -> Response:
-        if path not in self._files:
-            self._files.setdefault(path, await trio.Path(_FOLDER / path).read_bytes())
+    def _file(self, path: str) -> Response:
         return Response(
-            self._files[path],
+            _CONTENTS[path],
             content_type=_CONTENT_TYPES[Path(path).suffix],
             headers={"Cache-Control": "max-age=3600", "Content-Security-Policy": _POLICY},
         )

@@ -6,6 +6,7 @@ Always holds: a copy is sent a chunk at a time, from a file that is gone when th
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from types import TracebackType
@@ -99,8 +100,9 @@ class _Copy(ResponseBody):
     def __init__(self, sending: WeakSet[_Copy]) -> None:
         self.file: BinaryIO | None = None
         self._sending = sending
+        self._turn = threading.Lock()  # for the loop and the thread that reads
         self._closed = False
-        self._reading = False
+        self._reading = False  # a thread has the file
         sending.add(self)
 
     def __del__(self) -> None:
@@ -114,11 +116,12 @@ class _Copy(ResponseBody):
 
     def close(self) -> None:
         """Let go of the file, once nobody reads from it. A second time changes nothing."""
-        self._closed = True
         self._sending.discard(self)
-        if self.file is not None and not self._reading:
-            self.file.close()
-            self.file = None
+        with self._turn:
+            self._closed = True
+            if self.file is not None and not self._reading:
+                self.file.close()
+                self.file = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -132,15 +135,23 @@ class _Copy(ResponseBody):
         return self
 
     async def __anext__(self) -> bytes:
-        if self.file is None:
-            raise StopAsyncIteration
-        self._reading = True
-        try:
-            chunk: bytes = await trio.to_thread.run_sync(self.file.read, _CHUNK_BYTES)
-        finally:
-            self._reading = False
-            if self._closed:
-                self.close()
+        chunk = await trio.to_thread.run_sync(self._read, abandon_on_cancel=True)
         if not chunk:
             raise StopAsyncIteration
         return chunk
+
+    def _read(self) -> bytes:
+        """Read on, in a thread. Nobody waits for one that a disk holds up: it closes the file itself."""
+        with self._turn:
+            file = self.file
+            if file is None or self._closed:
+                return b""
+            self._reading = True
+        try:
+            return file.read(_CHUNK_BYTES)
+        finally:
+            with self._turn:
+                self._reading = False
+                closed = self._closed
+            if closed:
+                self.close()

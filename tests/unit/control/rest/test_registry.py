@@ -160,3 +160,24 @@ async def test_backups_of_clients_that_reset_are_closed_without_the_collector(
                 assert (await client.request("POST", PATH)).status == 200
     finally:
         gc.enable()
+
+
+async def test_server_that_is_to_stop_waits_for_no_disk_that_hangs(tmp_path: Path) -> None:
+    # A pipe into which nobody writes stands for the file on such a disk.
+    reads, writes = os.pipe()
+    copy = os.fdopen(reads, "rb")
+
+    async def copies() -> BinaryIO:
+        await trio.lowlevel.checkpoint()
+        return copy
+
+    rest = Rest(copies=copies)
+    with trio.fail_after(20):
+        async with rest.served(grace_s=0.1) as port:
+            stream = await trio.open_tcp_stream("127.0.0.1", port)
+            await HttpClient(stream).send("POST", PATH)
+            assert await stream.receive_some()  # the head of an answer, whose body is waited for
+        await stream.aclose()
+        assert not copy.closed
+        os.close(writes)
+        await until(lambda: copy.closed)
