@@ -195,6 +195,21 @@ def test_flood_of_malformed_requests_is_ended() -> None:
     assert taken == LIMITS.junk_burst
 
 
+@pytest.mark.parametrize(
+    "changed", [{b"content-length": b"x"}, {b"content-length": b"1", b"k": b"v"}], ids=["headers", "data"]
+)
+def test_flood_of_streams_that_break_a_rule_is_ended(changed: dict[bytes, bytes]) -> None:
+    encoder = Encoder()
+
+    def broken(n: int) -> bytes:
+        block = encoder.encode([*REQUEST, *changed.items()])
+        stream_id = 2 * n + 3
+        return frame_bytes(HEADERS, END_HEADERS, stream_id, block) + frame_bytes(DATA, 0, stream_id, b"xy")
+
+    taken, _ = flood(broken)
+    assert taken == LIMITS.junk_burst
+
+
 def test_resets_spread_over_time_are_no_flood() -> None:
     server = ready_server()
     block = Encoder().encode(REQUEST)
