@@ -39,8 +39,10 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 # The work of one turn, after which other connections have theirs: about 2 ms. A frame costs some 20 us, a
 # header block and what a request leads to some 200.
 _TURN_COST = 100
-_HEADERS_COST = 10
-_COSTS = {frames.HEADERS: _HEADERS_COST, frames.PUSH_PROMISE: _HEADERS_COST}
+_COSTS = {frames.HEADERS: 10, frames.PUSH_PROMISE: 10}
+
+# Frames some of which are kept from the engine.
+_OURS = (frames.GOAWAY, frames.WINDOW_UPDATE)
 
 _HPACK_TABLE_BYTES = 4096
 
@@ -115,8 +117,11 @@ class Connection:
                 self.has_more = True
                 break
             cost += _COSTS.get(kind, 1)
-            self._count(position, length)
-            if self._is_for_us(kind, position, length):
+            flags = inbox[position + 4]
+            empty = kind == frames.DATA and self._is_empty(flags, position, length)
+            self.frames_received += 1
+            self._guard.received(kind, flags, length, self._now_s, empty=empty)
+            if kind in _OURS and self._is_for_us(kind, position, length):
                 self._feed(inbox[start:position])
                 self._take(kind, inbox[position:end])
                 start = end
@@ -124,16 +129,12 @@ class Connection:
         self._feed(inbox[start:position])
         del inbox[:position]
 
-    def _count(self, position: int, length: int) -> None:
-        """Count the frame at `position` of the inbox. Raises PeerError where it is one too many."""
-        inbox = self._inbox
-        kind, flags = inbox[position + 3], inbox[position + 4]
-        self.frames_received += 1
-        empty = False
-        if kind == frames.DATA:
-            padding = inbox[position + 9] + 1 if flags & frames.PADDED and length else 0
-            empty = length <= padding and not flags & frames.END_STREAM
-        self._guard.received(kind, flags, length, self._now_s, empty=empty)
+    def _is_empty(self, flags: int, position: int, length: int) -> bool:
+        """Whether the DATA at `position` of the inbox has nothing but padding, and ends nothing."""
+        if flags & frames.END_STREAM:
+            return False
+        padding = self._inbox[position + frames.HEADER_BYTES] + 1 if flags & frames.PADDED and length else 0
+        return length <= padding
 
     def _is_for_us(self, kind: int, position: int, length: int) -> bool:
         """Whether the frame at `position` of the inbox is handled here."""
@@ -243,9 +244,6 @@ class Connection:
         if encoder.header_table_size > _HPACK_TABLE_BYTES:
             encoder.header_table_size = _HPACK_TABLE_BYTES
         events.append(WindowOpened())
-
-    def _on_ping_ack(self, event: h2.events.PingAckReceived, events: list[Event]) -> None:
-        events.append(PingAcked(event.ping_data))
 
     # Sending
 
@@ -397,7 +395,7 @@ _TRANSLATIONS: dict[type, Callable[[Connection, Any, list[Event]], None]] = {
     h2.events.StreamReset: Connection._on_reset,
     h2.events.WindowUpdated: Connection._on_window,
     h2.events.RemoteSettingsChanged: Connection._on_settings,
-    h2.events.PingAckReceived: Connection._on_ping_ack,
+    h2.events.PingAckReceived: lambda connection, event, events: events.append(PingAcked(event.ping_data)),
     StreamFailed: Connection._on_failed,
     GoAwayReceived: lambda connection, event, events: events.append(event),
 }
