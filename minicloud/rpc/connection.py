@@ -131,10 +131,9 @@ class Connection:
 
     def _is_empty(self, flags: int, position: int, length: int) -> bool:
         """Whether the DATA at `position` of the inbox has nothing but padding, and ends nothing."""
-        if flags & frames.END_STREAM:
-            return False
-        padding = self._inbox[position + frames.HEADER_BYTES] + 1 if flags & frames.PADDED and length else 0
-        return length <= padding
+        padded = flags & frames.PADDED and length
+        padding = self._inbox[position + frames.HEADER_BYTES] + 1 if padded else 0
+        return length <= padding and not flags & frames.END_STREAM
 
     def _is_for_us(self, kind: int, position: int, length: int) -> bool:
         """Whether the frame at `position` of the inbox is handled here."""
