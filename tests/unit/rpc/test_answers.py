@@ -117,3 +117,15 @@ async def test_output_of_many_connections_that_do_not_read_is_bounded() -> None:
         assert held < budget + 30 * 2 * 17_000
         nursery.cancel_scope.cancel()
     assert (server.answers.held_bytes, server.answers.output_bytes) == (0, 0)
+
+
+async def test_output_that_has_been_taken_counts_no_more_while_its_connection_is_open() -> None:
+    server = make_server({UNARY: answer})
+    async with raw_peer(server) as peer:
+        await peer.start()
+        await peer.request(1)
+        await peer.expect_headers(1)
+        assert (await peer.expect_headers(1))["grpc-status"] == "0"
+        await wait_all_tasks_blocked()
+        assert server.open_connections == 1
+        assert server.answers.output_bytes == 0
