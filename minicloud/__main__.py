@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from minicloud.cli import exits, interruption
 from minicloud.cli.output import ReaderGoneError, note, standard_streams
-from minicloud.core.errors import MiniCloudError, NotYetError, RegistrationFailedError, StoreWriteError
+from minicloud.core.errors import MiniCloudError, NotYetError, RegistrationFailedError, StoreUnavailableError
 
 Config = TypeVar("Config")
 
@@ -83,7 +83,7 @@ def _server(arguments: list[str]) -> Callable[[], int]:
 
         return partial(_logged, run_worker, worker)
     control_plane, warnings = control_plane_config(flags, os.environ)
-    prepare_data_dir(control_plane.data_dir)
+    prepare_data_dir(control_plane.data_dir, to_write=False)
     _start_log(control_plane.log.level, control_plane.log.format, warnings)
     from minicloud.app.control_plane import run_control_plane
 
@@ -117,7 +117,7 @@ def _failed(error: MiniCloudError) -> int:
     note(error)
     if isinstance(error, RegistrationFailedError):
         return exits.GAVE_UP
-    passing = exits.OperationError | StoreWriteError | NotYetError
+    passing = exits.OperationError | StoreUnavailableError | NotYetError
     return exits.FAILED if isinstance(error, passing) else exits.USAGE
 
 

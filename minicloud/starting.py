@@ -22,6 +22,11 @@ _LASTING = frozenset(
 )
 
 
+def is_lasting(error: OSError) -> bool:
+    """Whether no retry mends the cause of `error`."""
+    return error.errno in _LASTING
+
+
 def start_error(
     text: str, error: OSError, *, lasting: frozenset[int] = frozenset()
 ) -> ConfigError | NotYetError:

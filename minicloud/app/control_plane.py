@@ -63,7 +63,7 @@ def run_control_plane(config: ControlPlaneConfig) -> int:
     """Run a control plane until a signal ends it; answers with the exit code.
 
     Raises `ConfigError` or `StoreError` before anything is served where something cannot be used, and
-    `StoreWriteError` where the store fails while it runs.
+    `StoreWriteError` where changes are left at the end that the store could not write.
     """
     connections = connection_limits(raise_open_file_limit())
     gc.set_threshold(*_COLLECTOR)
@@ -79,13 +79,21 @@ async def _control_plane(
     http_listeners = await bind_tcp(config.hosts, config.http_port, "HTTP", "--http-port")
     store: Store = MemoryStore()
     if config.data_dir is not None:
-        store = SqliteStore(config.data_dir / REGISTRY_NAME, StoreObserver(metrics.store_batch))
+        observer = StoreObserver(metrics.store_batch, lambda fault: show_fault(fault), metrics.store_dropped)
+        store = durable = SqliteStore(config.data_dir / REGISTRY_NAME, observer)
+        metrics.show_store(lambda: durable.unwritten, durable.oldest_unwritten_s)
     timers = Timers(config.heartbeat_interval_s, config.heartbeat_timeout_s, config.retention_s)
     plane = ControlPlane(timers, store, metrics, clock, random, max_workers=config.max_workers)
     membership = plane.membership
     membership.subscribe(log_entry)
     health, services = with_standard_services(config.enable_reflection, plane.service)
     readiness.on_stopping(health.close)
+
+    def show_fault(fault: str) -> None:
+        metrics.store_available(not fault)
+        readiness.fault = fault
+        health.set_serving(not fault)
+
     limits = ServerLimits(max_connections=connections.grpc, max_message_bytes=MAX_REQUEST_BYTES)
     grpc = Server(
         services, random=random, limits=limits, translate=grpc_error, observer=_CallObserver(metrics)
@@ -136,10 +144,11 @@ async def _control_plane(
                     )
 
                     def status() -> str:
-                        return f"{len(membership.registry)} workers registered"
+                        fault = f"; {readiness.fault}" if readiness.fault else ""
+                        return f"{len(membership.registry)} workers registered{fault}"
 
                     manager.ready(status())
-                    watching.start_soon(manager.keep_told, status, membership.durable)
+                    watching.start_soon(manager.keep_told, status)
 
                     async def stop() -> None:
                         manager.stopping()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable, MutableMapping
 
 import structlog
 import trio
@@ -55,17 +55,17 @@ class ServiceManager:
         """Say that the end has begun."""
         self._tell("STOPPING=1", "STATUS=stopping")
 
-    async def keep_told(self, status: Callable[[], str], at_work: Callable[[], Awaitable[None]]) -> None:
+    async def keep_told(self, status: Callable[[], str]) -> None:
         """Renew the status line, and send a sign of life twice in each time the watchdog allows.
 
-        The sign is sent by the loop and after `at_work` has returned: neither a loop that stands still nor a
-        store whose writer hangs sends one. Returns at once where nobody asked; else runs until cancelled.
+        The sign is sent by the loop: one that stands still sends none. A control plane whose disk is full or
+        hangs still sends it, as heartbeats go on in memory and a new process would find the same disk.
+        Returns at once where nobody asked; else runs until cancelled.
         """
         if self._address is None:
             return
         pause_s = self.watchdog_s / 2 if self.watchdog_s is not None else STATUS_EVERY_S
         while True:
-            await at_work()
             sign = ("WATCHDOG=1",) if self.watchdog_s is not None else ()
             self._tell(*sign, f"STATUS={status()}")
             await trio.sleep(pause_s)

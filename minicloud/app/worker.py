@@ -104,7 +104,7 @@ async def _worker_on(
             # Ready without being registered: a worker waits for its control plane as long as it takes, and
             # must not be ended for that.
             manager.ready(_status(agent.state))
-            nursery.start_soon(manager.keep_told, lambda: _status(agent.state), trio.lowlevel.checkpoint)
+            nursery.start_soon(manager.keep_told, lambda: _status(agent.state))
 
             async def stop() -> None:
                 manager.stopping()

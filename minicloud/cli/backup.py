@@ -81,7 +81,7 @@ def backup(arguments: Sequence[str]) -> int:
         else:
             rest = Rest.of(options)
             found: list[Contents] = []
-            put_in_place(target, lambda unfinished: found.append(_download(rest, unfinished)))
+            put_in_place(target, lambda unfinished: found.append(_download(rest, unfinished)), replaces=False)
             (contents,) = found
     except StoreError as error:
         raise OperationError(str(error)) from error

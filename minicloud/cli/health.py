@@ -50,7 +50,9 @@ def health(arguments: Sequence[str]) -> int:
     configure("error")  # what goes wrong on the way is said once, in one line, at the end
     status = trio.run(_status, addresses, shown, within_s)
     if status is not ServingStatus.SERVING:
-        raise OperationError(f"{shown} answers, but is not to be sent requests: it is stopping")
+        raise OperationError(
+            f"{shown} answers, but is not to be sent requests: it is stopping, or cannot write its registry"
+        )
     print(f"{shown} is serving")
     return exits.OK
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from minicloud.clock import Clock, WallAnchor
 from minicloud.control.records import from_stored, to_stored
 from minicloud.control.runs import FIRST_MARK_S, grace_s, marks_s, remaining_grace_s
-from minicloud.core.commands import Command, Sweep
+from minicloud.core.commands import Command, Heartbeat, Sweep
 from minicloud.core.errors import DisplacedError
 from minicloud.core.events import (
     AdminChanged,
@@ -146,7 +146,8 @@ class Membership:
         return cluster_stats(self.registry.workers(), self.clock.monotonic_s())
 
     def execute(self, command: Command) -> tuple[Event, ...]:
-        """Carry `command` out and answer with what happened; raises what `Registry.decide` raises.
+        """Carry `command` out and answer with what happened. Raises what `Registry.decide` raises and, having
+        changed nothing, `StoreUnavailableError` where it has to be durable and the store cannot write.
 
         What happened is not durable yet: wait on `durable()` before telling anyone outside.
         """
@@ -157,6 +158,10 @@ class Membership:
         except DisplacedError as error:
             registry.apply(RivalHeard(WorkerId(error.worker_id), now_s))
             raise
+        # Heartbeats and expiry go on while the store cannot write: what is lost of them over a crash happens
+        # again after it. Everything else has no effect unless it can become durable.
+        if events and not isinstance(command, Heartbeat | Sweep):
+            self._store.check_accepting()
         for event in events:
             if type(event) is LeaseRenewed:
                 registry.apply(event)
@@ -165,8 +170,14 @@ class Membership:
         return events
 
     async def durable(self) -> None:
-        """Return once everything executed before this call is durable."""
+        """Return once everything executed before this call is durable; raises `StoreUnavailableError` where
+        that has to wait until the store can write again."""
         await self._store.flushed()
+
+    @property
+    def durable_event_id(self) -> int:
+        """The id of the newest entry that is durable; 0 if there is none."""
+        return self._store.durable_event_id
 
     def _swept_now(self) -> float:
         """The present moment, after a stall is compensated and what is due is swept."""

@@ -146,6 +146,27 @@ class Metrics:
             buckets=_DURATION_BUCKETS_S,
             registry=registry,
         )
+        self._store_available = Gauge(
+            "minicloud_store_available",
+            "1 while changes can be made durable, 0 while the registry's disk is full, hangs or fails.",
+            registry=registry,
+        )
+        self._store_available.set(1)
+        self._store_unwritten = Gauge(
+            "minicloud_store_unwritten_changes",
+            "Changes of membership that are not durable yet.",
+            registry=registry,
+        )
+        self._store_oldest_unwritten = Gauge(
+            "minicloud_store_oldest_unwritten_age_seconds",
+            "Age of the oldest change that is not durable yet, 0 if there is none.",
+            registry=registry,
+        )
+        self._store_dropped = Counter(
+            "minicloud_store_dropped_events",
+            "Events left out of the stored history, as too many happened while nothing could be written.",
+            registry=registry,
+        )
         self._grpc_connections = Gauge(
             "minicloud_grpc_connections", "Open gRPC connections.", registry=registry
         )
@@ -200,6 +221,19 @@ class Metrics:
         """As a store observer's `batch_written`."""
         self._batch_changes.observe(changes)
         self._batch_duration.observe(seconds)
+
+    def store_available(self, available: bool) -> None:
+        """Show whether the store can make changes durable."""
+        self._store_available.set(available)
+
+    def store_dropped(self, events: int) -> None:
+        """Count events that are left out of the stored history."""
+        self._store_dropped.inc(events)
+
+    def show_store(self, unwritten: Callable[[], int], oldest_unwritten_s: Callable[[], float]) -> None:
+        """Ask at every scrape how many changes are not durable, and how old the oldest of them is."""
+        self._store_unwritten.set_function(unwritten)
+        self._store_oldest_unwritten.set_function(oldest_unwritten_s)
 
     def grpc_call(self, method: str, code: str, seconds: float) -> None:
         """`code` is the status by name, as in NOT_FOUND."""

@@ -7,9 +7,12 @@ version is a gRPC error.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import replace
+from functools import wraps
 from random import Random
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import structlog
 import trio
@@ -19,7 +22,14 @@ from grpclib import Status as GrpcStatus
 from minicloud.control.membership import Membership
 from minicloud.control.paging import Page, page_of_workers, token_after
 from minicloud.core.commands import Deregister, Heartbeat, Register, trimmed_metadata
-from minicloud.core.errors import FencedError, InvalidError, LimitError, StoreError, UnknownWorkerError
+from minicloud.core.errors import (
+    FencedError,
+    InvalidError,
+    LimitError,
+    StoreError,
+    StoreUnavailableError,
+    UnknownWorkerError,
+)
 from minicloud.core.events import Registration, WorkerHeard, WorkerRegistered
 from minicloud.core.model import Admin, Resources, Worker, WorkerId
 from minicloud.request_id import current_request_id
@@ -87,6 +97,25 @@ class CallCounter(Protocol):
         ...
 
 
+M = TypeVar("M")
+A = TypeVar("A")
+
+
+def _unavailable_without_store(
+    call: Callable[[WorkerManagementService, M], Awaitable[A]],
+) -> Callable[[WorkerManagementService, M], Coroutine[Any, Any, A]]:
+    """Answer a call that the store kept from being durable with the gRPC status for "try again later"."""
+
+    @wraps(call)
+    async def answer(self: WorkerManagementService, message: M) -> A:
+        try:
+            return await call(self, message)
+        except StoreError as error:
+            raise GRPCError(GrpcStatus.UNAVAILABLE, str(error)) from None
+
+    return answer
+
+
 class WorkerManagementService(WorkerManagementServiceBase):
     """`minicloud.execution.WorkerManagementService` over `membership`."""
 
@@ -100,6 +129,7 @@ class WorkerManagementService(WorkerManagementServiceBase):
         self._log = structlog.get_logger().bind()
         self._miscounting: set[str] = set()  # workers of which a negative figure has been logged
 
+    @_unavailable_without_store
     async def register_worker(self, message: RegisterWorkerRequest) -> RegisterWorkerResponse:
         membership = self._membership
         metadata = trimmed_metadata(message.metadata)
@@ -173,7 +203,9 @@ class WorkerManagementService(WorkerManagementServiceBase):
         self._log.debug("heartbeat", worker_id=worker_id, sequence=message.sequence, result=result)
         worker = membership.executed.get(worker_id)
         if len(events) > 1 and type(events[0]) is not WorkerHeard:  # its status changed, which has to be kept
-            await membership.durable()
+            # Where it cannot be kept now, the worker's next heartbeat after a restart changes it again.
+            with suppress(StoreUnavailableError):
+                await membership.durable()
             worker = membership.registry.get(worker_id)
         if worker is None:  # it left, or was removed, while this waited
             return HeartbeatResponse(acknowledged=True, response=self._response())
@@ -185,6 +217,7 @@ class WorkerManagementService(WorkerManagementServiceBase):
             next_heartbeat_ms=self._interval_ms,
         )
 
+    @_unavailable_without_store
     async def deregister_worker(self, message: DeregisterWorkerRequest) -> DeregisterWorkerResponse:
         try:
             self._membership.execute(Deregister(message.worker_id, message.reason, message.incarnation))

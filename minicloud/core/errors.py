@@ -33,12 +33,20 @@ class LimitError(MiniCloudError):
 
 
 class StoreError(MiniCloudError):
-    """The durable registry cannot be used; one that cannot be opened makes the program exit with 2."""
+    """The durable registry cannot be used until somebody mends it; at the start the program exits with 2."""
 
 
-class StoreWriteError(StoreError):
-    """The durable registry, once in use, cannot be written any more; the program exits with 1, on which
-    service managers start it again."""
+class StoreUnavailableError(StoreError):
+    """The durable registry cannot be used at present (a full disk, a hanging one): trying again later may
+    succeed. At the start the program exits with 1, on which service managers start it again."""
+
+
+class StoreInUseError(StoreUnavailableError):
+    """Another process has the durable registry open."""
+
+
+class StoreWriteError(StoreUnavailableError):
+    """A write to the durable registry failed, or the process ends without one that is due."""
 
 
 class ConfigError(MiniCloudError):

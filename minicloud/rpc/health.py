@@ -1,8 +1,8 @@
 """The standard health service, grpc.health.v1: whether this server may be sent requests.
 
-Always holds: every service, and "" for the server as a whole, is SERVING until `stop_serving`, NOT_SERVING
-ever after; a watcher is sent each status once and in order, and nothing is kept of it but its call. Knows
-not why the server stops.
+Always holds: every service, and "" for the server as a whole, has the same status, which is SERVING at first
+and NOT_SERVING for good after `stop_serving`; a watcher is sent each change once and in order, and nothing is
+kept of it but its call.
 """
 
 from __future__ import annotations
@@ -30,20 +30,28 @@ class Health:
     def __init__(self, services: Iterable[Servable]) -> None:
         self._services = ["", *service_names(services)]
         self._status = ServingStatus.SERVING
-        self._closed = False
+        self._stopped = self._closed = False
         self._changed = trio.lowlevel.ParkingLot()
 
+    def set_serving(self, serving: bool) -> None:
+        """Answer SERVING or NOT_SERVING from now on, unless serving has been stopped for good. Watchers get
+        the change, and go on watching."""
+        if not self._stopped:
+            self._status = ServingStatus.SERVING if serving else ServingStatus.NOT_SERVING
+            self._changed.unpark_all()
+
     def stop_serving(self) -> None:
-        """Say NOT_SERVING from now on. Watchers are told, and go on watching."""
-        self._status = ServingStatus.NOT_SERVING
-        self._changed.unpark_all()
+        """Answer NOT_SERVING from now on. Watchers get the change, and go on watching."""
+        self.set_serving(False)
+        self._stopped = True
 
     def close(self) -> None:
-        """Say NOT_SERVING, and end the calls of watchers once they have been told: for before a server's
-        `stop`, which would wait for them.
+        """Answer NOT_SERVING for good, and end the calls of watchers once they have got that: for before a
+        server's `stop`, which would wait for them.
         """
         self._closed = True
         self.stop_serving()
+        self._changed.unpark_all()
 
     def __mapping__(self) -> Mapping[str, Handler]:
         unary, streaming = Cardinality.UNARY_UNARY, Cardinality.UNARY_STREAM

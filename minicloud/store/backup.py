@@ -15,10 +15,11 @@ from datetime import datetime
 from pathlib import Path
 
 from minicloud.core.errors import StoreError
-from minicloud.store.copies import copy_database, copy_file, put_in_place, sync
+from minicloud.store.copies import copy_database, copy_file, make_private, put_in_place, sync
 from minicloud.store.database import Database
 from minicloud.store.opening import connect, primary_code, schema_version, told_in_one_line, value
 from minicloud.store.schema import APPLICATION_ID
+from minicloud.store.seal import SINCE_SCHEMA, DamageError, read_rows
 
 # What SQLite may leave beside a file that was not closed in order.
 _COMPANIONS = ("-wal", "-journal")
@@ -57,6 +58,8 @@ def look_into(path: Path) -> Contents:
                 raise _damaged(path)
             if value(copy, "PRAGMA integrity_check(1)") != "ok":
                 raise _damaged(path)
+            if schema >= SINCE_SCHEMA:
+                read_rows(copy)
             return Contents(
                 schema=schema,
                 workers=value(copy, "SELECT count(*) FROM workers"),
@@ -64,6 +67,8 @@ def look_into(path: Path) -> Contents:
                 newest_ms=value(copy, "SELECT coalesce(max(at_ms), 0) FROM entries"),
                 size_bytes=path.stat().st_size,
             )
+    except DamageError as error:
+        raise _damaged(path) from error
     except sqlite3.Error as error:
         if primary_code(error) == sqlite3.SQLITE_NOTADB:
             raise StoreError(f"{path} is no copy of a registry: name a backup") from error
@@ -79,7 +84,7 @@ def back_up_at_rest(registry: Path, target: Path) -> Contents:
         told_in_one_line(registry),
     ):
         schema_version(connection, registry)
-        copy_database(connection, target)
+        copy_database(connection, target, replaces=False)
     return look_into(target)
 
 
@@ -120,9 +125,9 @@ def restore(source: Path, registry: Path, now: datetime) -> tuple[Contents, Path
 
     if registry.exists():
         with _held(registry, "stop the control plane first") as (_, readable):
-            put_in_place(registry, fill)
+            put_in_place(registry, fill, replaces=True)
     else:
-        put_in_place(registry, fill)
+        put_in_place(registry, fill, replaces=False)
     return found[0]
 
 
@@ -151,16 +156,22 @@ def _held(registry: Path, remedy: str) -> Iterator[tuple[sqlite3.Connection, boo
 
 def _kept_beside(registry: Path, now: datetime, readable: bool) -> Path:
     """Give the file of `registry` a second name, which it keeps when the first one goes to another file."""
-    old = registry.with_name(f"{registry.name}.before-restore-{now:%Y%m%dT%H%M%SZ}")
+    old = name = registry.with_name(f"{registry.name}.before-restore-{now:%Y%m%dT%H%M%SZ}")
+    number = 1
+    while os.path.lexists(old):  # of another restore in the same second
+        number += 1
+        old = name.with_name(f"{name.name}-{number}")
+    make_private(registry)
     for companion in _COMPANIONS:
         beside = registry.with_name(registry.name + companion)
         # Of one that can be read, nothing is missing from the file: what is beside it goes as it is closed.
         if beside.exists() and not readable:
+            make_private(beside)
             os.rename(beside, old.with_name(old.name + companion))
     try:
         os.link(registry, old)
     except OSError:  # a file system without second names
-        put_in_place(old, lambda unfinished: copy_file(registry, unfinished))
+        put_in_place(old, lambda unfinished: copy_file(registry, unfinished), replaces=False)
     return old
 
 

@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import stat
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from minicloud.core.errors import StoreError
+from minicloud.store.opening import failure
+
+OWN_MODE = 0o600  # nobody else's to read: registries have what operators wrote, and where workers are
 
 
-def copy_database(connection: sqlite3.Connection, target: Path) -> None:
-    """Copy what `connection` has committed to a file at `target`, in place of one that was there. Raises
+def copy_database(connection: sqlite3.Connection, target: Path, *, replaces: bool) -> None:
+    """Copy what `connection` has committed to a file at `target`, as `put_in_place` does. Raises
     `StoreError`."""
-    put_in_place(target, partial(fill_with_copy, connection))
+    put_in_place(target, partial(fill_with_copy, connection), replaces=replaces)
 
 
 def fill_with_copy(connection: sqlite3.Connection, empty: Path) -> None:
@@ -29,7 +34,7 @@ def fill_with_copy(connection: sqlite3.Connection, empty: Path) -> None:
         finally:
             copy.close()
     except sqlite3.Error as error:
-        raise StoreError(f"cannot copy the registry to {empty}: {error}") from error
+        raise failure(f"cannot copy the registry to {empty}: {error}", error) from error
 
 
 def copy_file(source: Path, target: Path) -> None:
@@ -41,25 +46,78 @@ def copy_file(source: Path, target: Path) -> None:
 def make_empty(path: Path) -> None:
     """Make an empty file at `path`, for this user alone, in place of one that was there."""
     path.unlink(missing_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
+    make_new(path)
 
 
-def put_in_place(target: Path, fill: Callable[[Path], None]) -> None:
-    """Have `fill` write an empty file under a name of its own, make that durable, and then give it the name
-    `target`, in place of one that was there. Raises `StoreError` where it cannot be, leaving nothing."""
-    unfinished = target.with_name(f"{target.name}.unfinished")
+def make_new(path: Path) -> None:
+    """Make an empty file at `path`, for this user alone, whatever the umask. Raises `FileExistsError` where
+    there is one."""
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, OWN_MODE)
     try:
-        make_empty(unfinished)
+        os.fchmod(descriptor, OWN_MODE)
+    finally:
+        os.close(descriptor)
+
+
+def make_private(path: Path) -> None:
+    """Have nobody but its owner read or write the file at `path`, if there is one and it is ours."""
+    with suppress(FileNotFoundError, PermissionError):
+        if stat.S_IMODE(path.stat().st_mode) & ~OWN_MODE:
+            path.chmod(OWN_MODE)
+
+
+def put_in_place(target: Path, fill: Callable[[Path], None], *, replaces: bool) -> None:
+    """Have `fill` write an empty file under a name of its own, make that durable, and then give it the name
+    `target`.
+
+    A file that has the name already, or gets it meanwhile, is replaced only if `replaces`. Raises
+    `StoreError` where it cannot be done, leaving nothing.
+    """
+    try:
+        unfinished = _make_unfinished(target, replaces)
         try:
             fill(unfinished)
             sync(unfinished)
-            os.replace(unfinished, target)
+            if replaces:
+                os.replace(unfinished, target)
+            else:
+                _give_free_name(unfinished, target)
         except BaseException:
             unfinished.unlink(missing_ok=True)
             raise
         sync(target.parent)
+    except FileExistsError as error:
+        raise StoreError(f"{target} is there already: name another file, or remove it first") from error
     except OSError as error:
-        raise StoreError(f"cannot write {target}: {error.strerror or error}") from error
+        raise failure(f"cannot write {target}: {error.strerror or error}", error) from error
+
+
+def _make_unfinished(target: Path, replaces: bool) -> Path:
+    """An empty file in the folder of `target`. In a folder of ours it always has the same name, so that a
+    kill leaves one of them at most; in anybody else's it has a name that nothing else has."""
+    unfinished = target.with_name(f"{target.name}.unfinished")
+    if replaces:
+        make_empty(unfinished)
+        return unfinished
+    for number in range(1, 1000):
+        with suppress(FileExistsError):
+            make_new(unfinished)
+            return unfinished
+        unfinished = target.with_name(f"{target.name}.unfinished-{number}")
+    raise StoreError(f"{target}.unfinished and 999 more are there already: remove them")
+
+
+def _give_free_name(unfinished: Path, target: Path) -> None:
+    """Rename a file; raises `FileExistsError` where something has the name."""
+    try:
+        os.link(unfinished, target)  # unlike a rename, it replaces nothing
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without second names: take the name first
+        make_new(target)
+        os.replace(unfinished, target)
+    else:
+        unfinished.unlink()
 
 
 def sync(path: Path) -> None:

@@ -13,20 +13,31 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import structlog
 
 from minicloud import __version__
-from minicloud.core.errors import StoreError, StoreWriteError
-from minicloud.store.columns import ENTRIES, RUNS, WORKERS
-from minicloud.store.copies import copy_database, fill_with_copy, make_empty
-from minicloud.store.opening import connect, damaged, schema_version, told_in_one_line, value
+from minicloud.core.errors import StoreError, StoreUnavailableError, StoreWriteError
+from minicloud.store.columns import ENTRIES, RUNS, WORKERS, Table
+from minicloud.store.columns import TABLES as KEPT
+from minicloud.store.copies import copy_database, fill_with_copy, make_empty, make_new, make_private
+from minicloud.store.opening import connect, damaged, failure, schema_version, told_in_one_line, value
 from minicloud.store.port import HISTORY_ENTRIES, MAX_RUNS, Change, Snapshot
 from minicloud.store.schema import SCHEMA_VERSION, TABLES, steps_from
+from minicloud.store.seal import (
+    SINCE_SCHEMA,
+    DamageError,
+    Head,
+    Total,
+    read_head,
+    read_rows,
+    survey,
+    write_head,
+)
 
 log = structlog.get_logger()
 
@@ -34,9 +45,7 @@ log = structlog.get_logger()
 # too many, and most batches pay nothing. Told by ids, not counted, so that restarts do not put it off.
 TRIM_EVERY_ENTRIES = HISTORY_ENTRIES // 10
 
-_PUT_WORKER = f"INSERT OR REPLACE {WORKERS.values}"
-_PUT_ENTRY = f"INSERT {ENTRIES.values}"
-_PUT_RUN = f"INSERT OR REPLACE {RUNS.values}"
+R = TypeVar("R")
 
 
 class Database:
@@ -50,12 +59,18 @@ class Database:
     def __init__(self, path: Path, *, keeps_older: bool = True) -> None:
         self._path = path
         self._keeps_older = keeps_older
+        self._unsealed: set[int] = set()  # entries of a batch that is committed and not in the file yet
         self._make_folder()
+        self._make_private()
         with told_in_one_line(path):
             self._connection = connect(path)
         try:
             with told_in_one_line(path):
                 self._prepare()
+                head = read_head(self._connection)
+                if head is None:
+                    raise damaged(path, survey(self._connection))
+                self._head = head
         except BaseException:
             self.close()
             raise
@@ -66,52 +81,97 @@ class Database:
             self._connection.close()
 
     def snapshot(self) -> Snapshot:
-        """All that is kept; raises `StoreError` where it cannot be read or makes no sense."""
+        """All that is kept; raises `StoreError` where it cannot be read, or is not what was written."""
         with told_in_one_line(self._path):
-            execute = self._connection.execute
-            workers = tuple(map(WORKERS.parse, execute(f"{WORKERS.select} ORDER BY worker_id")))
-            newest = execute(f"{ENTRIES.select} ORDER BY event_id DESC LIMIT ?", (HISTORY_ENTRIES,))
-            entries = tuple(map(ENTRIES.parse, reversed(newest.fetchall())))
+            try:
+                self._head, records = read_rows(self._connection)
+            except DamageError as error:
+                raise damaged(self._path, str(error)) from error
+            entries = records[ENTRIES.name]
             return Snapshot(
-                workers=workers,
-                entries=entries,
+                workers=tuple(records[WORKERS.name]),
+                entries=tuple(entries[-HISTORY_ENTRIES:]),
                 incarnation_floor=self._value("SELECT incarnation FROM floor"),
                 last_event_id=entries[-1].event_id if entries else 0,
-                runs=tuple(map(RUNS.parse, execute(f"{RUNS.select} ORDER BY number"))),
+                runs=tuple(records[RUNS.name]),
             )
 
     def write(self, changes: Sequence[Change]) -> None:
-        """Keep `changes` (at least one) in their order, durably and all of them; raises `StoreWriteError`
-        having kept none."""
-        last_of = {change.worker_id: change.worker for change in changes if change.worker_id}
-        kept = [worker for worker in last_of.values() if worker is not None]
-        gone = [(worker_id,) for worker_id, worker in last_of.items() if worker is None]
-        entries = [change.entry for change in changes if change.entry is not None]
-        runs = [change.run for change in changes if change.run is not None]
-        connection = self._connection
+        """Keep `changes` in their order, durably and all of them. Without changes it writes all the same, and
+        so shows whether it can.
+
+        Raises `StoreWriteError` where they are not known to be kept: they may be given again, together with
+        later ones.
+        """
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.executemany(_PUT_ENTRY, map(ENTRIES.row, entries))
-            connection.executemany("DELETE FROM workers WHERE worker_id = ?", gone)
-            connection.executemany(_PUT_WORKER, map(WORKERS.row, kept))
-            connection.execute("UPDATE floor SET incarnation = ?", (changes[-1].incarnation_floor,))
-            if entries:
-                self._trim_history(entries[0].event_id, entries[-1].event_id)
-            for run in runs:
-                connection.execute(_PUT_RUN, RUNS.row(run))
-                connection.execute("DELETE FROM runs WHERE number <= ?", (run.number - MAX_RUNS,))
-            connection.execute("COMMIT")
+            self._commit(changes)
+            self._seal()
         except sqlite3.Error as error:
             with suppress(sqlite3.Error):  # where it fails, the next opening rolls back
-                connection.execute("ROLLBACK")
-            raise StoreWriteError(
-                f"cannot write {self._path}: {error}: nothing acknowledged is lost, "
-                "see to the disk and start again"
-            ) from error
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+            raise StoreWriteError(f"cannot write {self._path}: {error}") from error
 
-    def _trim_history(self, first_id: int, last_id: int) -> None:
+    def _commit(self, changes: Sequence[Change]) -> None:
+        last_of = {change.worker_id: change.worker for change in changes if change.worker_id}
+        runs = {change.run.number: change.run for change in changes if change.run is not None}
+        entries = [change.entry for change in changes if change.entry is not None]
+        # Those of a batch that was committed and could not be sealed, and so is given once more.
+        new = [entry for entry in entries if entry.event_id not in self._unsealed]
+        self._connection.execute("BEGIN IMMEDIATE")
+        totals = dict(self._head.totals)
+        self._remove(totals, WORKERS, last_of)
+        self._add(totals, WORKERS, [worker for worker in last_of.values() if worker is not None])
+        self._add(totals, ENTRIES, new)
+        self._remove(totals, RUNS, runs)
+        self._add(totals, RUNS, runs.values())
+        if runs:
+            self._remove_up_to(totals, RUNS, max(runs) - MAX_RUNS)
+        if changes:
+            self._connection.execute("UPDATE floor SET incarnation = ?", (changes[-1].incarnation_floor,))
+        if new:
+            self._trim(totals, new[0].event_id, new[-1].event_id)
+        head = Head(SCHEMA_VERSION, self._head.batch + 1, totals)
+        write_head(self._connection, head)
+        self._connection.execute("COMMIT")
+        self._head = head
+        self._unsealed |= {entry.event_id for entry in new}
+
+    def _seal(self) -> None:
+        """Bring the write-ahead log into the file, and leave it empty.
+
+        So nothing that is acknowledged stands in the log alone. SQLite ends the log at the first part of it
+        that is damaged, or missing, without a word.
+        """
+        busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        assert not busy, "nobody else has the file open"
+        self._unsealed = set()
+
+    def _add(self, totals: dict[str, Total], table: Table[R], records: Iterable[R]) -> None:
+        rows = [table.row(record) for record in records]
+        self._connection.executemany(table.insert, rows)
+        totals[table.name] = totals[table.name].plus(row[-1] for row in rows)
+
+    def _remove(self, totals: dict[str, Total], table: Table[Any], keys: Iterable[str | int]) -> None:
+        """Remove the rows of `keys` that are there."""
+        where = f"FROM {table.name} WHERE {table.key} = ?"
+        for key in keys:
+            found = self._connection.execute(f"SELECT checksum {where}", (key,)).fetchone()
+            if found is not None:
+                totals[table.name] = totals[table.name].minus(found)
+                self._connection.execute(f"DELETE {where}", (key,))
+
+    def _trim(self, totals: dict[str, Total], first_id: int, last_id: int) -> None:
+        """Cut the history back where the entries from `first_id` to `last_id` pass such an id."""
         if (first_id - 1) // TRIM_EVERY_ENTRIES != last_id // TRIM_EVERY_ENTRIES:
-            self._connection.execute("DELETE FROM entries WHERE event_id <= ?", (last_id - HISTORY_ENTRIES,))
+            self._remove_up_to(totals, ENTRIES, last_id - HISTORY_ENTRIES)
+
+    def _remove_up_to(self, totals: dict[str, Total], table: Table[Any], key: int) -> None:
+        """Remove the rows with this key and all lower ones."""
+        where = f"FROM {table.name} WHERE {table.key} <= ?"
+        found = self._connection.execute(f"SELECT checksum {where}", (key,)).fetchall()
+        totals[table.name] = totals[table.name].minus(checksum for (checksum,) in found)
+        self._connection.execute(f"DELETE {where}", (key,))
 
     def copied(self) -> BinaryIO:
         """A copy of what has been written: an open file that has no name any more, and is gone once closed.
@@ -126,7 +186,7 @@ class Database:
             finally:
                 path.unlink()
         except OSError as error:
-            raise StoreError(f"cannot copy the registry to {path}: {error.strerror}") from error
+            raise failure(f"cannot copy the registry to {path}: {error.strerror}", error) from error
 
     def _make_folder(self) -> None:
         path = self._path
@@ -134,20 +194,37 @@ class Database:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             what = "it is not a folder" if isinstance(error, FileExistsError) else error.strerror
-            raise StoreError(f"cannot keep {path} in its folder: {what}: name another --data-dir") from error
+            text = f"cannot keep {path} in its folder: {what}: name another --data-dir"
+            raise failure(text, error) from error
+        if path.is_dir():
+            raise StoreError(f"cannot write {path}: it is a folder: name another --data-dir")
         # SQLite would open a file that it may only read, and fail at the first change.
         for needed in (path.parent, path):
             if needed.exists() and not os.access(needed, os.R_OK | os.W_OK):
+                if os.statvfs(needed).f_flag & os.ST_RDONLY:
+                    raise StoreUnavailableError(f"cannot write {path}: its file system is read-only")
                 raise StoreError(
                     f"cannot write {path}: no permission for {needed}: grant it, or name another --data-dir"
                 )
 
+    def _make_private(self) -> None:
+        """Have the file and what SQLite puts beside it belong to this user alone. SQLite gives what it makes
+        the mode of the file."""
+        try:
+            if not self._path.exists():
+                make_new(self._path)
+        except OSError as error:
+            raise failure(f"cannot write {self._path}: {error.strerror}", error) from error
+        for suffix in ("", "-wal", "-journal", "-shm"):
+            make_private(self._path.with_name(self._path.name + suffix))
+
     def _prepare(self) -> None:
         execute = self._connection.execute
         version = schema_version(self._connection, self._path)
-        # Damage that would come up in the middle of a day comes up now: some 5 ms a megabyte.
-        if self._value("PRAGMA quick_check(1)") != "ok":
-            raise damaged(self._path)
+        # Damage that would come up in the middle of a day comes up now: some 15 ms a megabyte.
+        fault = self._value("PRAGMA integrity_check(1)")
+        if fault != "ok":
+            raise damaged(self._path, survey(self._connection) if version >= SINCE_SCHEMA else "")
         execute("PRAGMA journal_mode = WAL")
         execute("PRAGMA synchronous = FULL")  # each commit waits for the disk; NORMAL may lose the last ones
         if 0 < version < SCHEMA_VERSION and self._keeps_older:
@@ -155,13 +232,24 @@ class Database:
         execute("BEGIN IMMEDIATE")  # fails here and now where the file cannot be written
         for statement in steps_from(version) if version else TABLES:
             execute(statement)
+        if version < SCHEMA_VERSION:
+            self._compute_checksums()
         execute("UPDATE written_by SET version = ? WHERE version <> ?", (__version__, __version__))
         execute("COMMIT")
+
+    def _compute_checksums(self) -> None:
+        """Give each row a checksum of what it holds, and the file its head."""
+        totals = {table.name: Total() for table in KEPT}
+        for table in KEPT:
+            records = [table.parse_unchecked(row) for row in self._connection.execute(table.select)]
+            self._connection.execute(f"DELETE FROM {table.name}")
+            self._add(totals, table, records)
+        write_head(self._connection, Head(SCHEMA_VERSION, 0, totals))
 
     def _keep_aside(self, version: int) -> None:
         """The file as it is, beside itself: what an older MiniCloud can be given back."""
         aside = self._path.with_name(f"{self._path.name}.schema-{version}")
-        copy_database(self._connection, aside)
+        copy_database(self._connection, aside, replaces=True)
         log.info("registry_upgraded", path=str(self._path), schema=SCHEMA_VERSION, old=str(aside))
 
     def _value(self, query: str) -> Any:

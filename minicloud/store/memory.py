@@ -29,9 +29,11 @@ class MemoryStore:
             workers=tuple(self._workers[worker_id] for worker_id in sorted(self._workers)),
             entries=tuple(self._entries),
             incarnation_floor=self._incarnation_floor,
-            last_event_id=self._entries[-1].event_id if self._entries else 0,
+            last_event_id=self.durable_event_id,
             runs=tuple(self._runs.values()),
         )
+
+    def check_accepting(self) -> None: ...
 
     def append(self, change: Change) -> None:
         if change.worker is not None:
@@ -47,6 +49,10 @@ class MemoryStore:
 
     async def flushed(self) -> None:
         await trio.lowlevel.checkpoint()
+
+    @property
+    def durable_event_id(self) -> int:
+        return self._entries[-1].event_id if self._entries else 0
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         task_status.started()

@@ -5,19 +5,39 @@ Always holds: whoever has a file open keeps every other process from opening it,
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from minicloud import __version__
-from minicloud.core.errors import InvalidError, StoreError
+from minicloud.core.errors import InvalidError, StoreError, StoreInUseError, StoreUnavailableError
+from minicloud.starting import is_lasting
 from minicloud.store.schema import APPLICATION_ID, SCHEMA_VERSION
+from minicloud.store.seal import read_head
 
 REGISTRY_NAME = "registry.db"  # in a control plane's data folder
 
 ANEW = "workers register again by themselves"
+
+
+# What a disk that is full, read-only or broken answers with: it may be mended while the file stays as it is.
+_MAY_PASS = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
+
+
+def failure(text: str, cause: OSError | sqlite3.Error | StoreError) -> StoreError:
+    """The error with `text` for what failed by `cause`: `StoreUnavailableError` where a later try may succeed
+    without anybody changing a setting, as on a full disk."""
+    match cause:
+        case StoreError():
+            may_pass = isinstance(cause, StoreUnavailableError)
+        case OSError():
+            may_pass = not is_lasting(cause)
+        case _:
+            may_pass = primary_code(cause) in _MAY_PASS
+    return StoreUnavailableError(text) if may_pass else StoreError(text)
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -53,6 +73,9 @@ def schema_version(connection: sqlite3.Connection, path: Path) -> int:
     version: int = value(connection, "PRAGMA user_version")
     if not (application_id or version or value(connection, "SELECT count(*) FROM sqlite_master")):
         return 0
+    head = read_head(connection)
+    if head is not None and (application_id != APPLICATION_ID or version < head.schema):
+        raise damaged(path, f"its header says schema {version}, and it is of {head.schema}")
     if application_id != APPLICATION_ID:
         raise StoreError(f"{path} is another program's database: move it away or name another --data-dir")
     if version > SCHEMA_VERSION:
@@ -68,9 +91,12 @@ def schema_version(connection: sqlite3.Connection, path: Path) -> int:
     return version
 
 
-def damaged(path: Path) -> StoreError:
+def damaged(path: Path, left: str = "") -> StoreError:
+    """The error of a damaged registry; `left` names what can still be read of it."""
+    found = f" ({left})" if left else ""
     return StoreError(
-        f"{path} is damaged: bring back a backup (minicloud restore), or move it and its -wal aside: {ANEW}"
+        f"{path} is damaged{found}: bring back a backup (minicloud restore), or move it and its -wal aside: "
+        f"{ANEW}"
     )
 
 
@@ -83,20 +109,34 @@ def told_in_one_line(path: Path) -> Iterator[None]:
         raise damaged(path) from error
     except sqlite3.Error as error:
         match primary_code(error):
+            case sqlite3.SQLITE_NOTADB if _has_our_header(path):
+                raise damaged(path, "its header") from error
+            case sqlite3.SQLITE_READONLY if os.access(path, os.W_OK):
+                raise damaged(path, "its header") from error  # which has SQLite write nothing
             case sqlite3.SQLITE_NOTADB:
                 text = f"{path} is not a database: move it aside or name another --data-dir: {ANEW}"
             case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-                text = (
+                raise StoreInUseError(
                     f"{path} is in use by another process: stop the other control plane "
                     "or name another --data-dir"
-                )
-            case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
+                ) from error
+            case sqlite3.SQLITE_PERM:
                 text = f"cannot write {path}: {error}: name another --data-dir"
-            case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
-                text = f"cannot use {path}: {error}: see to the disk and start again"
+            case code if code in _MAY_PASS:
+                raise StoreUnavailableError(
+                    f"cannot use {path}: {error}: see to the disk, or name another --data-dir"
+                ) from error
             case _:
                 raise damaged(path) from error
         raise StoreError(text) from error
+
+
+def _has_our_header(path: Path) -> bool:
+    """Whether the file begins as a registry does, but for a part of that. Nothing has it open."""
+    with suppress(OSError), path.open("rb") as file:
+        header = file.read(100)  # sqlite.org/fileformat.html: the magic text, the application id at 68
+        return header[:8] == b"SQLite f" or header[68:72] == APPLICATION_ID.to_bytes(4, "big")
+    return False
 
 
 def _written_by(connection: sqlite3.Connection) -> str:

@@ -4,6 +4,9 @@ A store takes changes in order and reports when they are durable. It keeps, by w
 each worker that is registered or remembered, the incarnation floor, the newest runs of the control plane and
 the newest entries of the history. It has wall time only: monotonic instants mean nothing to the next process.
 
+A store that cannot write at present does not accept what has to be durable (`check_accepting`). It still
+takes everything that happens anyway, such as a lease that expires, and writes it once it can.
+
 Heartbeats never come here. `last_heartbeat_ms` is the last one known when another change was stored.
 """
 
@@ -114,9 +117,16 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class StoreObserver:
-    """What a store tells of its work: the changes in a batch and the seconds it took to be durable."""
+    """Callbacks of a store at work, called on the loop.
+
+    `batch_written`: the changes in a batch and the seconds it took to be durable. `fault_changed`: why the
+    store does not accept changes from now on, empty where it does. `history_dropped`: so many entries are
+    not kept, because more are waiting to be written than the history holds.
+    """
 
     batch_written: Callable[[int, float], None] = field(default=lambda changes, seconds: None)
+    fault_changed: Callable[[str], None] = field(default=lambda fault: None)
+    history_dropped: Callable[[int], None] = field(default=lambda entries: None)
 
 
 class Store(Protocol):
@@ -126,15 +136,27 @@ class Store(Protocol):
         """What is kept. Blocks; raises `StoreError` where it cannot be read, naming the remedy."""
         ...
 
+    def check_accepting(self) -> None:
+        """Return if a change that has to be durable may be made now; raises `StoreUnavailableError` while the
+        store cannot write."""
+        ...
+
     def append(self, change: Change) -> None:
-        """Queue `change` behind all those before it. Never blocks, never fails."""
+        """Queue `change` behind all those before it. Never blocks, never fails, also while the store cannot
+        write."""
         ...
 
     async def flushed(self) -> None:
-        """Return once every change appended before this call is durable."""
+        """Return once every change appended before this call is durable; raises `StoreUnavailableError`
+        where the store cannot write. It still writes those changes once it can."""
+        ...
+
+    @property
+    def durable_event_id(self) -> int:
+        """The id of the newest entry that is durable; 0 if there is none."""
         ...
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
-        """Write what is appended until cancelled. Raises `StoreWriteError` when it cannot: the process must
-        then end, as it has answered for nothing that it did not keep."""
+        """Write what is appended until cancelled, trying again where that fails. Once cancelled, raises
+        `StoreWriteError` if changes are left that could not be written."""
         ...

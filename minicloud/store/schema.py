@@ -2,7 +2,7 @@
 
 Always holds: a file of version n that was taken through the steps from n on holds the tables of a new one,
 in the same order of columns. A step that has been released is never changed; a new one is added behind it,
-and raises `SCHEMA_VERSION`.
+and raises `SCHEMA_VERSION`. Whoever takes a step computes all checksums anew (`store/seal.py`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from minicloud.store.columns import ENTRIES, RUNS, WORKERS
+from minicloud.store.seal import HEAD
 
 APPLICATION_ID = 0x4D43_4C44  # "MCLD": tells our files from other programs' (sqlite.org/pragma.html)
 SCHEMA_VERSION = 3
@@ -28,6 +29,7 @@ TABLES: tuple[str, ...] = (
     "INSERT INTO floor VALUES (1, 0)",
     *_WRITTEN_BY,
     RUNS.create,
+    HEAD,
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
@@ -46,6 +48,11 @@ STEPS: Mapping[int, tuple[str, ...]] = {
             listened_ms INTEGER NOT NULL,
             heartbeat_interval_ms INTEGER NOT NULL
         )""",
+        "ALTER TABLE workers ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE entries ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE runs ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0",
+        "CREATE TABLE head (one INTEGER PRIMARY KEY CHECK (one = 1), schema INTEGER NOT NULL, "
+        "batch INTEGER NOT NULL, totals TEXT NOT NULL, checksum INTEGER NOT NULL)",
     ),
 }
 

@@ -2,32 +2,49 @@
 
 One batch is on its way to the disk at a time, in a thread; whatever is appended meanwhile makes the next
 one. A commit costs a wait for the disk however much is in it, so that a lone change waits for nothing and a
-thousand workers registering at once share a few commits. Always holds: changes become durable in the order
-in which they were appended, without a gap. SQL is unknown here (`store/database.py`).
+thousand workers registering at once share a few commits. SQL is unknown here (`store/database.py`).
+
+A write that fails, or that takes longer than `STALL_S`, makes the store unavailable: whoever waits gets
+`StoreUnavailableError`, nothing that has to be durable is accepted, and the rest is kept in memory. The
+writer tries again until it succeeds; a write that hangs cannot be tried again, only waited for. Always holds:
+changes become durable in the order in which they were appended, without a gap but for entries that were
+dropped and counted.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
+import structlog
 import trio
 from trio import TASK_STATUS_IGNORED, TaskStatus
 
-from minicloud.core.errors import StoreError, StoreWriteError
+from minicloud.core.errors import StoreError, StoreInUseError, StoreUnavailableError, StoreWriteError
 from minicloud.store.database import Database
+from minicloud.store.pending import Batch, Pending
 from minicloud.store.port import Change, Snapshot, StoreObserver
+from minicloud.store.unwritable import read_unwritable
 
 # Batch size / rate = how long the first of a batch waits for the last: some 60 ms for 5,000. Larger ones
 # gain nothing, as the wait for the disk (1 to 10 ms) is by then a small part.
 MAX_BATCH_CHANGES = 5_000
 
+# The age of the oldest unwritten change from which on the store is unavailable. Disks that are well answer
+# within a tenth of it, also when busy; callers wait 10 s, and so still get the answer.
+STALL_S = 5.0
+
+# The wait after a write that failed, doubled after each further one. A try costs one small write.
+RETRY_FIRST_S = 0.25
+RETRY_MAX_S = 5.0
+
 # How long what is pending may take to become durable once `run` is cancelled. A disk that hangs must not
 # keep the process from ending; systemd would kill it after 90 s, Docker after 10.
 CLOSE_TIMEOUT_S = 5.0
+
+log = structlog.get_logger()
 
 
 @dataclass(slots=True, eq=False)
@@ -51,59 +68,100 @@ class _Order:
 class SqliteStore:
     """`Store` in the SQLite file at `path`, locked against other processes from `load` on.
 
-    `observer` is told of each batch, on the loop, after it is durable. `run` that is cancelled writes what
-    is pending first and closes the file. Loaded once, run once.
+    A file that can be read and not written (a read-only file system, a full one) is loaded from a copy, and
+    opened once it can be. `run` that is cancelled writes what is pending first and closes the file. Loaded
+    once, run once.
     """
 
     def __init__(self, path: Path, observer: StoreObserver | None = None) -> None:
         self._path = path
         self._observer = observer or StoreObserver()
         self._database: Database | None = None
-        self._pending: deque[Change] = deque()
-        self._appended = 0  # changes, since the start; so is the next one
-        self._durable = 0
+        self._unopened: Snapshot | None = None  # what was loaded from a copy of a file that is to be opened
+        self._pending = Pending()
+        self._writing_since_s: float | None = None  # the age of what is on its way to the disk
+        self._durable = 0  # changes, since the start
+        self._durable_event_id = 0
         # Who waits for how many changes. Targets only rise, so that the first are always due first.
         self._waiting: deque[tuple[int, trio.Event]] = deque()
         self._orders: deque[_Order] = deque()  # what they are to hold only rises, too
         self._idle = trio.lowlevel.ParkingLot()
-        self._closing = False
+        self._moved = trio.lowlevel.ParkingLot()  # the age of the oldest unwritten change is another one
+        self._closing = trio.Event()
         self._ended = trio.Event()
+        self._fault = ""
+        self._fault_since_s = 0.0
+        self._dropped = 0  # entries, since the fault began
         self._failure: StoreWriteError | None = None
 
     def load(self) -> Snapshot:
-        self._database = Database(self._path)
         try:
-            return self._database.snapshot()
-        except BaseException:
-            self._database.close()
+            self._database = Database(self._path)
+        except StoreInUseError:
             raise
+        except StoreUnavailableError as error:
+            snapshot = self._unopened = read_unwritable(self._path, error)
+        else:
+            try:
+                snapshot = self._database.snapshot()
+            except BaseException:
+                self._database.close()
+                raise
+        self._durable_event_id = snapshot.last_event_id
+        return snapshot
+
+    @property
+    def durable_event_id(self) -> int:
+        return self._durable_event_id
+
+    @property
+    def unwritten(self) -> int:
+        """How many changes wait to be written."""
+        return self._pending.added - self._durable
+
+    def oldest_unwritten_s(self) -> float:
+        """The age of the oldest change that is not durable, in seconds; 0 if there is none."""
+        since_s = self._unwritten_since_s()
+        return 0.0 if since_s is None else trio.current_time() - since_s
+
+    def check_accepting(self) -> None:
+        if self._fault:
+            raise StoreUnavailableError(f"{self._fault}: nothing was changed, try again later")
 
     def append(self, change: Change) -> None:
-        self._pending.append(change)
-        self._appended += 1
+        self._pending.add(change, trio.current_time())
+        if self._fault:
+            self._drop()
         self._idle.unpark()
+        self._moved.unpark()
 
     async def flushed(self) -> None:
-        """Return once every change appended before this call is durable; raises `StoreWriteError` where `run`
-        has ended without that."""
-        target = self._appended
+        """Return once every change appended before this call is durable; raises `StoreUnavailableError` where
+        they cannot be written now, and `StoreWriteError` where `run` has ended without them."""
+        target = self._pending.added
         if self._durable >= target:
             await trio.lowlevel.checkpoint()
             return
         # From the look at `_durable` to the wait there is no await: no wake-up can be lost between.
-        if not self._ended.is_set():
+        if not self._ended.is_set() and not self._fault:
             if not self._waiting or self._waiting[-1][0] != target:
                 self._waiting.append((target, trio.Event()))
             await self._waiting[-1][1].wait()
         if self._durable < target:
-            raise self._failure or StoreWriteError(f"{self._path} is closed: nothing more can be kept")
+            if self._ended.is_set():
+                raise self._failure or StoreWriteError(f"{self._path} is closed: nothing more can be kept")
+            raise StoreUnavailableError(
+                f"{self._fault or f'cannot write {self._path}'}: the change is not durable, and may still be"
+            )
 
     async def backup(self) -> BinaryIO:
         """A copy of what is kept, with every change appended before this call: an open file, gone once
         closed. The writer makes it between two batches. Raises `StoreError`."""
         if self._ended.is_set():
             raise StoreError(f"{self._path} is closed: nothing can be copied")
-        order = _Order(self._appended)
+        if self._fault:
+            raise StoreUnavailableError(f"{self._fault}: no copy can be made, try again later")
+        order = _Order(self._pending.added)
         self._orders.append(order)
         self._idle.unpark()
         try:
@@ -116,69 +174,159 @@ class SqliteStore:
         return order.copy
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
-        assert self._database is not None, "load comes first"
+        """Write what is appended until cancelled. Started once a first write has shown whether it can."""
         # The writer hears of a cancellation through `_closing` and this scope's deadline alone, so that
         # neither a batch nor the closing is cut off in the middle.
         grace = trio.CancelScope(shield=True)
+        tried = trio.Event()
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write_until_closing, self._database, grace)
-                task_status.started()
+                nursery.start_soon(self._watch)
+                nursery.start_soon(self._write_until_closing, tried, grace)
                 try:
+                    with trio.move_on_after(STALL_S):
+                        await tried.wait()
+                    task_status.started()
                     await self._ended.wait()
+                    nursery.cancel_scope.cancel()
                 finally:
                     grace.deadline = trio.current_time() + CLOSE_TIMEOUT_S
-                    self._closing = True
+                    self._closing.set()
                     self._idle.unpark()
         finally:
             if self._failure is not None:
                 raise self._failure  # also in place of a cancellation: the process must not exit with 0
 
-    async def _write_until_closing(self, database: Database, grace: trio.CancelScope) -> None:
+    async def _write_until_closing(self, tried: trio.Event, grace: trio.CancelScope) -> None:
         with grace:
-            try:
-                while not (self._closing and not self._pending):
-                    if self._orders and self._orders[0].changes <= self._durable:
-                        await self._copy(database, self._orders.popleft())
-                    elif self._pending:
-                        await self._write_batch(database)
-                    else:
-                        await self._idle.park()
-            except StoreWriteError as error:
-                self._failure = error
-            await trio.to_thread.run_sync(database.close, abandon_on_cancel=True)
-        if grace.cancelled_caught and self._failure is None:
+            await self._work(tried)
+            if self._database is not None:
+                await trio.to_thread.run_sync(self._database.close, abandon_on_cancel=True)
+        if self.unwritten:
+            why = self._fault or f"cannot write {self._path}"
+            if grace.cancelled_caught:
+                why = f"{self._path} was not written within {CLOSE_TIMEOUT_S:g} s of closing"
             self._failure = StoreWriteError(
-                f"{self._path} was not written within {CLOSE_TIMEOUT_S:g} s of closing, "
-                f"{len(self._pending)} unacknowledged changes are lost: see to the disk"
+                f"{why}: {self.unwritten} unacknowledged changes are lost: see to the disk and start again"
             )
         self._ended.set()
-        self._wake(self._appended)
-        for order in self._orders:
-            order.done.set()
+        self._wake(self._pending.added)
+        self._refuse_orders(None)
 
-    async def _write_batch(self, database: Database) -> None:
-        batch = list(islice(self._pending, MAX_BATCH_CHANGES))
+    async def _work(self, tried: trio.Event) -> None:
+        """Write batches and make copies until nothing is left to do, or nothing can be done, once closing."""
+        failures = 0
+        while True:
+            if self._orders and self._orders[0].changes <= self._durable and not self._closing.is_set():
+                await self._copy(self._orders.popleft())
+            elif self._pending or failures or not tried.is_set():
+                written = await self._write_batch()
+                tried.set()
+                failures = 0 if written else failures + 1
+                if failures and self._closing.is_set():
+                    return
+                if failures:
+                    with trio.move_on_after(min(RETRY_MAX_S, RETRY_FIRST_S * 2 ** min(failures - 1, 20))):
+                        await self._closing.wait()
+            elif self._closing.is_set():
+                return
+            else:
+                await self._idle.park()
+
+    async def _write_batch(self) -> bool:
+        """Write what is pending, or nothing, to see whether it can be written; answers with that."""
         began_s = trio.current_time()
-        # Abandoned only when `grace` has run out: a thread in a hanging disk's hands cannot be stopped.
-        await trio.to_thread.run_sync(database.write, batch, abandon_on_cancel=True)
-        for _ in batch:
-            self._pending.popleft()
-        self._durable += len(batch)
+        batch = self._pending.take(MAX_BATCH_CHANGES)
+        self._writing_since_s = batch.since_s if batch.changes else began_s
+        try:
+            # Abandoned only when the grace has run out: a thread in a hanging disk's hands cannot be stopped.
+            await trio.to_thread.run_sync(self._write, batch, abandon_on_cancel=True)
+        except StoreError as error:
+            self._pending.put_back(batch)
+            self._set_fault(str(error))
+            return False
+        finally:
+            self._writing_since_s = None
+            self._moved.unpark()
+        self._durable = batch.upto
+        if batch.changes:
+            ids = [change.entry.event_id for change in batch.changes if change.entry is not None]
+            self._durable_event_id = ids[-1] if ids else self._durable_event_id
+            self._observer.batch_written(len(batch.changes), trio.current_time() - began_s)
         self._wake(self._durable)
-        self._observer.batch_written(len(batch), trio.current_time() - began_s)
+        if self._fault and self.oldest_unwritten_s() < STALL_S:
+            self._clear_fault()
+        return True
 
-    async def _copy(self, database: Database, order: _Order) -> None:
+    def _write(self, batch: Batch) -> None:
+        """In the thread. Raises `StoreError`."""
+        if self._database is None:
+            database = Database(self._path)
+            if database.snapshot() != self._unopened:
+                database.close()
+                raise StoreError(f"{self._path} is not the file that was loaded: start again")
+            self._database, self._unopened = database, None
+        self._database.write(batch.changes)
+
+    async def _watch(self) -> None:
+        """Set the fault of a disk that hangs."""
+        while True:
+            since_s = self._unwritten_since_s()
+            if since_s is None or self._fault:
+                await self._moved.park()
+            elif trio.current_time() < since_s + STALL_S:
+                await trio.sleep_until(since_s + STALL_S)
+            else:
+                self._set_fault(f"{self._path} has taken no change for {STALL_S:g} s: the disk hangs")
+
+    def _unwritten_since_s(self) -> float | None:
+        return self._pending.since_s if self._writing_since_s is None else self._writing_since_s
+
+    def _set_fault(self, fault: str) -> None:
+        """Take note that the store cannot write; those who wait are answered."""
+        if not self._fault:
+            self._fault_since_s = trio.current_time()
+            log.error("store_unavailable", error=fault, unwritten=self.unwritten)
+        changed, self._fault = fault != self._fault, fault
+        self._drop()
+        self._wake(self._pending.added)
+        self._refuse_orders(StoreUnavailableError(f"{fault}: no copy can be made, try again later"))
+        if changed:
+            self._observer.fault_changed(fault)
+
+    def _clear_fault(self) -> None:
+        log.info(
+            "store_recovered",
+            after_s=round(trio.current_time() - self._fault_since_s, 3),
+            dropped_entries=self._dropped,
+        )
+        self._fault, self._dropped = "", 0
+        self._observer.fault_changed("")
+
+    def _drop(self) -> None:
+        dropped = self._pending.bound()
+        if dropped:
+            self._dropped += dropped
+            self._observer.history_dropped(dropped)
+
+    async def _copy(self, order: _Order) -> None:
         """Make the copy; that it cannot be made is the caller's matter alone."""
         if order.given_up:
             return
+        assert self._database is not None, "there is no order while the file is not open"
         try:
-            copy = await trio.to_thread.run_sync(database.copied, abandon_on_cancel=True)
+            copy = await trio.to_thread.run_sync(self._database.copied, abandon_on_cancel=True)
         except StoreError as error:
             order.error = error
         else:
             order.fill(copy)
         order.done.set()
+
+    def _refuse_orders(self, error: StoreError | None) -> None:
+        while self._orders:
+            order = self._orders.popleft()
+            order.error = error
+            order.done.set()
 
     def _wake(self, up_to: int) -> None:
         while self._waiting and self._waiting[0][0] <= up_to:

@@ -55,8 +55,8 @@ function _shtab_minicloud_using
   test "$_shtab_minicloud_cmdpath" = "$argv"
 end
 
-set -g _shtab_minicloud_commands dev workers stats events cordon uncordon drain remove backup restore health licenses sim
-set -g _shtab_minicloud_opts_with_value --address --advertise --allowed-host --allowed-origin --config --control-plane --data-dir --depth --drain-timeout --duration --exit-after-failures --fault --grpc-port --heartbeat-interval --heartbeat-timeout --host --http-port --id --jobs --json --junit --lines --log-format --log-level --max-workers --mutate --port --ramp --reason --replay --report --retention --scenario --seed --seeds --show --since --status --target --timeout --trace --url --within --worker-port --workers --zone -n
+set -g _shtab_minicloud_commands dev workers stats events cordon uncordon drain remove backup restore health sim
+set -g _shtab_minicloud_opts_with_value --address --advertise --allowed-host --allowed-origin --config --control-plane --data-dir --depth --drain-timeout --duration --exit-after-failures --fault --grpc-port --heartbeat-interval --heartbeat-timeout --host --http-port --id --jobs --json --junit --lines --log-format --log-level --mutate --port --ramp --reason --replay --report --retention --scenario --seed --seeds --since --status --target --timeout --trace --url --within --worker-port --workers --zone -n
 
 complete -c minicloud -e
 complete -c minicloud -f
@@ -71,8 +71,7 @@ complete -c minicloud -n _shtab_minicloud_using -l http-port -x -d 'REST and met
 complete -c minicloud -n _shtab_minicloud_using -l data-dir -xka "(__fish_complete_directories)" -d 'where the registry, or a worker'"'"'s identity, outlives restarts; none keeps it in memory (default: under $STATE_DIRECTORY, $XDG_STATE_HOME/minicloud or ~/.local/state/minicloud)'
 complete -c minicloud -n _shtab_minicloud_using -l heartbeat-interval -x -d 'how often workers report (default: 30s)'
 complete -c minicloud -n _shtab_minicloud_using -l heartbeat-timeout -x -d 'silence after which a worker is UNHEALTHY; at least twice the interval (default: 2m)'
-complete -c minicloud -n _shtab_minicloud_using -l retention -x -d 'how long an UNHEALTHY worker is kept before it is forgotten, and one that left is remembered (default: 24h)'
-complete -c minicloud -n _shtab_minicloud_using -l max-workers -x -d 'how many workers may be registered at a time (default: 50000)'
+complete -c minicloud -n _shtab_minicloud_using -l retention -x -d 'how long an UNHEALTHY worker is kept before it is forgotten (default: 24h)'
 complete -c minicloud -n _shtab_minicloud_using -l metrics-per-worker -l no-metrics-per-worker -d 'add metrics of each single worker to those of the cluster (default: false)'
 complete -c minicloud -n _shtab_minicloud_using -l allowed-host -x -d 'names by which browsers and changes may reach REST, as in cloud.example.com or *.example.com (default: addresses, localhost, the machine'"'"'s name and --host)'
 complete -c minicloud -n _shtab_minicloud_using -l allowed-origin -x -d 'origins besides its own whose pages may change things, as in https://ops.example.com (a proxy'"'"'s) (default: none)'
@@ -158,19 +157,16 @@ complete -c minicloud -n '_shtab_minicloud_using; and test $_shtab_minicloud_npo
 complete -c minicloud -n '_shtab_minicloud_using health' -s h -l help -d 'show this and exit'
 complete -c minicloud -n '_shtab_minicloud_using health' -l address -x -d 'the gRPC port to ask'
 complete -c minicloud -n '_shtab_minicloud_using health' -l timeout -x -d 'wait this long for an answer (default: 5s)'
-complete -c minicloud -n '_shtab_minicloud_using; and test $_shtab_minicloud_npos -eq 0' -a licenses -d 'show the licences of MiniCloud and of what its executable has inside'
-complete -c minicloud -n '_shtab_minicloud_using licenses' -s h -l help -d 'show this and exit'
 complete -c minicloud -n '_shtab_minicloud_using; and test $_shtab_minicloud_npos -eq 0' -a sim -d 'the simulator; minicloud-sim is the same'
 complete -c minicloud -n '_shtab_minicloud_using sim' -s h -l help -d 'show this and exit'
 complete -c minicloud -n '_shtab_minicloud_using sim' -l version -d 'show the version and exit'
 complete -c minicloud -n '_shtab_minicloud_using sim' -l workers -x -d 'how many workers (default: the scenario'"'"'s, mostly 50)'
 complete -c minicloud -n '_shtab_minicloud_using sim' -l scenario -xka "(__fish_complete_path (commandline -ct))" -d 'a built-in scenario or a TOML file; again for several (default: the standing set)'
 complete -c minicloud -n '_shtab_minicloud_using sim' -l list -d 'list scenarios, faults, probes and mutants, and exit'
-complete -c minicloud -n '_shtab_minicloud_using sim' -l show -x -d 'print a built-in scenario, as an example; --show format describes what a scenario may have'
 complete -c minicloud -n '_shtab_minicloud_using sim' -l seed -x -d 'what all chance comes from (default: 1)'
 complete -c minicloud -n '_shtab_minicloud_using sim' -l seeds -x -d 'one run for each seed from A to B'
 complete -c minicloud -n '_shtab_minicloud_using sim' -l duration -x -d 'virtual time of a run, as in 20m (default: the scenario'"'"'s)'
-complete -c minicloud -n '_shtab_minicloud_using sim' -l fault -x -d 'add a fault: loss=5%, delay=50ms..500ms, clock-drift=1.05, crash=random:10%, partition=zone:a; more with commas: crash=control-plane,at=1m,for=5m (kinds and their options: --list)'
+complete -c minicloud -n '_shtab_minicloud_using sim' -l fault -x -d 'add a fault: loss=5%, delay=50ms..500ms, clock-drift=1.05, crash=random:10%, partition=zone:a; more with commas: crash=control-plane,at=1m,for=5m'
 complete -c minicloud -n '_shtab_minicloud_using sim' -l depth -xka "messages wire" -d 'what crosses the network: messages, or bytes of the whole gRPC stack (default: messages)'
 complete -c minicloud -n '_shtab_minicloud_using sim' -l replay -xka "(__fish_complete_path (commandline -ct))" -d 'run the schedule in FILE, as --report and --shrink write them'
 complete -c minicloud -n '_shtab_minicloud_using sim' -l mutate -x -d 'run with a known bug in the production code, which the oracle has to see'

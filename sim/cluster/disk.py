@@ -11,7 +11,7 @@ from random import Random
 
 import trio
 
-from minicloud.core.errors import MiniCloudError
+from minicloud.core.errors import MiniCloudError, StoreUnavailableError
 from minicloud.store.memory import MemoryStore
 from minicloud.store.port import Change, Snapshot
 from sim.engine.process import Process
@@ -19,6 +19,7 @@ from sim.engine.timeline import Parked
 from sim.engine.wait import Wait
 from sim.net.network import Delay
 
+RETRY_S = 1.0  # after a write that failed
 SSD = Delay(0.0005, 0.003)
 
 
@@ -87,12 +88,24 @@ class DiskStore:
         self._queue: list[Change] = []
         self._appended = 0
         self._durable = 0
+        self._durable_event_id = 0
+        self._fault = ""  # while the disk fails
         self._wanted = Parked()
         self._waiting = trio.lowlevel.ParkingLot()  # tasks
         self._next_sync = Wait()  # handlers that are none
 
     def load(self) -> Snapshot:
-        return self._disk.snapshot()
+        snapshot = self._disk.snapshot()
+        self._durable_event_id = snapshot.last_event_id
+        return snapshot
+
+    def check_accepting(self) -> None:
+        if self._fault:
+            raise StoreUnavailableError(f"{self._fault}: nothing was changed, try again later")
+
+    @property
+    def durable_event_id(self) -> int:
+        return self._durable_event_id
 
     def append(self, change: Change) -> None:
         self._queue.append(change)
@@ -103,11 +116,13 @@ class DiskStore:
         wanted = self._appended
         if not trio.lowlevel.in_trio_task():
             while self._durable < wanted:
+                self._check_writing()
                 await self._next_sync
             return
         if self._durable >= wanted:
             await trio.lowlevel.checkpoint()
         while self._durable < wanted:
+            self._check_writing()
             await self._waiting.park()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -117,12 +132,31 @@ class DiskStore:
                 self._wanted = Parked()
                 await self._wanted
             batch, self._queue = self._queue, []
-            if self._process.alive:
-                self._disk.write(batch)
             disk = self._disk
+            while self._process.alive:
+                try:
+                    disk.write(batch)
+                except DiskError as error:
+                    self._fault = str(error)
+                    self._wake()
+                    await self._process.sleep_until(self._process.timeline.now_s + RETRY_S)
+                else:
+                    break
+            self._fault = ""
             await self._process.sleep_until(self._process.timeline.now_s + disk.sync_time.draw_s(disk.random))
             if self._process.alive:
                 disk.sync()
                 self._durable += len(batch)
-                self._waiting.unpark_all()
-                self._next_sync.over()
+                self._durable_event_id = max(
+                    (change.entry.event_id for change in batch if change.entry is not None),
+                    default=self._durable_event_id,
+                )
+                self._wake()
+
+    def _check_writing(self) -> None:
+        if self._fault:
+            raise StoreUnavailableError(f"{self._fault}: the change is not durable, and may still be")
+
+    def _wake(self) -> None:
+        self._waiting.unpark_all()
+        self._next_sync.over()

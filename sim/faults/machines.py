@@ -91,7 +91,7 @@ def pause(cluster: Cluster, fault: Fault) -> Undo:
 
 
 def disk_failure(cluster: Cluster, fault: Fault) -> Undo:
-    """The control plane's writes fail; it has to end, and is started again until they succeed."""
+    """The control plane's writes fail; it refuses what has to be durable until they succeed."""
     disk = cluster.control_plane.disk
     disk.failing += 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -12,14 +13,16 @@ import pytest
 
 
 class OwnMount:
-    """A file system at `path`, mounted with `options`, which only those run behind `inside` can see.
+    """A file system at `path`, which only those run behind `inside` can see; `mount` are the arguments of the
+    command that mounts it there.
 
     Raises `PermissionError` where no such thing can be had.
     """
 
-    def __init__(self, path: Path, options: str) -> None:
+    def __init__(self, path: Path, mount: str) -> None:
         self.path = path
-        script = f'mount -t tmpfs -o "{options}" none "{path}" && echo mounted && exec sleep 600'
+        self._frozen = False
+        script = f'mount {mount} "{path}" && echo mounted && exec sleep 600'
         self._holder = subprocess.Popen(
             ["unshare", "--mount", "sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
@@ -35,19 +38,63 @@ class OwnMount:
         """Mount it again, with what it holds, with other options."""
         subprocess.run([*self.inside, "mount", "-o", f"remount,{options}", self.path], check=True)
 
+    def run(self, script: str) -> None:
+        """Carry out a shell script that sees it."""
+        subprocess.run([*self.inside, "sh", "-ec", script], check=True, timeout=30)
+
+    def fill(self) -> None:
+        """Leave no room on it."""
+        self.run(f'cat /dev/zero > "{self.path}/filler" 2> /dev/null || true')
+
+    def free(self) -> None:
+        """Undo `fill`."""
+        self.run(f'rm "{self.path}/filler"')
+
+    def freeze(self) -> None:
+        """Have every write to it hang, in the kernel."""
+        self._frozen = True
+        self.run(f'fsfreeze -f "{self.path}"')
+
+    def thaw(self) -> None:
+        """Undo `freeze`."""
+        self.run(f'fsfreeze -u "{self.path}"')
+        self._frozen = False
+
     def close(self) -> None:
+        if self._frozen:  # else whoever writes to it could not even be killed
+            self.thaw()
         self._holder.kill()
         self._holder.communicate()
 
 
 @contextmanager
 def mounted(path: Path, options: str) -> Iterator[OwnMount]:
-    """Such a file system, at a folder made for it; the test is skipped where there can be none."""
+    """A file system in memory with these options, at a folder made for it; the test is skipped where there
+    can be none."""
+    with _mounted(path, f'-t tmpfs -o "{options}" none') as disk:
+        yield disk
+
+
+@contextmanager
+def freezable(path: Path) -> Iterator[OwnMount]:
+    """A file system that can be frozen, likewise."""
+    if not (shutil.which("mkfs.ext4") and shutil.which("fsfreeze")):
+        pytest.skip("no mkfs.ext4 and fsfreeze here")
+    image = path.with_name(f"{path.name}.image")
+    image.touch()
+    os.truncate(image, 16 * 1024 * 1024)
+    subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True, timeout=30)
+    with _mounted(path, f'-o loop "{image}"') as disk:
+        yield disk
+
+
+@contextmanager
+def _mounted(path: Path, mount: str) -> Iterator[OwnMount]:
     if not (shutil.which("unshare") and shutil.which("nsenter")):
         pytest.skip("no unshare and nsenter here")
     path.mkdir()
     try:
-        disk = OwnMount(path, options)
+        disk = OwnMount(path, mount)
     except PermissionError as error:
         pytest.skip(f"no file system may be mounted here: {error}")
     try:

@@ -13,13 +13,16 @@ from pathlib import Path
 
 import pytest
 
+from minicloud.cli import exits
 from tests.integration.processes import ControlPlane, Launcher
 from tests.unit.store.files import SCHEMA_1
 
 ANY_PORTS = ("--grpc-port", "0", "--http-port", "0")
 
 
-def refusal(launch: Launcher, *arguments: str, env: Mapping[str, str] | None = None, code: int = 2) -> str:
+def refusal(
+    launch: Launcher, *arguments: str, env: Mapping[str, str] | None = None, code: int = exits.USAGE
+) -> str:
     """The one line with which the program refuses to run."""
     process = launch.run(*arguments, env=env)
     assert process.exit_code() == code, process.stderr
@@ -132,9 +135,9 @@ def test_database_of_another_program_is_refused(launch: Launcher) -> None:
     assert line == f"{path} is another program's database: move it away or name another --data-dir"
 
 
-def test_data_folder_of_a_running_control_plane_is_refused(launch: Launcher) -> None:
+def test_data_folder_of_a_running_control_plane_is_refused_for_now(launch: Launcher) -> None:
     first = launch.control_plane(data_dir=launch.folder)
-    line = refusal(launch, *ANY_PORTS, "--data-dir", str(launch.folder))
+    line = refusal(launch, *ANY_PORTS, "--data-dir", str(launch.folder), code=exits.FAILED)
     assert "is in use by another process: stop the other control plane" in line
     assert first.get("/readyz") == {"status": "ready"}
 

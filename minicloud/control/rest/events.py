@@ -1,7 +1,8 @@
 """`/api/events`: the history of membership, as JSON or as a stream of server-sent events.
 
-Nothing is told before it is durable: after a crash its id might otherwise be given to another event, which
-a client that resumes from it would then miss.
+An event is shown once it is durable: after a crash its id might otherwise be given to another event, which a
+client that resumes from it would then miss. While the store cannot write, the history therefore ends with the
+last event before.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ from minicloud.control.rest.parameters import LARGEST_EVENT_ID, EventsQuery, eve
 from minicloud.control.rest.pieces import BrokenOffError, response_of
 from minicloud.control.rest.schemas import EventJson, GapJson, event_json
 from minicloud.control.rest.seats import HalfClose, seat_of
+from minicloud.core.errors import StoreUnavailableError
 from minicloud.store.port import Entry
 
 DEFAULT_EVENTS = 100
 # Shorter than what proxies commonly allow a silent connection (60 s), long enough to cost nothing.
 KEEP_ALIVE_S = 15.0
+STORE_AGAIN_S = 1.0  # how often to look while the store cannot write
 RETRY_MS = 2000  # after which a browser connects again
 
 _STREAM = "text/event-stream"
@@ -77,7 +80,10 @@ class EventRoutes:
             return self._stream(after)
         limit = DEFAULT_EVENTS if query_args.limit is UNSET else query_args.limit
         span = self._feed.span(after, limit)
-        await self._membership.durable()
+        try:
+            await self._membership.durable()
+        except StoreUnavailableError:
+            span = Span(span.after_id, min(span.last_id, self._membership.durable_event_id))
         response = await response_of(self._array(span), "application/json")
         response.headers["Vary"] = "Accept"
         return response
@@ -126,6 +132,7 @@ class EventStream(ResponseBody):
         self._durable = durable
         self._half_closed = half_closed or HalfClose()
         self._begun = False
+        self._held: tuple[Entry, ...] = ()  # what was received and is not durable yet
 
     async def __aenter__(self) -> EventStream:
         return self
@@ -149,7 +156,11 @@ class EventStream(ResponseBody):
         try:
             with trio.move_on_after(KEEP_ALIVE_S) as waiting:
                 self._half_closed.ended_by(waiting)
-                received = await self._follower.receive()
+                received = self._held or await self._follower.receive()
+                if not isinstance(received, Gap):
+                    self._held, received = received, None
+                    await self._until_durable()
+                    self._held, received = (), self._held
         except trio.EndOfChannel:
             raise StopAsyncIteration from None
         if received is None:
@@ -159,10 +170,18 @@ class EventStream(ResponseBody):
         if isinstance(received, Gap):
             gap = GapJson(received.seen_id, received.resumed_id)
             return _event(received.resumed_id, "gap", msgspec.json.encode(gap))
-        await self._durable()
         return b"".join(
             _event(entry.event_id, entry.kind, msgspec.json.encode(event_json(entry))) for entry in received
         )
+
+    async def _until_durable(self) -> None:
+        """Return once everything that was received is durable, however long the store cannot write."""
+        while True:
+            try:
+                await self._durable()
+                return
+            except StoreUnavailableError:
+                await trio.sleep(STORE_AGAIN_S)
 
 
 def _event(event_id: int, kind: str, data: bytes) -> bytes:

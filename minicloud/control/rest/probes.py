@@ -10,6 +10,7 @@ from quart_schema import validate_querystring
 from werkzeug.exceptions import ServiceUnavailable
 
 from minicloud.control.metrics import Metrics
+from minicloud.control.rest import problems
 from minicloud.control.rest.openapi import Answer, json_of, operation
 from minicloud.control.rest.parameters import NoQuery
 from minicloud.control.rest.pieces import gzipped, response_of
@@ -44,7 +45,9 @@ class ProbeRoutes:
         "isReady",
         TAG,
         {HTTPStatus.OK: json_of(ProbeJson, "Requests may be sent.")},
-        refusals={HTTPStatus.SERVICE_UNAVAILABLE: "It is starting or stopping."},
+        refusals={
+            HTTPStatus.SERVICE_UNAVAILABLE: "It is starting or stopping, or cannot write its registry."
+        },
     )
     @validate_querystring(NoQuery)
     async def readyz(self, query_args: NoQuery) -> Response:
@@ -52,6 +55,8 @@ class ProbeRoutes:
         phase = self._readiness.phase
         if phase is not Phase.READY:
             raise ServiceUnavailable(f"the control plane is {phase}")
+        if self._readiness.fault:
+            return problems.response(problems.Problem(HTTPStatus.SERVICE_UNAVAILABLE, self._readiness.fault))
         return Response(msgspec.json.encode(ProbeJson(phase)), content_type="application/json")
 
     @operation(

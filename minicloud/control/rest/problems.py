@@ -24,7 +24,7 @@ from minicloud.core.errors import (
     LimitError,
     MiniCloudError,
     StoreError,
-    StoreWriteError,
+    StoreUnavailableError,
     UnknownWorkerError,
 )
 from minicloud.request_id import current_request_id
@@ -39,9 +39,10 @@ _STATUS_OF: dict[type[MiniCloudError], HTTPStatus] = {
     UnknownWorkerError: HTTPStatus.NOT_FOUND,
     FencedError: HTTPStatus.CONFLICT,
     StoreError: HTTPStatus.SERVICE_UNAVAILABLE,
-    StoreWriteError: HTTPStatus.SERVICE_UNAVAILABLE,
     ConfigError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
+
+RETRY_AFTER_S = 5  # the store tries again at least as often
 
 _OF_OUR_MAKING = "the control plane failed to answer: its log has the reason under this requestId"
 
@@ -71,7 +72,8 @@ def problem_of(error: Exception) -> Problem:
             model.__struct_encode_fields__, request.args.to_dict(flat=False), str(error.validation_error)
         )
     if isinstance(error, MiniCloudError):
-        return Problem(_STATUS_OF[type(error)], str(error))
+        headers = {"Retry-After": f"{RETRY_AFTER_S}"} if isinstance(error, StoreUnavailableError) else {}
+        return Problem(_status_of(type(error)), str(error), headers)
     if isinstance(error, MethodNotAllowed):
         allow = ", ".join(sorted(error.valid_methods or ()))
         return Problem(
@@ -87,10 +89,17 @@ def problem_of(error: Exception) -> Problem:
     return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, _OF_OUR_MAKING)
 
 
+def _status_of(kind: type[MiniCloudError]) -> HTTPStatus:
+    """The status of the nearest class that has one."""
+    return next(_STATUS_OF[each] for each in kind.__mro__ if each in _STATUS_OF)
+
+
 async def answer(error: Exception) -> Response:
     """The response to a request that failed with `error`; logs it. Quart's handler of every exception."""
     problem = problem_of(error)
-    if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, HTTPException):
+    # That the store cannot write is logged by the store, once.
+    expected = isinstance(error, HTTPException | StoreUnavailableError)
+    if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not expected:
         log.error("http_request_failed", method=request.method, path=request.path, exc_info=error)
     else:
         # A client's mistake is for the client to look at, and its answer has the details.
@@ -101,6 +110,11 @@ async def answer(error: Exception) -> Response:
             code=problem.status.value,
             error=problem.detail,
         )
+    return response(problem)
+
+
+def response(problem: Problem) -> Response:
+    """`problem` as the response to the present request."""
     return Response(
         problem.body(current_request_id()), problem.status, problem.headers, content_type=CONTENT_TYPE
     )

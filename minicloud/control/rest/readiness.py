@@ -1,4 +1,5 @@
-"""Whether the control plane may be sent requests: starting, ready, stopping, in that order and no other."""
+"""Whether the control plane may be sent requests: starting, ready, stopping, in that order and no other; and,
+while ready, whether it can take changes."""
 
 from __future__ import annotations
 
@@ -15,10 +16,15 @@ class Phase(StrEnum):
 
 
 class Readiness:
-    """The phase of this process. Nothing comes after STOPPING."""
+    """The phase of this process, and why a ready one still cannot take changes. Nothing comes after
+    STOPPING.
+
+    `fault` is empty unless the store cannot write.
+    """
 
     def __init__(self) -> None:
         self.phase = Phase.STARTING
+        self.fault = ""
         self.stopping = trio.Event()
         self._on_stopping: list[Callable[[], None]] = []
 

@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import trio
 
+from minicloud.core.errors import StoreUnavailableError
 from minicloud.store.port import Change, Snapshot
 
 
 class GatedStore:
-    """A store that is durable when the test says so."""
+    """A store that is durable when the test opens its gate, and cannot write while the test sets a fault."""
 
     def __init__(self) -> None:
         self.changes: list[Change] = []
         self.gate = trio.Event()
         self.gate.set()
+        self.fault = ""
+        self.durable_event_id = 0
 
     def load(self) -> Snapshot:
         return Snapshot()
 
+    def check_accepting(self) -> None:
+        if self.fault:
+            raise StoreUnavailableError(self.fault)
+
     def append(self, change: Change) -> None:
         self.changes.append(change)
+        if not self.fault and change.entry is not None:
+            self.durable_event_id = change.entry.event_id
 
     async def flushed(self) -> None:
         await self.gate.wait()
+        self.check_accepting()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         task_status.started()

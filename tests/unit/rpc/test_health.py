@@ -64,6 +64,19 @@ async def test_check_served_is_serving_until_it_stops(service: str) -> None:
         assert await check(channel, service) == ServingStatus.NOT_SERVING
 
 
+async def test_status_follows_what_is_set_until_serving_is_stopped_for_good() -> None:
+    async with serving() as (health, _, channel), watching(channel, "") as stream:
+        assert await next_status(stream) == ServingStatus.SERVING
+        for serving_now in (False, True, False):
+            health.set_serving(serving_now)
+            expected = ServingStatus.SERVING if serving_now else ServingStatus.NOT_SERVING
+            assert await next_status(stream) == expected
+            assert await check(channel, "") == expected
+        health.stop_serving()
+        health.set_serving(True)
+        assert await check(channel, "") == ServingStatus.NOT_SERVING
+
+
 async def test_check_unknown_service_is_not_found() -> None:
     async with serving() as (_, _, channel):
         with pytest.raises(GRPCError, match=r"NOT_FOUND.*no such service: x\.Y"):

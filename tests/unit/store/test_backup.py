@@ -15,7 +15,7 @@ from minicloud.store import backup
 from minicloud.store.backup import Contents, back_up_at_rest, check, look_into, restore
 from minicloud.store.database import Database
 from minicloud.store.schema import SCHEMA_VERSION
-from tests.unit.store.changes import kept
+from tests.unit.store.changes import gone, kept
 from tests.unit.store.files import SCHEMA_1, by_hand, read
 
 NOW = datetime(2026, 11, 24, 12, 30, 59, tzinfo=UTC)
@@ -66,9 +66,18 @@ def test_copy_of_a_registry_at_rest_holds_all_of_it(registry: Path, tmp_path: Pa
     assert read(target) == read(registry)
 
 
+def test_copy_names_how_many_workers_and_how_many_events_it_holds(tmp_path: Path) -> None:
+    database = Database(tmp_path / "registry.db")
+    database.write([kept(1, "a"), kept(2, "b"), kept(3, "a"), gone(4, "b"), kept(5, "c")])
+    database.close()
+    contents = look_into(tmp_path / "registry.db")
+    assert (contents.workers, contents.entries) == (2, 5)
+    assert contents.newest_ms == max(entry.at_ms for entry in read(tmp_path / "registry.db").entries)
+
+
 def test_copy_of_a_registry_left_by_a_kill_holds_what_its_log_holds(registry: Path, tmp_path: Path) -> None:
     killed = Database(registry)
-    killed.write([kept(4)])
+    killed._commit([kept(4)])  # and dies before that is in the file
     shutil.copytree(registry.parent, tmp_path / "killed")  # as the kernel leaves it: not closed
     killed.close()
     left = tmp_path / "killed" / "registry.db"
@@ -151,7 +160,7 @@ def test_registry_left_by_a_kill_is_kept_with_what_its_log_holds(
     registry: Path, copy: Path, tmp_path: Path
 ) -> None:
     killed = Database(registry)
-    killed.write([kept(4)])
+    killed._commit([kept(4)])  # and dies before that is in the file
     shutil.copytree(registry.parent, tmp_path / "killed")
     killed.close()
     left = tmp_path / "killed" / "registry.db"
@@ -197,7 +206,7 @@ def test_registry_is_whole_at_every_moment_of_restoring(
     registry: Path, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed = Database(registry)
-    killed.write([kept(4)])
+    killed._commit([kept(4)])  # and dies before that is in the file
     shutil.copytree(registry.parent, tmp_path / "killed")
     killed.close()
     registry = tmp_path / "killed" / "registry.db"

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 import pytest
 
+from minicloud.core.errors import InvalidError
 from minicloud.core.model import Resources
-from minicloud.store.columns import ENTRIES, WORKERS, Table
-
-TABLES: list[Table[Any]] = [WORKERS, ENTRIES]
+from minicloud.store.columns import TABLES, Table
+from minicloud.store.database import Database
+from minicloud.store.port import Change
+from tests.unit.store.changes import stored
 
 
 def field_types(record: type[Any]) -> dict[str, Any]:
@@ -83,3 +87,26 @@ def test_record_with_a_value_of_its_own_in_every_field_comes_back_from_its_row(
         assert type(getattr(after, part) if part else after) is type(
             getattr(before, part) if part else before
         )
+
+
+def test_figures_that_sqlite_keeps_in_another_way_match_their_checksum(tmp_path: Path) -> None:
+    # A negative zero comes back as zero, a whole number in a column of fractions as a fraction.
+    resources = Resources(cpu_utilization=-0.0, memory_utilization=1)
+    worker = replace(stored(1), resources=resources)
+    database = Database(tmp_path / "registry.db")
+    database.write([Change(worker.worker_id, worker, 1)])
+    assert database.snapshot().workers == (worker,)
+    database.close()
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+def test_row_of_which_any_value_was_changed_does_not_match_its_checksum(table: Table[Any]) -> None:
+    row = list(table.row(example(table.record, 1)))
+    for index, value in enumerate(row):
+        changed = [
+            *row[:index],
+            value + 1 if isinstance(value, int | float) else f"{value} ",
+            *row[index + 1 :],
+        ]
+        with pytest.raises((ValueError, InvalidError)):
+            table.parse(changed)

@@ -237,6 +237,14 @@ def test_database_history_written_one_by_one_is_trimmed_too(path: Path) -> None:
     database.close()
 
 
+def test_database_with_more_history_than_its_bound_loads_the_newest(path: Path) -> None:
+    more = TRIM_EVERY_ENTRIES // 2  # not enough to set off the trimming
+    write(path, *(kept(number, "one") for number in range(1, HISTORY_ENTRIES + 1)))
+    write(path, *(kept(number, "one") for number in range(HISTORY_ENTRIES + 1, HISTORY_ENTRIES + more + 1)))
+    entries = read(path).entries
+    assert (entries[0].event_id, entries[-1].event_id) == (more + 1, HISTORY_ENTRIES + more)
+
+
 @settings(max_examples=30, deadline=None)  # each makes a file
 @given(
     texts=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), min_size=6, max_size=6),

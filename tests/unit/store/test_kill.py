@@ -37,9 +37,9 @@ def check(snapshot: Snapshot, acknowledged: set[int]) -> None:
         each = change(event_id)
         assert snapshot.entries[event_id - 1] == each.entry
         if each.worker is None:
-            workers.pop(each.entry.worker_id, None)
+            workers.pop(each.worker_id, None)
         else:
-            workers[each.entry.worker_id] = each.worker
+            workers[each.worker_id] = each.worker
     assert snapshot.workers == tuple(workers[worker_id] for worker_id in sorted(workers))
     assert snapshot.incarnation_floor == len(kept_ids)
 
@@ -80,7 +80,7 @@ def test_store_killed_at_its_first_opening_can_be_opened_again(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("largest_bytes", [60_000, 200_000])
-def test_store_whose_file_may_not_grow_ends_with_one_line_and_loses_nothing(
+def test_store_whose_file_may_not_grow_acknowledges_nothing_that_it_loses(
     tmp_path: Path, largest_bytes: int
 ) -> None:
     # The kernel refuses to write past the limit: what a failing disk looks like, without being root.
@@ -89,7 +89,7 @@ def test_store_whose_file_may_not_grow_ends_with_one_line_and_loses_nothing(
         output, errors = process.communicate(timeout=30)
     assert process.returncode == 1
     (line,) = errors.decode().splitlines()
-    assert line.startswith(f"StoreWriteError: cannot write {path}: ")
+    assert line.startswith(f"not acknowledged: cannot write {path}: ")
     acknowledged = {int(each) for each in output.split()}
     assert acknowledged
     check(read(path), acknowledged)

@@ -161,12 +161,12 @@ def test_file_put_in_place_is_never_seen_half_written(tmp_path: Path) -> None:
         raise RuntimeError("no more")
 
     with pytest.raises(RuntimeError):
-        copies.put_in_place(target, fill)
+        copies.put_in_place(target, fill, replaces=True)
     assert target.read_text() == "the old one"
     assert [path.name for path in tmp_path.iterdir()] == ["copy.db"]
 
 
 def test_file_that_cannot_be_put_in_place_is_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(StoreError) as caught:
-        copies.put_in_place(tmp_path / "missing" / "copy.db", lambda unfinished: None)
+        copies.put_in_place(tmp_path / "missing" / "copy.db", lambda unfinished: None, replaces=True)
     assert str(caught.value) == f"cannot write {tmp_path}/missing/copy.db: No such file or directory"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,50 +10,17 @@ from trio.testing import wait_all_tasks_blocked
 
 from minicloud.core.errors import StoreWriteError
 from minicloud.store import sqlite
-from minicloud.store.database import Database
-from minicloud.store.port import Change, Snapshot, StoreObserver
+from minicloud.store.port import Snapshot, StoreObserver
 from minicloud.store.sqlite import MAX_BATCH_CHANGES, SqliteStore
 from tests.unit.store.changes import kept
 from tests.unit.store.files import read
-
-
-class Gate:
-    """A disk that writes one batch each time it is told to."""
-
-    def __init__(self) -> None:
-        self.batches: list[list[int]] = []
-        self._arrived = threading.Semaphore(0)
-        self._open = threading.Semaphore(0)
-        self.written = threading.Semaphore(0)
-        self.fault: StoreWriteError | None = None
-
-    def pass_through(self, changes: Sequence[Change]) -> None:
-        self.batches.append([change.entry.event_id for change in changes if change.entry])
-        self._arrived.release()
-        self._open.acquire()
-        if self.fault is not None:
-            raise self.fault
-
-    async def arrival(self) -> None:
-        """Return once a batch stands at the gate."""
-        with trio.fail_after(10):
-            await trio.to_thread.run_sync(self._arrived.acquire)
-
-    def let_through(self, batches: int = 1) -> None:
-        self._open.release(batches)
+from tests.unit.store.gate import Gate
 
 
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
     gate = Gate()
-
-    class GatedDatabase(Database):
-        def write(self, changes: Sequence[Change]) -> None:
-            gate.pass_through(changes)
-            super().write(changes)
-            gate.written.release()
-
-    monkeypatch.setattr(sqlite, "Database", GatedDatabase)
+    gate.put_before(monkeypatch)
     return gate
 
 
@@ -248,39 +213,6 @@ async def test_run_cancelled_over_a_hanging_disk_gives_up_and_says_so(
         assert store._database is not None
         store._database.close()
     assert event_ids(path) == [1]  # more than was promised
-
-
-async def test_write_failure_ends_run_with_its_cause_and_acknowledges_nothing(path: Path, gate: Gate) -> None:
-    store = SqliteStore(path)
-    store.load()
-    gate.fault = StoreWriteError("cannot write registry.db: disk full")
-    refused: list[str] = []
-
-    async def wait() -> None:
-        try:
-            await store.flushed()
-        except StoreWriteError as error:
-            refused.append(str(error))
-
-    with trio.fail_after(10):
-        async with trio.open_nursery() as nursery:
-
-            async def run() -> None:
-                with pytest.raises(StoreWriteError, match=r"^cannot write registry\.db: disk full$"):
-                    await store.run()
-
-            nursery.start_soon(run)
-            store.append(kept(1))
-            nursery.start_soon(wait)
-            await gate.arrival()
-            store.append(kept(2))
-            nursery.start_soon(wait)
-            await wait_all_tasks_blocked(0.001)
-            gate.let_through(10)
-        store.append(kept(3))  # never fails
-        await wait()
-    assert refused == ["cannot write registry.db: disk full"] * 3
-    assert event_ids(path) == []
 
 
 async def test_flushed_after_a_clean_end_refuses_what_came_too_late(path: Path) -> None:

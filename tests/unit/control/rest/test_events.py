@@ -148,12 +148,42 @@ async def test_nothing_is_told_before_it_is_durable(autojump_clock: MockClock) -
     stream = stream_of(rest, after=0)
     await anext(stream)
     rest.register("w1")
-    with trio.move_on_after(60) as waiting:
-        await anext(stream)
-    assert waiting.cancelled_caught
+    for _ in range(3):
+        assert await anext(stream) == b": keep-alive\n\n"
     with trio.move_on_after(60) as waiting:
         await rest.client.get("/api/events")
     assert waiting.cancelled_caught
+    rest.store.gate.set()
+    assert [kind for _, kind, _ in parsed(await anext(stream))] == ["registered"]
+
+
+async def test_history_of_a_store_that_cannot_write_ends_with_what_is_durable(
+    autojump_clock: MockClock,
+) -> None:
+    rest = Rest()
+    rest.register("w1")
+    rest.store.fault = "the disk is full"
+    await trio.sleep(120)  # the worker falls silent
+    assert len(rest.membership.registry) == 1
+    assert rest.feed.last_event_id == 2
+    assert [event["eventId"] for event in await json_of(await rest.client.get("/api/events"))] == [1]
+    rest.store.fault, rest.store.durable_event_id = "", 2
+    assert [event["eventId"] for event in await json_of(await rest.client.get("/api/events"))] == [1, 2]
+
+
+async def test_stream_over_a_store_that_cannot_write_waits_and_misses_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    rest = Rest()
+    rest.register("w1")
+    rest.store.fault = "the disk is full"
+    stream = stream_of(rest, after=0)
+    await anext(stream)
+    for _ in range(3):
+        assert await anext(stream) == b": keep-alive\n\n"
+    rest.store.fault = ""
+    assert [event_id for event_id, _, _ in parsed(await anext(stream))] == [1]
+    assert await anext(stream) == b": keep-alive\n\n"  # and once only
 
 
 async def test_stream_ends_as_stopping_begins(autojump_clock: MockClock) -> None:
