@@ -7,7 +7,7 @@
 
 
 
-_shtab_minicloud_sim_option_strings=(-h --help --version --workers --scenario --list --seed --seeds --duration --fault --depth --replay --mutate --jobs --until-failure --check-determinism --shrink --report --json --junit --trace --target --ramp --allow-remote)
+_shtab_minicloud_sim_option_strings=(-h --help --version --workers --scenario --list --show --seed --seeds --duration --fault --depth --replay --mutate --jobs --until-failure --check-determinism --shrink --report --json --junit --trace --target --ramp --allow-remote)
 
 _shtab_minicloud_sim___scenario_COMPGEN=_shtab_compgen_files
 _shtab_minicloud_sim___replay_COMPGEN=_shtab_compgen_files

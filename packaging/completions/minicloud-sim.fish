@@ -51,7 +51,7 @@ function _shtab_minicloud_sim_using
 end
 
 set -g _shtab_minicloud_sim_commands
-set -g _shtab_minicloud_sim_opts_with_value --depth --duration --fault --jobs --json --junit --mutate --ramp --replay --report --scenario --seed --seeds --target --trace --workers
+set -g _shtab_minicloud_sim_opts_with_value --depth --duration --fault --jobs --json --junit --mutate --ramp --replay --report --scenario --seed --seeds --show --target --trace --workers
 
 complete -c minicloud-sim -e
 complete -c minicloud-sim -f
@@ -61,10 +61,11 @@ complete -c minicloud-sim -n _shtab_minicloud_sim_using -l version -d 'show the 
 complete -c minicloud-sim -n _shtab_minicloud_sim_using -l workers -x -d 'how many workers (default: the scenario'"'"'s, mostly 50)'
 complete -c minicloud-sim -n _shtab_minicloud_sim_using -l scenario -xka "(__fish_complete_path (commandline -ct))" -d 'a built-in scenario or a TOML file; again for several (default: the standing set)'
 complete -c minicloud-sim -n _shtab_minicloud_sim_using -l list -d 'list scenarios, faults, probes and mutants, and exit'
+complete -c minicloud-sim -n _shtab_minicloud_sim_using -l show -x -d 'print a built-in scenario, as an example; --show format describes what a scenario may have'
 complete -c minicloud-sim -n _shtab_minicloud_sim_using -l seed -x -d 'what all chance comes from (default: 1)'
 complete -c minicloud-sim -n _shtab_minicloud_sim_using -l seeds -x -d 'one run for each seed from A to B'
 complete -c minicloud-sim -n _shtab_minicloud_sim_using -l duration -x -d 'virtual time of a run, as in 20m (default: the scenario'"'"'s)'
-complete -c minicloud-sim -n _shtab_minicloud_sim_using -l fault -x -d 'add a fault: loss=5%, delay=50ms..500ms, clock-drift=1.05, crash=random:10%, partition=zone:a; more with commas: crash=control-plane,at=1m,for=5m'
+complete -c minicloud-sim -n _shtab_minicloud_sim_using -l fault -x -d 'add a fault: loss=5%, delay=50ms..500ms, clock-drift=1.05, crash=random:10%, partition=zone:a; more with commas: crash=control-plane,at=1m,for=5m (kinds and their options: --list)'
 complete -c minicloud-sim -n _shtab_minicloud_sim_using -l depth -xka "messages wire" -d 'what crosses the network: messages, or bytes of the whole gRPC stack (default: messages)'
 complete -c minicloud-sim -n _shtab_minicloud_sim_using -l replay -xka "(__fish_complete_path (commandline -ct))" -d 'run the schedule in FILE, as --report and --shrink write them'
 complete -c minicloud-sim -n _shtab_minicloud_sim_using -l mutate -x -d 'run with a known bug in the production code, which the oracle has to see'

@@ -150,8 +150,11 @@ class _Copy(ResponseBody):
         try:
             return file.read(_CHUNK_BYTES)
         finally:
-            with self._turn:
-                self._reading = False
-                closed = self._closed
-            if closed:
-                self.close()
+            self._done_reading()
+
+    def _done_reading(self) -> None:
+        with self._turn:
+            self._reading = False
+            closed = self._closed
+        if closed:
+            self.close()
