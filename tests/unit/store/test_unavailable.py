@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -321,3 +322,14 @@ def test_registry_in_use_is_not_served_from_a_copy(path: Path) -> None:
     with pytest.raises(StoreInUseError):
         SqliteStore(path).load()
     holder.close()
+
+
+def test_registry_that_can_only_be_read_is_read_with_what_its_log_holds(path: Path, tmp_path: Path) -> None:
+    database = Database(path)
+    database._commit([kept(1)])  # and dies before that is in the file
+    (tmp_path / "left").mkdir()
+    for name in (path.name, f"{path.name}-wal"):
+        shutil.copyfile(path.with_name(name), tmp_path / "left" / name)
+    database.close()
+    snapshot = unwritable.read_unwritable(tmp_path / "left" / path.name, StoreUnavailableError("read-only"))
+    assert snapshot.workers == (kept(1).worker,)
