@@ -193,3 +193,26 @@ async def test_worker_that_is_ended_while_away_stays_with_the_one_in_use_and_lea
             assert agent.state.registered
         await trio.sleep(1)
         assert pair.registries[1].incarnations == {}
+
+
+class OldPair(Pair):
+    """Control planes that know no incarnations: a leave there ends whatever has the id."""
+
+    async def register(self, registration: Registration, timeout_s: float) -> RegisterAnswer:
+        await trio.lowlevel.checkpoint()
+        self.registries[self.used].incarnations["w"] = 0
+        return RegisterAnswer(True, "w", 0, 30.0)
+
+
+async def test_worker_does_not_leave_the_other_where_that_could_end_its_new_membership(
+    autojump_clock: MockClock,
+) -> None:
+    pair = OldPair()
+    async with running(pair) as agent:
+        pair.used = 1
+        pair.registries[0].incarnations.clear()
+        await trio.sleep(150)
+        assert pair.used == 0
+        assert pair.registries[0].incarnations == {"w": 0}
+        assert agent.state.registered
+        assert pair.left == []
