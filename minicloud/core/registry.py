@@ -213,6 +213,7 @@ class Registry(RegistryState):
             for due, reason in ((self._leases.due(now_s), silent), (self._graces.due(now_s), unheard))
             for worker_id, due_s in due
         ]
+        events.sort(key=lambda event: event.at_s)  # retentions start in the order of time
         forgotten = f"UNHEALTHY for {self._retentions.length_s:g} s"
         events.extend(
             WorkerDeparted(WorkerId(worker_id), due_s, Departure.FORGOTTEN, forgotten)

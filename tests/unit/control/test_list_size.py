@@ -157,6 +157,9 @@ def test_other_error_has_no_status(error: Exception) -> None:
 class Failing:
     """A store that cannot write."""
 
+    def check_accepting(self) -> None:
+        pass
+
     def append(self, change: object) -> None:
         pass
 

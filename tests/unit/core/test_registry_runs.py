@@ -197,6 +197,13 @@ def test_worker_restored_that_is_not_heard_expires_at_the_end_of_its_grace() -> 
     assert driver.registry.next_deadline_s() == 1250.0
 
 
+def test_leases_and_graces_that_end_before_one_sweep_are_retained_each_from_its_end(driver: Driver) -> None:
+    driver.registry.apply(replace(known("v", Health.HEALTHY, -400.0), lease_until_s=1003.0))
+    driver.now_s = 1000.0 + TIMEOUT_S
+    assert [event.at_s for event in driver.sweep()] == [1003.0, 1000.0 + TIMEOUT_S]
+    assert driver.registry.next_deadline_s() == 1003.0 + RETENTION_S
+
+
 def test_worker_registered_or_recovered_in_this_run_counts_as_heard() -> None:
     driver = Driver()
     driver.registry = Registry(TIMEOUT_S, RETENTION_S, run=7)

@@ -138,7 +138,7 @@ async def test_document_describes_the_bodies(document: dict[str, Any]) -> None:
         for operation in methods.values()
         if "requestBody" in operation
     }
-    assert set(taken) == {"cordon", "uncordon", "drain"}
+    assert set(taken) == {"cordon", "uncordon", "drain", "{workerId}"}
     for operation in taken.values():
         assert operation["requestBody"]["required"] is False
         (content,) = operation["requestBody"]["content"].items()
