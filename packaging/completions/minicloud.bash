@@ -5,19 +5,20 @@
 #    source ~/.local/share/bash_completion/minicloud
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_minicloud_subparsers=(dev workers stats events cordon uncordon drain remove backup restore health sim)
+_shtab_minicloud_subparsers=(dev workers stats events cordon uncordon drain remove backup restore health licenses sim)
 
 _shtab_minicloud_dev_option_strings=(-h --help --workers --heartbeat-interval --grpc-port --http-port --worker-port)
-_shtab_minicloud_workers_option_strings=(-h --help --url --timeout --json --status)
-_shtab_minicloud_stats_option_strings=(-h --help --url --timeout --json)
-_shtab_minicloud_events_option_strings=(-h --help --url --timeout --json -f --follow -n --lines --since)
-_shtab_minicloud_cordon_option_strings=(-h --help --url --timeout --json --reason)
-_shtab_minicloud_uncordon_option_strings=(-h --help --url --timeout --json --reason)
-_shtab_minicloud_drain_option_strings=(-h --help --url --timeout --json --reason --wait --within)
-_shtab_minicloud_remove_option_strings=(-h --help --url --timeout --json)
-_shtab_minicloud_backup_option_strings=(-h --help --url --timeout --data-dir)
+_shtab_minicloud_workers_option_strings=(-h --help --url --header --timeout --json --status)
+_shtab_minicloud_stats_option_strings=(-h --help --url --header --timeout --json)
+_shtab_minicloud_events_option_strings=(-h --help --url --header --timeout --json -f --follow -n --lines --since)
+_shtab_minicloud_cordon_option_strings=(-h --help --url --header --timeout --json --reason)
+_shtab_minicloud_uncordon_option_strings=(-h --help --url --header --timeout --json --reason)
+_shtab_minicloud_drain_option_strings=(-h --help --url --header --timeout --json --reason --wait --deadline --within --force)
+_shtab_minicloud_remove_option_strings=(-h --help --url --header --timeout --json --reason --yes)
+_shtab_minicloud_backup_option_strings=(-h --help --url --header --timeout --data-dir)
 _shtab_minicloud_restore_option_strings=(-h --help --data-dir --config --check)
 _shtab_minicloud_health_option_strings=(-h --help --address --timeout)
+_shtab_minicloud_licenses_option_strings=(-h --help)
 _shtab_minicloud_sim_option_strings=(-h --help --version --workers --scenario --list --show --seed --seeds --duration --fault --depth --replay --mutate --jobs --until-failure --check-determinism --shrink --report --json --junit --trace --target --ramp --allow-remote)
 _shtab_minicloud_option_strings=(-h --help --version --config --worker --host --grpc-port --http-port --data-dir --heartbeat-interval --heartbeat-timeout --retention --max-workers --metrics-per-worker --no-metrics-per-worker --allowed-host --allowed-origin --id --control-plane --port --advertise --zone --exit-after-failures --drain-timeout --log-level --log-format --enable-reflection --no-enable-reflection)
 
@@ -42,7 +43,7 @@ _shtab_minicloud___data_dir_COMPGEN=_shtab_compgen_dirs
 
 _shtab_minicloud_workers___status_choices=(healthy unhealthy draining)
 _shtab_minicloud_sim___depth_choices=(messages wire)
-_shtab_minicloud_pos_0_choices=(dev workers stats events cordon uncordon drain remove backup restore health sim)
+_shtab_minicloud_pos_0_choices=(dev workers stats events cordon uncordon drain remove backup restore health licenses sim)
 _shtab_minicloud___log_level_choices=(debug info warning error)
 _shtab_minicloud___log_format_choices=(auto json console)
 
@@ -69,9 +70,11 @@ _shtab_minicloud_drain__h_nargs=0
 _shtab_minicloud_drain___help_nargs=0
 _shtab_minicloud_drain___json_nargs=0
 _shtab_minicloud_drain___wait_nargs=0
+_shtab_minicloud_drain___force_nargs=0
 _shtab_minicloud_remove__h_nargs=0
 _shtab_minicloud_remove___help_nargs=0
 _shtab_minicloud_remove___json_nargs=0
+_shtab_minicloud_remove___yes_nargs=0
 _shtab_minicloud_backup__h_nargs=0
 _shtab_minicloud_backup___help_nargs=0
 _shtab_minicloud_restore__h_nargs=0
@@ -79,6 +82,8 @@ _shtab_minicloud_restore___help_nargs=0
 _shtab_minicloud_restore___check_nargs=0
 _shtab_minicloud_health__h_nargs=0
 _shtab_minicloud_health___help_nargs=0
+_shtab_minicloud_licenses__h_nargs=0
+_shtab_minicloud_licenses___help_nargs=0
 _shtab_minicloud_sim__h_nargs=0
 _shtab_minicloud_sim___help_nargs=0
 _shtab_minicloud_sim___version_nargs=0
