@@ -46,7 +46,7 @@ class EnvironmentFailedError(Exception):
 
 
 class Progress:
-    """What is being waited for: one line that is drawn over on a terminal, a line now and then elsewhere."""
+    """Progress of a wait: one line that is drawn over on a terminal, a line now and then elsewhere."""
 
     def __init__(self, stream: TextIO, now_s: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
@@ -86,7 +86,7 @@ class Progress:
 
 
 class PipOutput:
-    """What pip is doing, by its own output. `changing` is set once it changes the environment."""
+    """Progress of pip, read from its output. `changing` is set once it changes the environment."""
 
     _WORK = re.compile(
         r"\s*(Downloading|Using cached|Building|Preparing|Processing) (\S+)(?: (\([\d.]+ .?B\)))?"
@@ -98,7 +98,7 @@ class PipOutput:
         self.changing = False
 
     def read(self, line: str) -> str:
-        """What there is to say after this line of its output."""
+        """The progress to show after this line of output."""
         if line.startswith("Installing collected packages"):
             self.changing = True
             return f"unpacking {line.count(',') + 1} packages"
@@ -303,7 +303,7 @@ def _bring_up_to_date(
 
 
 def _wanted(part: str) -> str:
-    """What an installation of `part` depends on, as one word."""
+    """The state that an installation of `part` depends on, as one word."""
     names = [f"requirements/{part}.txt"]
     if part != "dev":  # MiniCloud itself, whose commands and version are installed with it
         names += ["pyproject.toml", "minicloud/__init__.py"]

@@ -1,4 +1,4 @@
-"""What the executable has unpacked, and the executable itself, kept at hand for as long as it runs.
+"""The unpacked files of the executable, and the executable itself, kept open for as long as it runs.
 
 A program that cleans up temporary files may empty the folder, and an upgrade replaces the executable: imports
 that come later would find nothing, or something else. `systemd-tmpfiles` leaves a folder alone that is

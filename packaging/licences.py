@@ -15,7 +15,7 @@ _RULE = "=" * 80
 
 
 class MissingTextError(Exception):
-    """Something is inside the executable whose licence has no text."""
+    """A part of the executable has a licence without a text."""
 
 
 def document(licence: Path, version: str, owners: Iterable[Owner]) -> str:

@@ -99,7 +99,7 @@ def packed(root: Path, epoch_s: int) -> bytes:
 
 
 def _as_laid_out(path: Path) -> bytes:
-    """What `path` holds. In documents, links into packaging/ lead to where its files are in the archive."""
+    """The content of `path`. In a document, links into packaging/ lead to its files in the archive."""
     content = path.read_bytes()
     return content.replace(b"](../packaging/", b"](../") if path.suffix == ".md" else content
 

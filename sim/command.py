@@ -1,4 +1,4 @@
-"""What `minicloud-sim` does with the options of its command line."""
+"""The actions of `minicloud-sim`, chosen by the options of its command line."""
 
 from __future__ import annotations
 

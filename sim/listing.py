@@ -1,4 +1,4 @@
-"""What `minicloud-sim` prints without running anything: `--list` and `--show`."""
+"""The output of `minicloud-sim` that needs no run: `--list` and `--show`."""
 
 from __future__ import annotations
 

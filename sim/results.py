@@ -1,4 +1,4 @@
-"""What a command writes about its runs: the files that were asked for, and a summary."""
+"""The outputs of a command about its runs: the files that were asked for, and a summary."""
 
 from __future__ import annotations
 

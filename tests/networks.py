@@ -1,4 +1,4 @@
-"""What the network of this machine can do, for tests that need more of it than IPv4 on loopback."""
+"""The abilities of this machine's network, for tests that need more than IPv4 on loopback."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class HttpAddress:
 
     @property
     def origin(self) -> tuple[str, str, int]:
-        """What has to be the same for credentials to be sent along."""
+        """The parts of an address that have to be the same for credentials to be sent along."""
         return self.scheme, self.host, self.port
 
     @property

@@ -104,7 +104,7 @@ class Rest:
         self._call("DELETE", self._base.below(path), _body(said))
 
     def pieces(self, path: str) -> Iterator[bytes]:
-        """What `POST path` answers, a piece at a time; raises `UnreachableError` where it breaks off.
+        """Yield the answer to `POST path`, a piece at a time; raises `UnreachableError` where it breaks off.
 
         An answer without a length that is not chunked ends with its connection: only its reader can say
         whether it is whole.

@@ -1,4 +1,4 @@
-"""What was probably meant: the nearest of the ids that there are, or of the words that are allowed."""
+"""Suggestions for a typo: the nearest of the known ids, or of the allowed words."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ class Membership:
             raise
         # Heartbeats and expiry go on while the store cannot write: what is lost of them over a crash happens
         # again after it. Everything else has no effect unless it can become durable.
-        if events and not isinstance(command, Heartbeat | Sweep):
+        if events and type(command) not in (Heartbeat, Sweep):
             self._store.check_accepting()
         for event in events:
             if type(event) is LeaseRenewed:

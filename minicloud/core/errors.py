@@ -55,7 +55,7 @@ class ConfigError(MiniCloudError):
 
 
 class NotYetError(MiniCloudError):
-    """Something that the program needs to start is not there yet, or held by another (an address, a port, a
+    """A thing that the program needs to start is not there yet, or is held by another (an address, a port, a
     name, room on a disk); the program exits with 1, on which service managers start it again."""
 
 

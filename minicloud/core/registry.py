@@ -225,12 +225,12 @@ class Registry(RegistryState):
         return tuple(events)
 
     def _evictions(self, added: int, now_s: float) -> Iterator[Event]:
-        """What makes room for `added` more departed workers."""
+        """The events that make room for `added` more departed workers."""
         for worker_id in self._departures.excess(added):
             yield DepartureExpired(WorkerId(worker_id), now_s)
 
     def _admin_changed(self, worker: Worker, now_s: float, admin: Admin, reason: str) -> tuple[Event, ...]:
-        """Nothing changes unless the state of `worker` is another, or the reason for it."""
+        """The change of the admin state of `worker`; none where state and reason are the same already."""
         if worker.admin is admin and reason in ("", worker.admin_reason):
             return _NO_EVENTS
         if admin is not Admin.ACTIVE and self._departures.held >= MAX_HELD:

@@ -109,13 +109,13 @@ class RegistryState:
             yield self._workers[self._sorted_ids[index]]
 
     def schedulable_workers(self) -> Iterator[Worker]:
-        """Those that may be given new work: HEALTHY, neither cordoned nor draining."""
+        """The workers that may be given new work: HEALTHY, neither cordoned, draining nor leaving."""
         return (worker for worker in self.workers() if worker.schedulable)
 
     @property
     def incarnation_floor(self) -> int:
-        """What it was at the start, or the highest incarnation of any worker that has left since; what is
-        registered is given a higher one.
+        """The floor at the start, or the highest incarnation of any worker that has left since. A worker that
+        registers gets a higher one.
 
         One figure for all ids fences the messages of every departed worker without remembering each.
         """

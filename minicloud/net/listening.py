@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 
 class _Host(NamedTuple):
-    """What was asked for, and the addresses it stands for; one of them has to be bound."""
+    """A host as it was asked for, and the addresses it stands for; one of them has to be bound."""
 
     name: str
     addresses: Sequence[str]

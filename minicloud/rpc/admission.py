@@ -28,7 +28,7 @@ CallT = TypeVar("CallT", bound=Hashable)
 
 
 class PeerShare(Generic[CallT]):
-    """What one address has open."""
+    """The connections and calls that one address has open."""
 
     __slots__ = ("calls", "connections", "key", "streams", "waiting")
 

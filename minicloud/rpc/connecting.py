@@ -98,7 +98,7 @@ class Connector:
 
 
 class _Race:
-    """What the attempts of one round share."""
+    """The state that the attempts of one round share."""
 
     def __init__(self) -> None:
         self.scope = trio.CancelScope()

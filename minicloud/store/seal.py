@@ -1,4 +1,4 @@
-"""What makes damage to a registry visible: a checksum in each row, and a head over all of them.
+"""The seal that makes damage to a registry visible: a checksum in each row, and a head over all of them.
 
 The head is one row that every batch writes anew: the number of the batch, and for each table how many rows it
 has and the sum of their checksums. So a row that was changed, lost or doubled is noticed, and so is a file of
@@ -102,7 +102,7 @@ class DamageError(Exception):
 
 
 def survey(connection: sqlite3.Connection) -> str:
-    """What can be read of a damaged registry, and matches its checksum."""
+    """The rows of a damaged registry that can be read and match their checksums."""
     try:
         read_rows(connection)
     except DamageError as error:

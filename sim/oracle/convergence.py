@@ -1,4 +1,4 @@
-"""What has to be so once every fault has ended (promises 10 to 14, 17), and how often workers may try.
+"""The promises that hold once every fault has ended (10 to 14, 17), and how often workers may try.
 
 The cluster is *calm* when every fault has ended, the control plane runs, and its queue of calls is short.
 From then on a worker that runs and is connected has to be HEALTHY within

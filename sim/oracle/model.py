@@ -181,7 +181,7 @@ class Model:
                 gone.since_s += by_s
 
     def admin_of(self, worker_id: str) -> Admin:
-        """What operators did to that id last, registered or not."""
+        """The admin state that operators gave that id last, registered or not."""
         changes = self._administered.get(worker_id)
         return changes[-1][1] if changes else Admin.ACTIVE
 

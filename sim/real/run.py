@@ -74,7 +74,7 @@ class _Interruption:
 
 
 def _handled() -> list[signal.Signals]:
-    """Those of the ending signals that the process was not started to ignore."""
+    """The ending signals that the process was not started to ignore."""
     return [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
 
 

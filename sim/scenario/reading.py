@@ -61,8 +61,8 @@ class FaultSection:
 
 
 def read_keys(keys: Sequence[Key], given: Mapping[str, object], place: Place, title: str) -> dict[str, Any]:
-    """What `given` has, by the names that the code uses; defaults for the rest. `title` says what it is
-    about. Raises `ScenarioError` for the first thing that is not right."""
+    """The values of `given`, by the names that the code uses; defaults for the rest. `title` names
+    the place in an error. Raises `ScenarioError` for the first thing that is not right."""
     known = {key.name: key for key in keys}
     found: dict[str, Any] = {}
     for name, value in given.items():

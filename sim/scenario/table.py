@@ -386,5 +386,5 @@ FORMS = ", ".join(form for form, _ in SELECTORS)
 
 
 def default_of(kind: str, code_name: str) -> object:
-    """What an option of a fault is where a schedule leaves it out."""
+    """The value of a fault's option where a schedule leaves it out."""
     return KINDS[kind].option(code_name).default_value

@@ -65,7 +65,7 @@ class Proxied:
     def response(
         self, method: str, path: str, headers: dict[str, str] | None = None
     ) -> Iterator[HTTPResponse]:
-        """What the proxy answers a client that reaches it under its name."""
+        """The answer of the proxy to a client that reaches it under its name."""
         context = ssl.create_default_context(cadata=AUTHORITY.cert_pem.bytes().decode())
         connection = HTTPSConnection(HOST, self.rest_port, timeout=WITHIN_S, context=context)
         try:

@@ -1,4 +1,4 @@
-"""What cannot be used is refused before anything is served: one line that names it and the remedy.
+"""Settings that cannot be used are refused before anything is served, in one line with the remedy.
 
 The exit code is 2 where no retry helps and 1 where one may.
 """

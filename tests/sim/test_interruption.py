@@ -46,7 +46,7 @@ def last_line(terminal: Terminal) -> str:
 
 @pytest.fixture
 def terminals(tmp_path: Path) -> Iterator[list[Terminal]]:
-    """Those that a test opens; they are closed at its end."""
+    """The sockets that a test opens; they are closed at its end."""
     opened: list[Terminal] = []
     yield opened
     for terminal in opened:

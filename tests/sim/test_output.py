@@ -1,4 +1,4 @@
-"""What the simulator writes, where it cannot be written as it is, or at all."""
+"""Output of the simulator that cannot be written as it is, or at all."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def simulate(
 
 
 def lines_of_errors(done: subprocess.CompletedProcess[bytes]) -> list[str]:
-    """What was written to standard error, without progress."""
+    """The lines on standard error, without progress."""
     return [line for line in done.stderr.decode().splitlines() if "%  " not in line]
 
 

@@ -26,7 +26,7 @@ HEAD = 'name = "x"\nsummary = "s"\n'  # two lines before what is tried
 
 
 def refused(text: str, **given: Any) -> str:
-    """What the scenario is refused with."""
+    """The line that refuses the scenario."""
     with pytest.raises(MiniCloudError) as caught:
         expand(parse(HEAD + text, "x.toml"), 1, **given)
     message = str(caught.value)

@@ -111,7 +111,7 @@ def _origin_form(request: h11.Request) -> tuple[bytes, bytes]:
 
 
 def _fault(request: h11.Request, target: bytes) -> Problem | None:
-    """What keeps a well-formed request from being served."""
+    """The reasons for which a well-formed request is not served."""
     names = [name for name, _ in request.headers]
     if not request.http_version.startswith(b"1."):
         return Problem(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "this port speaks HTTP/1.1 and HTTP/1.0")

@@ -190,7 +190,7 @@ class Seats:
 
     @property
     def streams(self) -> int:
-        """Those of them with an event stream."""
+        """The number of seats that have an event stream."""
         return self._streams.total()
 
     def take(self, peer: str, close: Callable[[], None]) -> Seat | None:
@@ -274,7 +274,7 @@ def state_with(seat: Seat) -> MutableMapping[str, Any]:
 
 
 def peer_key(address: str) -> str:
-    """What counts as one peer: an IPv4 address, or the /64 network that an IPv6 host has to itself."""
+    """One peer: an IPv4 address, or the /64 network that an IPv6 host has to itself."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

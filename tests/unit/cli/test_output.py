@@ -1,4 +1,4 @@
-"""What commands write, whatever standard output and standard error are connected to. Real processes."""
+"""Output of commands, whatever standard output and standard error are connected to. Real processes."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class Driver:
         return event.worker_id, event.registration, event.incarnation
 
     def heartbeat(self, worker_id: str, **rest: int) -> tuple[Event, ...]:
-        """What a heartbeat does now. `incarnation` and `sequence` are as given, else 0; a heartbeat with a
+        """Send a heartbeat now. `incarnation` and `sequence` are as given, else 0; a heartbeat with a
         sequence is of the present incarnation unless it names another."""
         sequence = rest.get("sequence", 0)
         worker = self.registry.get(worker_id)

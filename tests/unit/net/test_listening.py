@@ -58,7 +58,7 @@ def machine(**fails: int) -> Iterator[Machine]:
 
 
 async def listening(hosts: Sequence[str], port: int = 0) -> list[tuple[str, int]]:
-    """What `bind_tcp` listens on; closed again."""
+    """The sockets that `bind_tcp` listens on; they are closed again."""
     listeners = await bind_tcp(hosts, port, "gRPC", "--port")
     names = [listener.socket.getsockname()[:2] for listener in listeners]
     for listener in listeners:

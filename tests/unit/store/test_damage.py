@@ -49,7 +49,7 @@ def flip(path: Path, random: Random) -> str:
 
 
 def opened(path: Path) -> Snapshot | str:
-    """What a control plane finds, or the one line in which it says why it does not start."""
+    """The registry as a control plane reads it, or the one line in which it refuses to start."""
     try:
         return read(path)
     except StoreError as error:

@@ -1,4 +1,4 @@
-"""What waits to be written: in order, taken and put back whole, bounded without losing a worker."""
+"""Changes that wait to be written: in order, taken and put back whole, bounded without losing a worker."""
 
 from __future__ import annotations
 

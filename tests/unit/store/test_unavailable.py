@@ -35,7 +35,7 @@ class Disk:
 
 @dataclass
 class Observed:
-    """What a store's observer was called with."""
+    """The calls that a store's observer got."""
 
     faults: list[str] = field(default_factory=list)
     dropped: int = 0

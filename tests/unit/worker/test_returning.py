@@ -28,7 +28,7 @@ from tests.unit.worker.fakes import events
 
 @dataclass
 class Registry:
-    """What one control plane knows. Two of them may share one."""
+    """The workers that one control plane has. Two of them may share one."""
 
     incarnations: dict[str, int] = field(default_factory=dict)
     next_incarnation: int = 1
