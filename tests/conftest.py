@@ -7,6 +7,9 @@ import signal
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+import structlog
+
 # What a test and the processes it starts see of the environment: where programs and folders are, and what
 # pytest, its plugins, pip and Python's own caches are set to. All else stays outside: settings of MiniCloud,
 # the size and colours of a terminal, locale, timezone, proxies, the sockets of a service manager.
@@ -57,3 +60,9 @@ def environment_for_tests(env: Mapping[str, str]) -> dict[str, str]:
     """Return the part of `env` that tests may depend on, and what is set for them."""
     kept = {name: value for name, value in env.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)}
     return kept | _SET
+
+
+@pytest.fixture(autouse=True)
+def _log_of_nobody_before() -> None:
+    """Undo what a program that ran in this process before has set the log to."""
+    structlog.reset_defaults()

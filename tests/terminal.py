@@ -116,7 +116,8 @@ class Terminal:
         """The lines that were shown since `keys` were last pressed, without their echo and empty ones."""
         shown = self._shown[self._pressed_at[keys] :].decode("utf-8", "backslashreplace")
         echo = "".join(f"^{chr(ord(key) + 64)}" if ord(key) < 32 else key for key in keys)
-        lines = (line.strip("\r").removeprefix(echo) for line in shown.split("\n"))
+        # A line that was drawn over is not shown any more.
+        lines = (line.rpartition("\r\x1b[K")[2].strip("\r").removeprefix(echo) for line in shown.split("\n"))
         return [line for line in lines if line]
 
     def hang_up(self) -> None:

@@ -16,6 +16,7 @@ import errno
 import io
 import os
 import select
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,10 +38,15 @@ class ReaderGoneError(OutputError):
 
 def output_error(error: OSError) -> OutputError:
     """The error of ours for `error`, with which writing standard output failed."""
-    if isinstance(error, BrokenPipeError):
+    if isinstance(error, BrokenPipeError) or _is_hang_up(error):
         return ReaderGoneError("nobody reads standard output any more")
     why = "it is closed" if error.errno == errno.EBADF else (error.strerror or str(error)).lower()
     return OutputError(f"cannot write to standard output: {why}: send it to a file or a program")
+
+
+def _is_hang_up(error: OSError) -> bool:
+    """Whether the terminal that standard output was is closed; a disk that fails has the same errno."""
+    return error.errno == errno.EIO and stat.S_ISCHR(os.fstat(STDOUT).st_mode)
 
 
 @contextmanager

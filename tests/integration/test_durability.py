@@ -83,7 +83,7 @@ def test_control_plane_whose_disk_is_full_has_kept_what_it_acknowledged(
     launch: Launcher, small_disk: OwnMount
 ) -> None:
     first = launch.control_plane(data_dir=small_disk.path, before=small_disk.inside)
-    acknowledged = register_until_refused(first, clients=2, padding=8000, then=lambda _: None)
+    acknowledged = register_until_refused(first, clients=2, padding=3500, then=lambda _: None)
     assert len(acknowledged) > 5
     assert first.running
     first.kill()

@@ -123,7 +123,8 @@ def test_database_damaged_in_its_middle_is_refused(launch: Launcher) -> None:
     content[4096:] = b"\xff" * (len(content) - 4096)
     path.write_bytes(content)
     line = refusal(launch, *ANY_PORTS, "--data-dir", str(launch.folder))
-    assert line.startswith(f"{path} is damaged: bring back a backup (minicloud restore), or move")
+    assert line.startswith(f"{path} is damaged (0 workers, 0 events ")
+    assert ": bring back a backup (minicloud restore), or move" in line
 
 
 def test_database_of_another_program_is_refused(launch: Launcher) -> None:

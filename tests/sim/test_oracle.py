@@ -23,6 +23,7 @@ from sim.oracle.promises import (
     CRASHED_DETECTED,
     HERD_BOUNDED,
     IDS_UNIQUE,
+    LEAVING_NOT_OFFERED,
     NO_EARLY_VERDICT,
     OLD_INCARNATIONS_FENCED,
     PROMISES,
@@ -79,9 +80,10 @@ def test_oracle_of_a_worker_that_never_comes_back_checks_that_it_is_unhealthy() 
     assert outcome.checks[str(CRASHED_DETECTED)] == outcome.probes["lost-for-good"] > 0
 
 
-def test_oracle_of_a_quiet_run_has_checked_every_promise_but_that_on_the_dead() -> None:
+def test_oracle_of_a_quiet_run_has_checked_every_promise_but_those_on_the_dead_and_the_leaving() -> None:
     outcome = _outcome(_schedule())
-    assert {name for name, count in outcome.checks.items() if not count} == {str(CRASHED_DETECTED)}
+    unchecked = {name for name, count in outcome.checks.items() if not count}
+    assert unchecked == {str(CRASHED_DETECTED), str(LEAVING_NOT_OFFERED)}
     assert list(outcome.checks) == [str(promise) for promise in PROMISES]
 
 

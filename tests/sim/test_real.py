@@ -144,13 +144,16 @@ async def test_crashed_worker_that_stays_away_is_given_back_at_the_end(autojump_
     assert world.left == []
 
 
-async def test_worker_with_an_empty_disk_is_another_and_both_are_given_back(
+async def test_worker_with_an_empty_disk_takes_its_own_place_and_is_given_back(
     autojump_clock: MockClock,
 ) -> None:
     world = World()
     outcome = await world.run(schedule(Fault("wipe", 50.0, ("worker-3",), 30.0)))
     assert outcome.held
-    assert "sim-worker-3-1" in {entry.worker_id for entry in world.entries}
+    # It is another installation, and asks for the same id from the same endpoint.
+    of_it = [entry.detail for entry in world.entries if entry.worker_id == "sim-worker-3"]
+    assert of_it == ["new", "again", "left"]
+    assert "sim-worker-3-1" not in {entry.worker_id for entry in world.entries}
     assert world.left == []
 
 
