@@ -194,7 +194,7 @@ class Model:
     def remembered(self, instance_id: str, wanted_id: str, now_s: float) -> list[str]:
         """The ids that installation `instance_id` departed from and has to get back when it asks for
         `wanted_id`, which may be empty; none while it is registered."""
-        if any(member.instance_id == instance_id for member in self.members.values()):
+        if not self.gone or any(member.instance_id == instance_id for member in self.members.values()):
             return []
         return [
             worker_id
