@@ -43,7 +43,7 @@ def test_worker_told_to_end_deregisters_with_a_reason_and_exits_0(
     assert (departed["kind"], departed["detail"], departed["reason"]) == ("departed", "left", "shutdown")
     told = [line["event"] for line in worker.log]
     assert told[told.index("stopping") :][-2:] == ["deregistered", "worker_stopped"]
-    assert worker.logged("worker_stopped", reason="shutdown")
+    assert worker.until_logged("worker_stopped", reason="shutdown")
 
 
 @pytest.mark.parametrize("number", ENDING)
@@ -56,12 +56,12 @@ def test_control_plane_told_to_end_exits_0_and_its_worker_waits_for_it(
     assert control_plane.end(number) == 0
     told = [line["event"] for line in control_plane.log]
     assert told.index("stopping") < told.index("control_plane_stopped") == len(told) - 1
-    assert control_plane.logged("stopping", signal=number.name)
+    assert control_plane.until_logged("stopping", signal=number.name)
     assert "Traceback" not in control_plane.stderr
     worker.until_logged("contact_lost")
     # With nobody to say goodbye to, it ends all the same.
     assert worker.end(number) == 0
-    assert worker.logged("deregistration_failed")
+    assert worker.until_logged("deregistration_failed")
 
 
 def test_control_plane_that_is_ending_is_not_ready_and_a_second_signal_ends_it_at_once(
@@ -79,7 +79,7 @@ def test_control_plane_that_is_ending_is_not_ready_and_a_second_signal_ends_it_a
         assert control_plane.running
         # Not SIGTERM again, which at once would be the same telling.
         assert control_plane.end(signal.SIGINT) == 128 + signal.SIGINT
-    assert control_plane.logged("ended_at_once", signal="SIGINT")
+    assert control_plane.until_logged("ended_at_once", signal="SIGINT")
     assert not control_plane.logged("control_plane_stopped")
 
 
@@ -117,7 +117,7 @@ def test_worker_told_twice_to_end_ends_at_once(launch: Launcher) -> None:
     worker.send(signal.SIGTERM)
     worker.until_logged("stopping", signal="SIGTERM")
     assert worker.end(signal.SIGINT) == 128 + signal.SIGINT
-    assert worker.logged("ended_at_once", signal="SIGINT")
+    assert worker.until_logged("ended_at_once", signal="SIGINT")
 
 
 def test_worker_told_to_end_before_anybody_answers_exits_0(launch: Launcher) -> None:
@@ -134,7 +134,7 @@ def test_worker_drained_leaves_with_that_reason_and_exits_0(launch: Launcher, sh
     assert "drained" not in shared.statuses
     departed = shared.events_of("drained")[-1]
     assert (departed["kind"], departed["detail"], departed["reason"]) == ("departed", "drained", "drained")
-    assert drained.logged("worker_stopped", reason="drained")
+    assert drained.until_logged("worker_stopped", reason="drained")
 
 
 def test_drain_taken_back_before_the_worker_heard_of_it_changes_nothing(

@@ -51,7 +51,7 @@ def test_worker_that_stands_still_is_unhealthy_until_it_goes_on(launch: Launcher
     # It is the same registration, not a new one.
     assert control_plane.get("/api/workers/worker-1")["incarnation"] == shown["incarnation"]
     assert len(control_plane.logged("worker_registered")) == 1
-    assert control_plane.logged("worker_recovered", old_status="UNHEALTHY", new_status="HEALTHY")
+    assert control_plane.until_logged("worker_recovered", old_status="UNHEALTHY", new_status="HEALTHY")
 
 
 def test_worker_that_falls_silent_is_missed_though_nobody_asks(launch: Launcher) -> None:

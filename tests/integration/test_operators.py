@@ -78,7 +78,7 @@ def test_operators_reason_is_seen_by_everybody(launch: Launcher, shared: Control
     # Others' workers may have had their events since.
     events = [line for line in typed(launch, shared, "events").stdout.splitlines() if " explained " in line]
     assert events[-1].endswith(reason)
-    assert shared.logged("worker_cordoned", worker_id="explained", reason=reason)
+    assert shared.until_logged("worker_cordoned", worker_id="explained", reason=reason)
     refused = launch.run("cordon", "explained", "--reason", "x" * 257, "--url", shared.url)
     assert refused.exit_code() == 2
     assert "--reason: it has 257 characters: give at most 256" in refused.stderr

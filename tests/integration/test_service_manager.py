@@ -50,7 +50,7 @@ def test_control_plane_says_ready_once_it_answers_and_stopping_when_told_to_end(
     ports = ("--grpc-port", str(grpc_port), "--http-port", str(http_port))
     plane = launch.run(*ports, "--data-dir", "none", "--log-format", "json", before=manager.runs())
     manager.until_told("READY=1\nSTATUS=0 workers registered", plane)
-    assert plane.logged("control_plane_ready"), plane.stderr  # said once all ports serve
+    assert plane.until_logged("control_plane_ready"), plane.stderr  # said once all ports serve
     answer = HTTPConnection("127.0.0.1", http_port, timeout=30)
     answer.request("GET", "/readyz")
     assert answer.getresponse().status == 200

@@ -131,7 +131,7 @@ def test_worker_told_to_end_is_not_serving_while_it_waits_for_its_goodbye(launch
     assert on_channel(address, check) == ServingStatus.NOT_SERVING
     control_plane.thaw()
     assert worker.exit_code() == 0
-    assert worker.logged("deregistered")
+    assert worker.until_logged("deregistered")
 
 
 def test_worker_whose_data_folder_another_has_says_so_and_registers_nowhere(

@@ -131,7 +131,7 @@ def test_request_id_of_a_rest_call_is_answered_logged_and_kept(
     for action, headers, request_id in given:
         answer = shared.request("POST", f"/api/workers/traced/{action}", headers)
         assert answer.headers["x-request-id"] == request_id
-        assert shared.logged(f"worker_{action}ed", worker_id="traced", request_id=request_id)
+        assert shared.until_logged(f"worker_{action}ed", worker_id="traced", request_id=request_id)
         assert shared.events_of("traced")[-1]["requestId"] == request_id
     made = shared.request("GET", "/api/workers/nobody")
     assert made.json["requestId"] == made.headers["x-request-id"]
@@ -148,13 +148,13 @@ def test_request_id_of_a_grpc_call_is_answered_and_logged(shared: ControlPlane) 
     assert answer.registered
     assert answer.response is not None
     assert answer.response.request_id == "from-a-test/2"
-    assert shared.logged("worker_registered", worker_id="called", request_id="from-a-test/2")
+    assert shared.until_logged("worker_registered", worker_id="called", request_id="from-a-test/2")
 
 
 def test_request_id_of_a_worker_is_the_same_in_both_logs(launch: Launcher, shared: ControlPlane) -> None:
     worker = launch.worker(shared, "paired")
     request_id = worker.until_logged("registered")["request_id"]
-    assert shared.logged("worker_registered", worker_id="paired", request_id=request_id)
+    assert shared.until_logged("worker_registered", worker_id="paired", request_id=request_id)
 
 
 def test_control_plane_out_of_connections_still_answers_operators(launch: Launcher) -> None:

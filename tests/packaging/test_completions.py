@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 
 import pytest
 
@@ -66,7 +67,9 @@ def bash(program: str, *words: str, path: Path = BIN) -> list[str]:
 
 def fish(program: str, *words: str, path: Path = BIN) -> list[str]:
     shell = tool("fish", "fish")
-    script = f"source {COMPLETIONS / f'{program}.fish'}; complete -C '{' '.join([program, *words])}'"
+    script = (
+        f"source {quote(str(COMPLETIONS / f'{program}.fish'))}; complete -C '{' '.join([program, *words])}'"
+    )
     return [line.split("\t")[0] for line in _run([shell, "--no-config", "-c", script], path)]
 
 
@@ -74,7 +77,9 @@ def zsh(program: str, *words: str, path: Path = BIN) -> list[str]:
     shell = tool("zsh", "zsh")
     with tempfile.TemporaryDirectory() as folder:
         inner, matches, finished = (Path(folder) / name for name in ("inner", "matches", "finished"))
-        inner.write_text(_ZSH_INNER.format(completions=COMPLETIONS, matches=matches, finished=finished))
+        inner.write_text(
+            _ZSH_INNER.format(completions=quote(str(COMPLETIONS)), matches=matches, finished=finished)
+        )
         line = " ".join([program, *words])
         _run([shell, "-f", "-c", _ZSH, "zsh", str(inner), line, str(finished)], path)
         assert finished.exists(), "zsh did not complete"

@@ -58,7 +58,10 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def unpacked(sdist: Path) -> Path:
     """The source distribution, unpacked."""
     with tarfile.open(sdist) as archive:
-        archive.extractall(sdist.parent, filter="data")
+        if hasattr(tarfile, "data_filter"):  # Python 3.11.2 does not have it
+            archive.extractall(sdist.parent, filter="data")
+        else:
+            archive.extractall(sdist.parent)
     return sdist.parent / sdist.name.removesuffix(".tar.gz")
 
 

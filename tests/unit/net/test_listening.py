@@ -19,6 +19,13 @@ from tests.networks import Names, needs_ipv6
 V4, V6 = socket.AF_INET, socket.AF_INET6
 
 
+def unused_port() -> int:
+    """A port that anybody may listen on, and nobody does."""
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port: int = holder.getsockname()[1]
+        return port
+
+
 class Machine(trio.abc.SocketFactory):
     """Sockets of a machine on which binding some addresses fails with an error number.
 
@@ -128,9 +135,10 @@ async def test_all_addresses_on_a_machine_without_ipv6_are_those_of_ipv4(number:
 
 async def test_all_addresses_where_another_program_has_the_port_in_one_family_is_refused() -> None:
     with machine(**{"0.0.0.0": errno.EADDRINUSE}):
-        error = await refused(["::"], 1)
+        port = unused_port()
+        error = await refused(["::"], port)
     assert isinstance(error, NotYetError)
-    assert "gRPC port 1 on :: is in use" in str(error)
+    assert f"gRPC port {port} on :: is in use" in str(error)
 
 
 @needs_ipv6
