@@ -61,7 +61,7 @@ dist: binary ## Put the executable and all that belongs to it into one archive i
 	@$(BINARY_VENV)/bin/python packaging/make_dist.py
 
 test-binary: dist dev-environment ## Drive the built executable, by the tests of processes and some of its own
-	@MINICLOUD_EXECUTABLE="$(CURDIR)/dist/minicloud" PYTHONUTF8=1 "$(BIN)/python" -m pytest tests/packaged tests/integration
+	@MINICLOUD_EXECUTABLE="$(CURDIR)/dist/minicloud" PYTHONUTF8=1 "$(BIN)/python" -m pytest -n 2 tests/packaged tests/integration
 
 proto: dev-environment ## Generate minicloud/wire/gen from proto/
 	$(BIN)/python proto/generate.py $(GENERATED)

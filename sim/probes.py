@@ -35,7 +35,7 @@ PROBES: dict[str, str] = {
     "restarted-with-workers": "and knew workers from before",
     "control-plane-paused": "the control plane stood still",
     "sweep-while-paused": "a lease ended while the control plane stood still",
-    "store-failed": "the control plane ended because it could not write",
+    "store-failed": "the control plane could not write its registry",
     "lost-write": "power was lost with changes not yet on the disk, and none of them was there after it",
     "torn-write": "power was lost with changes not yet on the disk, and only some were there after it",
     "disk-wiped": "the control plane's disk came back empty",

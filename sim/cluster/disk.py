@@ -36,12 +36,14 @@ class Disk:
         self.failing = 0  # writes fail while it is more than 0
         # Told, when power is lost, how many changes were not synced yet, and how many of those are there.
         self.on_crash: Callable[[int, int], None] = lambda written, kept: None
+        self.on_failure: Callable[[], None] = lambda: None  # called for each write that fails
         self._kept: list[Change] = []
         self._written: list[Change] = []  # after the last sync
 
     def write(self, changes: list[Change]) -> None:
         """Write without a sync. Raises `DiskError` while the disk fails."""
         if self.failing:
+            self.on_failure()
             raise DiskError("the disk is full")
         self._written.extend(changes)
 

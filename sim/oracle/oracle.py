@@ -6,6 +6,7 @@ only while nothing in it is due, so that reading sweeps nothing.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from minicloud.store.port import Entry
@@ -79,6 +80,7 @@ class Oracle(Watcher):
         self._few = workers <= _FEW
         self._every_s = min(_LONGEST_S, max(_SHORTEST_S, _SAMPLES_PER_WORKER_S * workers))
         self._node.disk.on_crash = self.probes.lost_power
+        self._node.disk.on_failure = partial(self.probes.hit, "store-failed")
         self._timeline.at(self._every_s, self._sample)
 
     def fill(self, outcome: Outcome) -> None:
@@ -116,11 +118,9 @@ class Oracle(Watcher):
         failure = run.process.failure
         if failure is None:
             return
-        if run.node.disk.failing:
-            self.probes.hit("store-failed")
         self._ledger.require(
             NOTHING_STUCK,
-            run.node.disk.failing > 0,
+            False,
             CONTROL_PLANE,
             f"the control plane ended by itself: {failure!r}",
         )
