@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from minicloud.core.commands import Command, Cordon, Drain, Remove, Uncordon
-from minicloud.core.errors import InvalidError, UnknownWorkerError
+from minicloud.core.errors import InvalidError, StoreUnavailableError, UnknownWorkerError
 from sim.cluster.cluster import Cluster
 from sim.faults.effect import Effect, Undo, nothing
 from sim.scenario.schedule import Fault
@@ -19,7 +19,7 @@ def _command(cluster: Cluster, fault: Fault, command: Callable[[str], Command]) 
         return  # nobody answers: an operator, too, gets an error then
     for worker in cluster.workers_named(fault.nodes):
         worker_id = worker.run.agent.state.worker_id if worker.run is not None else ""
-        with suppress(UnknownWorkerError, InvalidError):
+        with suppress(UnknownWorkerError, InvalidError, StoreUnavailableError):
             run.plane.membership.execute(command(worker_id))
 
 

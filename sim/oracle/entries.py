@@ -160,6 +160,10 @@ class Entries:
                 )
             case "removed":
                 granted = self._removing()
+            case "replaced":
+                granted = isinstance(message, RegisterWorkerRequest) and (
+                    (message.instance_id, message.endpoint) == (member.instance_id, member.endpoint)
+                )
             case _:
                 granted = (
                     isinstance(message, DeregisterWorkerRequest)
