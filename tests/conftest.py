@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -63,6 +64,16 @@ def environment_for_tests(env: Mapping[str, str]) -> dict[str, str]:
 
 
 @pytest.fixture(autouse=True)
-def _log_of_nobody_before() -> None:
-    """Undo what a program that ran in this process before has set the log to."""
+def _log_of_nobody_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undo what a program that ran in this process before has set the log to.
+
+    In a program, a logger keeps what it was first used with. Loggers of modules outlive a test, so that a
+    program that a test runs in this process must not have them do that.
+    """
+    configure = structlog.configure
+
+    def configure_uncached(**settings: Any) -> None:
+        configure(**{**settings, "cache_logger_on_first_use": False})
+
+    monkeypatch.setattr(structlog, "configure", configure_uncached)
     structlog.reset_defaults()
