@@ -46,6 +46,7 @@ def main_real(options: argparse.Namespace, schedule: Schedule | None) -> int:
         outcome = trio.run(lambda: run_real(schedule, target, ramp_s=ramp_s, tell=progress))
     finally:
         progress.done()
+        log.flush()  # what is written from here on goes past the queue that progress went through
     _write(options, outcome)
     if outcome.signal:
         raise Interrupted(outcome.signal, f"{outcome.left_registered} workers are left registered")
