@@ -3,8 +3,8 @@
 What was not acknowledged may or may not be there: a crash keeps any prefix of it. What happened after a
 backup is not expected of a disk restored from it, and nothing of a disk that was wiped. Incarnations rise all
 the same, with one exception: the disk was wiped or restored, *and* the control plane's wall clock, at a
-start on that disk before anything else is acknowledged, shows a time before one at which it had given an
-incarnation.
+start on that disk before anything else is acknowledged, shows no later time than at an earlier start after
+which an incarnation was given.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class Durability:
         # What the disk has of `_highest_told`, where it has come back without some of it and nothing has been
         # acknowledged since.
         self._found: dict[str, int] | None = None
-        self._given_at_wall_s = 0.0  # the latest time the wall clock showed when an incarnation was given
+        self._started_at_wall_s = 0.0  # the time that the wall clock showed at the last start
+        self._given_since_wall_s = 0.0  # the same of the latest start after which an incarnation was given
         self._twice: dict[str, int] = {}  # incarnations up to this one may be given twice
 
     def acknowledged(self, worker_id: str, incarnation: int) -> None:
@@ -43,7 +44,7 @@ class Durability:
 
     def registered(self, worker_id: str, incarnation: int) -> None:
         """It is, whether or not it will ever hear of it."""
-        self._given_at_wall_s = max(self._given_at_wall_s, self._clock.wall_s())
+        self._given_since_wall_s = max(self._given_since_wall_s, self._started_at_wall_s)
         self._gone.pop(worker_id, None)
         before = self._highest.get(worker_id, 0)
         self._highest[worker_id] = incarnation
@@ -84,7 +85,8 @@ class Durability:
 
     def started(self, kept: Sequence[StoredWorker]) -> None:
         """A control plane starts on a disk that holds `kept`."""
-        if self._found is not None and self._clock.wall_s() < self._given_at_wall_s:
+        self._started_at_wall_s = self._clock.wall_s()
+        if self._found is not None and self._started_at_wall_s <= self._given_since_wall_s:
             for worker_id, incarnation in self._highest_told.items():
                 self._twice[worker_id] = max(incarnation, self._twice.get(worker_id, 0))
             self._highest_told = dict(self._found)

@@ -116,6 +116,17 @@ def test_oracle_of_a_lost_registry_and_a_clock_set_back_knows_that_two_may_be_in
     }
 
 
+def test_oracle_of_a_registry_lost_after_a_start_with_a_fast_clock_knows_that_incarnations_may_fall() -> None:
+    schedule = _schedule(
+        Fault("clock-step", 14.0, (CONTROL_PLANE,), 3.01, {"by_s": 1000.0}),
+        Fault(
+            "wipe", 15.0, (CONTROL_PLANE,), 2.0
+        ),  # starts at 17 s by the fast clock, which is right soon after
+        Fault("wipe", 30.0, (CONTROL_PLANE,), 2.0),
+    )
+    assert _outcome(schedule).violations == []
+
+
 # What it says
 
 
