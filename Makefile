@@ -16,8 +16,9 @@ DOCUMENTS := packaging/completions packaging/man
 .DEFAULT_GOAL := help
 .PHONY: help run test check sim bench binary dist test-binary proto docs lock format clean \
 	run-environment dev-environment binary-environment
-# What others have set for their own programs.
-unexport PYTHONPATH PYTHONHOME
+# What others have set for their own programs. The last one would have each of the thousand processes that the
+# tests start compile its sources anew.
+unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort
@@ -82,6 +83,7 @@ LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-e
 
 clean: ## Remove what these targets made
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find $(SOURCES) -name __pycache__ -prune -exec rm -rf {} +
 
 run-environment:
 	@packaging/environment.sh "$(VENV)" run "$(PYTHON)"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -42,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         if own:
             interruption.end_at_once_on_ctrl_c()
+            # The interpreter ends without a search for garbage among what is about to be freed anyway.
+            atexit.register(gc.freeze)
 
 
 def _run(arguments: list[str], own: bool) -> int:
