@@ -14,7 +14,7 @@ GENERATED := minicloud/wire/gen
 DOCUMENTS := packaging/completions packaging/man
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check sim bench binary dist test-binary proto docs lock format clean \
+.PHONY: help run test check sim bench binary dist test-binary proto docs lock format clean drive-binary \
 	run-environment dev-environment binary-environment
 # What others have set for their own programs. The last one would have each of the thousand processes that the
 # tests start compile its sources anew.
@@ -61,8 +61,16 @@ binary: binary-environment ## Build dist/minicloud, the one file to download, wi
 dist: binary ## Put the executable and all that belongs to it into one archive in dist/
 	@$(BINARY_VENV)/bin/python packaging/make_dist.py
 
-test-binary: dist dev-environment ## Drive the built executable, by the tests of processes and some of its own
-	@MINICLOUD_EXECUTABLE="$(CURDIR)/dist/minicloud" PYTHONUTF8=1 "$(BIN)/python" -m pytest -n 2 tests/packaged tests/integration
+test-binary: dist ## Drive the built executable, by the tests of processes and some of its own
+	@$(MAKE) --no-print-directory drive-binary
+
+drive-binary: dev-environment
+	@MINICLOUD_EXECUTABLE="$(CURDIR)/dist/minicloud" PYTHONUTF8=1 "$(BIN)/python" -m pytest tests/packaged $(BINARY_TESTS)
+# BINARY_TESTS=tests/integration is all tests of processes. These are the ones about a process on its machine, its
+# files and what it brings with it. The others are about the network and the disk, where the executable runs the code
+# that the suite has tested.
+BINARY_TESTS ?= $(patsubst %,tests/integration/test_%.py,ctrl_c dev ending health membership openapi operators \
+	service_manager simulator standard_services starting strangers unread_log)
 
 proto: dev-environment ## Generate minicloud/wire/gen from proto/
 	$(BIN)/python proto/generate.py $(GENERATED)

@@ -77,3 +77,10 @@ def _log_of_nobody_before(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(structlog, "configure", configure_uncached)
     structlog.reset_defaults()
+    # Rich, where it is installed, takes a second for a traceback.
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+        ]
+    )

@@ -1,5 +1,5 @@
-"""How fast the executable starts. The bounds are several times what is measured: machines are shared. `make
-bench` has the figures."""
+"""How fast the executable starts, beside three other tests. The bounds are several times what is measured on a
+machine that does nothing else. `make bench` has the figures."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tests.bench.executable import versions_s
 
 
 def test_version_is_shown_soon(executable: Path) -> None:
-    assert min(versions_s(5, executable)) < 1.0
+    assert min(versions_s(5, executable)) < 2.0
 
 
 def test_first_call_is_answered_soon(executable: Path) -> None:
-    assert min(first_answers_s(3, [str(executable)])) < 3.0
+    assert min(first_answers_s(3, [str(executable)])) < 6.0
