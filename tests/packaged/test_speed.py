@@ -1,5 +1,7 @@
-"""How fast the executable starts, beside three other tests. The bounds are several times what is measured on a
-machine that does nothing else. `make bench` has the figures."""
+"""How fast the executable starts, beside three other tests.
+
+The bounds are several times the figures of a machine that does nothing else, which `make bench` has.
+"""
 
 from __future__ import annotations
 
