@@ -209,6 +209,7 @@ def test_control_plane_starts_on_a_read_only_file_system_and_recovers_by_itself(
     first = launch.control_plane(data_dir=small_disk.path, before=small_disk.inside)
     worker = launch.worker(first, "known")
     first.until_status("known", "HEALTHY")
+    assert first.events_of("known")  # the history shows it once it is durable
     first.kill()  # with a part of it in the write-ahead log
     worker.kill()
     small_disk.change("ro")
