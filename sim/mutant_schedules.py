@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from minicloud.control.plane import Timers
+from minicloud.core.liveness.policy import LivenessPolicy
 from sim.cluster.cluster import CONTROL_PLANE, Topology
 from sim.scenario.schedule import Fault, Phases, Schedule
 
-_TIMERS = Timers(heartbeat_interval_s=5.0, heartbeat_timeout_s=15.0, retention_s=60.0)
+_TIMERS = LivenessPolicy(heartbeat_interval_s=5.0, heartbeat_timeout_s=15.0, retention_s=60.0)
 _TOPOLOGY = Topology(workers=12, ramp_s=2.0, timers=_TIMERS)
 # After the last fault: what a cluster with these timers needs to recover (47 s), and a look at it then.
 _CHECK_S = 70.0

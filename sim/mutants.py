@@ -29,6 +29,8 @@ from minicloud.core.events import (
     WorkerRestored,
 )
 from minicloud.core.ids import IdBook
+from minicloud.core.liveness.detector import Detector
+from minicloud.core.liveness.policy import LivenessPolicy
 from minicloud.core.model import Admin, ClusterStats, Health, Worker, WorkerId
 from minicloud.core.registry import Registry
 from minicloud.core.stats import cluster_stats
@@ -113,15 +115,15 @@ def applied(name: str) -> Iterator[None]:
 
 
 def _early_expiry(original: Any) -> Any:
-    def init(self: Registry, timeout_s: float, *rest: Any, **named: Any) -> None:
-        original(self, timeout_s / 2, *rest, **named)
+    def init(self: Detector, policy: LivenessPolicy) -> None:
+        original(self, replace(policy, heartbeat_timeout_s=policy.heartbeat_timeout_s / 2))
 
     return init
 
 
 def _forgets_early(original: Any) -> Any:
-    def init(self: Registry, timeout_s: float, retention_s: float, *rest: Any, **named: Any) -> None:
-        original(self, timeout_s, retention_s / 4, *rest, **named)
+    def init(self: Detector, policy: LivenessPolicy) -> None:
+        original(self, replace(policy, retention_s=policy.retention_s / 4))
 
     return init
 
@@ -136,7 +138,10 @@ def _no_sweep(original: Any) -> Any:
 
 def _no_grace(original: Any) -> Any:
     def apply(self: Registry, event: WorkerRestored) -> None:
-        original(self, replace(event, lease_until_s=event.worker.last_heartbeat_s + self.heartbeat_timeout_s))
+        original(
+            self,
+            replace(event, lease_until_s=event.worker.last_heartbeat_s + self.policy.heartbeat_timeout_s),
+        )
 
     return apply
 
@@ -357,7 +362,7 @@ def _no_backoff(original: Any) -> Any:
 _ALL = (
     Mutant(
         "early-expiry", "a lease lasts half as long", NO_EARLY_VERDICT,
-        crashes, Registry, "__init__", _early_expiry,
+        crashes, Detector, "__init__", _early_expiry,
     ),
     Mutant(
         "restart-without-grace", "after a restart silence counts from the last heartbeat kept",
@@ -369,7 +374,7 @@ _ALL = (
     ),
     Mutant(
         "late-sweep", "what is due is swept a second late, by whoever reads, too", VERDICT_ON_TIME,
-        crashes, Registry, "next_deadline_s", _late_sweep,
+        crashes, Detector, "next_s", _late_sweep,
     ),
     Mutant(
         "no-fencing", "messages of older incarnations count", OLD_INCARNATIONS_FENCED,
@@ -402,7 +407,7 @@ _ALL = (
     ),
     Mutant(
         "forgets-too-early", "an UNHEALTHY worker is forgotten after a quarter of the time",
-        REGISTRATIONS_DURABLE, crashes, Registry, "__init__", _forgets_early,
+        REGISTRATIONS_DURABLE, crashes, Detector, "__init__", _forgets_early,
     ),
     Mutant(
         "stats-off-by-one", "the statistics count a healthy worker too many", COUNTS_ADD_UP,
@@ -430,7 +435,7 @@ _ALL = (
     ),
     Mutant(
         "no-sweep", "nothing ever falls due", CRASHED_DETECTED,
-        crashes, Registry, "next_deadline_s", _no_sweep,
+        crashes, Detector, "next_s", _no_sweep,
     ),
     Mutant(
         "no-reregistration", "a worker that is told to register does not", LIVE_RECOVERED,

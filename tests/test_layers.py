@@ -127,7 +127,7 @@ def test_imports_hold_no_circle() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted((ROOT / "minicloud" / "core").glob("*.py")), ids=lambda path: path.stem
+    "path", sorted((ROOT / "minicloud" / "core").rglob("*.py")), ids=lambda path: path.stem
 )
 def test_core_does_no_io_reads_no_clock_and_draws_nothing(path: Path) -> None:
     for name in _imports(path):

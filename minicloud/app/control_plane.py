@@ -30,7 +30,7 @@ from minicloud.clock import SystemClock
 from minicloud.config import ControlPlaneConfig
 from minicloud.control.journal import log_entry
 from minicloud.control.metrics import Metrics
-from minicloud.control.plane import ControlPlane, Timers
+from minicloud.control.plane import ControlPlane
 from minicloud.control.rest.access import Access, own_names
 from minicloud.control.rest.app import create_rest_app
 from minicloud.control.rest.readiness import Readiness
@@ -82,8 +82,7 @@ async def _control_plane(
         observer = StoreObserver(metrics.store_batch, lambda fault: show_fault(fault), metrics.store_dropped)
         store = durable = SqliteStore(config.data_dir / REGISTRY_NAME, observer)
         metrics.show_store(lambda: durable.unwritten, durable.oldest_unwritten_s)
-    timers = Timers(config.heartbeat_interval_s, config.heartbeat_timeout_s, config.retention_s)
-    plane = ControlPlane(timers, store, metrics, clock, random, max_workers=config.max_workers)
+    plane = ControlPlane(config.liveness, store, metrics, clock, random, max_workers=config.max_workers)
     membership = plane.membership
     membership.subscribe(log_entry)
     health, services = with_standard_services(config.enable_reflection, plane.service)

@@ -8,7 +8,7 @@ may serve both, and a placeholder that only the other role needs may stay open.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,7 +21,10 @@ from minicloud.config.state_dir import default_state_dir
 from minicloud.config.table import Role, Setting
 from minicloud.config.values import DataDir, boolean
 from minicloud.core.errors import ConfigError
+from minicloud.core.liveness.policy import LivenessPolicy
+from minicloud.core.registry import DEFAULT_MAX_WORKERS
 from minicloud.net.address import Address
+from minicloud.worker.agent_config import DEFAULT_DRAIN_TIMEOUT_S
 
 T = TypeVar("T")
 
@@ -42,10 +45,8 @@ class ControlPlaneConfig:
     grpc_port: int = 9090
     http_port: int = 8080
     data_dir: Path | None = None
-    heartbeat_interval_s: float = 30.0
-    heartbeat_timeout_s: float = 120.0
-    retention_s: float = 86400.0
-    max_workers: int = 50_000
+    liveness: LivenessPolicy = field(default_factory=LivenessPolicy)
+    max_workers: int = DEFAULT_MAX_WORKERS
     enable_reflection: bool = True
     metrics_per_worker: bool = False
     allowed_hosts: tuple[str, ...] = ()
@@ -65,7 +66,7 @@ class WorkerConfig:
     zone: str = "default"
     data_dir: Path | None = None
     exit_after_failures: int | None = None
-    drain_timeout_s: float = 25.0
+    drain_timeout_s: float = DEFAULT_DRAIN_TIMEOUT_S
     enable_reflection: bool = True
     log: LogConfig = LogConfig()
 
@@ -94,9 +95,7 @@ def control_plane_config(
         grpc_port=sources.value(table.GRPC_PORT),
         http_port=sources.value(table.HTTP_PORT),
         data_dir=_data_dir(sources.value(table.CONTROL_PLANE_DATA_DIR), "control-plane", env),
-        heartbeat_interval_s=interval_s,
-        heartbeat_timeout_s=timeout_s,
-        retention_s=sources.value(table.RETENTION),
+        liveness=LivenessPolicy(interval_s, timeout_s, sources.value(table.RETENTION)),
         max_workers=sources.value(table.MAX_WORKERS),
         enable_reflection=sources.value(table.ENABLE_REFLECTION),
         metrics_per_worker=sources.value(table.METRICS_PER_WORKER),

@@ -10,8 +10,14 @@ from enum import Enum
 from typing import Generic, TypeVar
 
 from minicloud.config import values
+from minicloud.config.durations import format_duration
+from minicloud.core.liveness.policy import LivenessPolicy
+from minicloud.core.registry import DEFAULT_MAX_WORKERS
+from minicloud.worker.agent_config import DEFAULT_DRAIN_TIMEOUT_S
 
 T = TypeVar("T", covariant=True)
+
+_LIVENESS = LivenessPolicy()
 
 
 class Role(Enum):
@@ -102,7 +108,7 @@ HEARTBEAT_INTERVAL = Setting(
     Role.CONTROL_PLANE,
     ("minicloud.control-plane.heartbeat-interval",),
     values.duration_s(0.05, 3600.0),
-    "30s",
+    format_duration(_LIVENESS.heartbeat_interval_s),
     "DURATION",
     "how often workers report",
 )
@@ -114,7 +120,7 @@ HEARTBEAT_TIMEOUT = Setting(
     Role.CONTROL_PLANE,
     ("minicloud.control-plane.heartbeat-timeout",),
     values.duration_s(0.1, 24 * 3600.0),
-    "2m",
+    format_duration(_LIVENESS.heartbeat_timeout_s),
     "DURATION",
     "silence after which a worker is UNHEALTHY; at least twice the interval",
 )
@@ -125,7 +131,7 @@ RETENTION = Setting(
     Role.CONTROL_PLANE,
     ("minicloud.control-plane.retention",),
     values.duration_s(1.0, 3650 * 86400.0),
-    "24h",
+    f"{_LIVENESS.retention_s / 3600:g}h",
     "DURATION",
     "how long an UNHEALTHY worker is kept before it is forgotten, and one that left is remembered",
 )
@@ -136,7 +142,7 @@ MAX_WORKERS = Setting(
     Role.CONTROL_PLANE,
     ("minicloud.control-plane.max-workers",),
     values.count,
-    "50000",
+    str(DEFAULT_MAX_WORKERS),
     "N",
     "how many workers may be registered at a time",
 )
@@ -241,7 +247,7 @@ DRAIN_TIMEOUT = Setting(
     Role.WORKER,
     ("minicloud.worker.drain-timeout",),
     values.duration_s(0.0, 24 * 3600.0),
-    "25s",
+    format_duration(DEFAULT_DRAIN_TIMEOUT_S),
     "DURATION",
     "how long a worker that is told to end waits for its running queries",
 )

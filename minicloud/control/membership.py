@@ -5,19 +5,16 @@ The order of a change: decide, apply, append to the store, notify the subscriber
 half a change. Nothing is seen past its deadline: what is due is swept before anything is decided or read.
 
 Deadlines count the time during which the control plane listened. The sweeper announces when it will be awake
-next (`awake_by`); where that moment has passed by more than `STALL_S`, the loop was blocked, the process
-stopped or the machine suspended, and every deadline moves by that lateness before anything is swept. (Eureka
-compensates its evictions for a late task in the same way.)
+next (`awake_by`); a stall that `core.liveness.attention` finds moves every deadline by its length before
+anything is swept.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 from minicloud.clock import Clock, WallAnchor
 from minicloud.control.records import from_stored, to_stored
-from minicloud.control.runs import FIRST_MARK_S, grace_s, marks_s, remaining_grace_s
 from minicloud.core.commands import Command, Heartbeat, Sweep
 from minicloud.core.errors import DisplacedError
 from minicloud.core.events import (
@@ -34,18 +31,17 @@ from minicloud.core.events import (
     WorkerRegistered,
     WorkerRestored,
 )
+from minicloud.core.liveness.attention import Attention
+from minicloud.core.liveness.grace import Run, grace_s, marks_s, remaining_grace_s
 from minicloud.core.model import SHUTTING_DOWN, Admin, ClusterStats, Health, Status, WorkerId
 from minicloud.core.registry import Registry
 from minicloud.core.stats import cluster_stats
 from minicloud.request_id import current_request_id
-from minicloud.store.port import Change, Entry, Run, Snapshot, Store
+from minicloud.store.port import Change, Entry, Snapshot, Store
 
 Subscriber = Callable[[Entry], None]
 SweepObserver = Callable[[float, float], None]
 StallObserver = Callable[[float], None]
-
-# A sweep that is late by no more than this is late by scheduling, not by a stall.
-STALL_S = 1.0
 
 
 def _unobserved_sweep(duration_s: float, lateness_s: float) -> None: ...
@@ -54,7 +50,7 @@ def _unobserved_sweep(duration_s: float, lateness_s: float) -> None: ...
 class Membership:
     """Membership of one control plane.
 
-    `heartbeat_interval_s` is the interval that workers have to keep. Subscribers are called in order, in the
+    Subscribers are called in order, in the
     same step as the change, and must neither wait, nor raise, nor read or execute in their turn. `swept` is
     called for each sweep with how long it took and how long after the earliest deadline it began, in seconds.
     """
@@ -65,23 +61,19 @@ class Membership:
         store: Store,
         clock: Clock,
         *,
-        heartbeat_interval_s: float = 30.0,
         swept: SweepObserver = _unobserved_sweep,
     ) -> None:
         self.clock = clock
         self.wall = WallAnchor(clock)
-        self.heartbeat_interval_s = heartbeat_interval_s
+        self.policy = registry.policy
         self._registry = registry
         self._store = store
         self._subscribers: list[Subscriber] = []
         self._last_event_id = 0
         self._swept = swept
         self._stall_observers: list[StallObserver] = []
-        self._awake_by_s = math.inf
-        self._listening_since_s = 0.0
-        self._listened_s = 0.0
-        self._marks_s = marks_s(registry.heartbeat_timeout_s, registry.heartbeat_timeout_s)
-        self._next_mark_s = 0.0
+        timeout_s = registry.policy.heartbeat_timeout_s
+        self._attention = Attention(marks_s(timeout_s, timeout_s))
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Have `subscriber` called with the entry of every change from now on."""
@@ -97,9 +89,8 @@ class Membership:
         grace to be heard in."""
         now_s = self.clock.monotonic_s()
         self._last_event_id = snapshot.last_event_id
-        timeout_s = self._registry.heartbeat_timeout_s
-        grace = grace_s(timeout_s, snapshot.runs)
-        self._marks_s = marks_s(timeout_s, grace)
+        grace = grace_s(self.policy, snapshot.runs)
+        self._attention = Attention(marks_s(self.policy.heartbeat_timeout_s, grace))
         restored = []
         for stored in snapshot.workers:
             worker = from_stored(stored, self.wall, now_s)
@@ -111,8 +102,8 @@ class Membership:
             else:
                 since_s = lease_until_s
             restored.append((since_s, WorkerRestored(worker.worker_id, now_s, worker, lease_until_s)))
-        # Deadlines are set in the order of time, as `core.leases` asks. Departed workers come first, so that
-        # the id book knows an installation by the worker that it is now.
+        # `Deadlines` are set in the order of time. Departed workers come first, so that the id book has an
+        # installation under the worker that it is now.
         for _, event in sorted(restored, key=lambda each: (each[1].worker.departed is None, each[0])):
             self._registry.apply(event)
 
@@ -129,13 +120,10 @@ class Membership:
 
     def awake_by(self, at_s: float) -> None:
         """Announce that the loop will run again by `at_s` and keep account of how long it has listened."""
-        now_s = self._swept_now()
-        if self._awake_by_s < math.inf:
-            self._listened_s += max(0.0, now_s - self._listening_since_s)
-        self._listening_since_s = now_s
-        self._awake_by_s = at_s
-        if self._listened_s >= self._next_mark_s:
-            self._note_run()
+        self._attention.awake_by(self._swept_now(), at_s)
+        listened_ms = self._attention.mark_ms()
+        if listened_ms is not None:
+            self._note_run(listened_ms)
 
     def next_deadline_s(self) -> float:
         """When there will next be something to sweep; infinity if never. Sweeps nothing itself."""
@@ -182,20 +170,18 @@ class Membership:
     def _swept_now(self) -> float:
         """The present moment, after a stall is compensated and what is due is swept."""
         now_s = self.clock.monotonic_s()
-        if now_s > self._awake_by_s + STALL_S:
-            self._compensate(now_s)
+        stall_s = self._attention.stall_s(now_s)
+        if stall_s:
+            self._compensate(stall_s)
         # Twice after a gap longer than the retention: what the first one expires, the second one forgets.
         while self._registry.next_deadline_s() <= now_s:
             self._sweep(now_s)
         return now_s
 
-    def _compensate(self, now_s: float) -> None:
-        by_s = now_s - self._awake_by_s
-        self._awake_by_s = now_s
-        self._listening_since_s += by_s
-        self._registry.postpone(by_s)
+    def _compensate(self, stall_s: float) -> None:
+        self._registry.postpone(stall_s)
         for observer in self._stall_observers:
-            observer(by_s)
+            observer(stall_s)
 
     def _sweep(self, now_s: float) -> None:
         lateness_s = now_s - self._registry.next_deadline_s()
@@ -203,11 +189,9 @@ class Membership:
             self._carry_out(event, request_id="")
         self._swept(self.clock.monotonic_s() - now_s, lateness_s)
 
-    def _note_run(self) -> None:
-        """Store how long this run has listened, and the interval it tells; its start counts as a mark."""
-        self._next_mark_s = next(self._marks_s, math.inf)
-        listened_s = max(FIRST_MARK_S, self._listened_s)
-        run = Run(self._registry.run, round(listened_s * 1000), round(self.heartbeat_interval_s * 1000))
+    def _note_run(self, listened_ms: int) -> None:
+        """Store how long this run has listened, and the interval that workers have to keep."""
+        run = Run(self._registry.run, listened_ms, round(self.policy.heartbeat_interval_s * 1000))
         self._store.append(Change("", None, self._registry.incarnation_floor, run=run))
 
     def _carry_out(self, event: Event, request_id: str) -> None:

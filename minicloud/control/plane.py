@@ -6,7 +6,6 @@ has been made; `store.run` and `sweeper.run` are whoever's nursery holds them to
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from random import Random
 
 from minicloud.clock import Clock
@@ -16,19 +15,9 @@ from minicloud.control.membership import Membership
 from minicloud.control.metrics import Metrics
 from minicloud.control.service import WorkerManagementService
 from minicloud.control.sweeper import Sweeper
+from minicloud.core.liveness.policy import LivenessPolicy
 from minicloud.core.registry import DEFAULT_MAX_WORKERS, Registry
-from minicloud.core.state import DEFAULT_HEARTBEAT_TIMEOUT_S, DEFAULT_RETENTION_S
 from minicloud.store.port import Snapshot, Store
-
-
-@dataclass(frozen=True, slots=True)
-class Timers:
-    """Seconds: between the heartbeats workers are told to send, of silence until a worker is UNHEALTHY, and
-    until one that stays so is forgotten."""
-
-    heartbeat_interval_s: float = 30.0
-    heartbeat_timeout_s: float = DEFAULT_HEARTBEAT_TIMEOUT_S
-    retention_s: float = DEFAULT_RETENTION_S
 
 
 def incarnation_floor(snapshot: Snapshot, clock: Clock) -> int:
@@ -48,7 +37,7 @@ class ControlPlane:
 
     def __init__(
         self,
-        timers: Timers,
+        policy: LivenessPolicy,
         store: Store,
         metrics: Metrics,
         clock: Clock,
@@ -58,8 +47,7 @@ class ControlPlane:
     ) -> None:
         snapshot = store.load()
         registry = Registry(
-            timers.heartbeat_timeout_s,
-            timers.retention_s,
+            policy,
             incarnation_floor(snapshot, clock),
             run=snapshot.runs[-1].number + 1 if snapshot.runs else 1,
             max_workers=max_workers,
@@ -70,7 +58,6 @@ class ControlPlane:
             registry,
             store,
             clock,
-            heartbeat_interval_s=timers.heartbeat_interval_s,
             swept=metrics.sweep,
         )
         self.membership.on_stall(metrics.stall)

@@ -124,7 +124,7 @@ class WorkerManagementService(WorkerManagementServiceBase):
         self._counter = counter
         self._random = random
         self._listing = trio.Semaphore(_LISTS_AT_ONCE)
-        self._interval_ms = round(membership.heartbeat_interval_s * 1000)
+        self._interval_ms = round(membership.policy.heartbeat_interval_s * 1000)
         # Bound now, not at each line: a debug line that is not wanted then costs next to nothing.
         self._log = structlog.get_logger().bind()
         self._miscounting: set[str] = set()  # workers of which a negative figure has been logged

@@ -2,7 +2,7 @@
 
 Always holds: it is asleep until no later than the earliest deadline there is. Renewals only move deadlines
 back, so nothing wakes it for them; a change that brings an earlier one (the first worker of an empty
-cluster) ends its sleep. While anybody has a lease it wakes `LOOKS_PER_TIMEOUT` times a timeout, so that
+cluster) ends its sleep. While any worker has a lease it wakes every `LivenessPolicy.look_s` seconds, so that
 membership notices when the loop has not run.
 """
 
@@ -15,8 +15,6 @@ from trio import TASK_STATUS_IGNORED, TaskStatus
 
 from minicloud.control.membership import Membership
 from minicloud.store.port import Entry
-
-LOOKS_PER_TIMEOUT = 24  # every 5 s where the timeout is 2 minutes
 
 
 class Sweeper:
@@ -35,7 +33,7 @@ class Sweeper:
             membership = self._membership
             deadline_s = membership.registry.next_deadline_s()  # reading it sweeps
             if membership.executed.has_leases:
-                look_s = membership.executed.heartbeat_timeout_s / LOOKS_PER_TIMEOUT
+                look_s = membership.executed.policy.look_s
                 deadline_s = min(deadline_s, membership.clock.monotonic_s() + look_s)
             self._asleep_until_s = deadline_s
             membership.awake_by(self._asleep_until_s)

@@ -12,11 +12,9 @@ import math
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
 
-from minicloud.core.leases import Deadlines
+from minicloud.core.liveness.deadlines import Deadlines
+from minicloud.core.liveness.policy import MAX_REMEMBERED
 from minicloud.core.model import Admin, Worker, WorkerId
-
-# Some 10 MB with the metadata that workers usually send.
-MAX_REMEMBERED = 10_000
 
 
 class Departures:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import NamedTuple, NewType, Self
 
 from minicloud.core.errors import InvalidError
-from minicloud.core.leases import Deadline
+from minicloud.core.liveness.deadlines import Deadline
 
 WorkerId = NewType("WorkerId", str)
 

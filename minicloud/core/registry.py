@@ -26,7 +26,6 @@ from minicloud.core.commands import (
     Sweep,
     Uncordon,
 )
-from minicloud.core.departures import MAX_REMEMBERED
 from minicloud.core.errors import (
     DisplacedError,
     FencedError,
@@ -47,13 +46,10 @@ from minicloud.core.events import (
     WorkerLeaving,
     WorkerRegistered,
 )
+from minicloud.core.liveness.detector import Expired
+from minicloud.core.liveness.policy import MAX_REMEMBERED, LivenessPolicy
 from minicloud.core.model import Admin, Departure, Health, Worker, WorkerId
-from minicloud.core.state import (
-    ADMIN_REASONS,
-    DEFAULT_HEARTBEAT_TIMEOUT_S,
-    DEFAULT_RETENTION_S,
-    RegistryState,
-)
+from minicloud.core.state import ADMIN_REASONS, RegistryState
 
 DEFAULT_MAX_WORKERS = 50_000  # some 250 MB where every worker sends as much metadata as it may
 # Departed workers that are cordoned are kept until an operator uncordons them: operators make them, one by
@@ -74,17 +70,14 @@ class Registry(RegistryState):
 
     def __init__(
         self,
-        heartbeat_timeout_s: float = DEFAULT_HEARTBEAT_TIMEOUT_S,
-        retention_s: float = DEFAULT_RETENTION_S,
+        policy: LivenessPolicy = LivenessPolicy(),  # noqa: B008 (frozen)
         incarnation_floor: int = 0,
         *,
         run: int = 0,
         max_workers: int = DEFAULT_MAX_WORKERS,
         max_departed: int = MAX_REMEMBERED,
     ) -> None:
-        super().__init__(
-            heartbeat_timeout_s, retention_s, incarnation_floor, run=run, max_departed=max_departed
-        )
+        super().__init__(policy, incarnation_floor, run=run, max_departed=max_departed)
         self._max_workers = max_workers
         self._deciders: dict[type, Callable[[Any, float], tuple[Event, ...]]] = {
             Heartbeat: self._decide_heartbeat,
@@ -206,19 +199,13 @@ class Registry(RegistryState):
         return (event, *self._evictions(1, now_s))
 
     def _decide_sweep(self, _: Sweep, now_s: float) -> tuple[Event, ...]:
-        silent = f"no heartbeat for {self._leases.length_s:g} s"
-        unheard = "no heartbeat since the control plane started"
         events: list[Event] = [
             LeaseExpired(WorkerId(worker_id), due_s, reason)
-            for due, reason in ((self._leases.due(now_s), silent), (self._graces.due(now_s), unheard))
-            for worker_id, due_s in due
+            if isinstance(verdict, Expired)
+            else WorkerDeparted(WorkerId(worker_id), due_s, Departure.FORGOTTEN, reason)
+            for verdict in self._detector.due(now_s)
+            for worker_id, due_s, reason in (verdict,)
         ]
-        events.sort(key=lambda event: event.at_s)  # retentions start in the order of time
-        forgotten = f"UNHEALTHY for {self._retentions.length_s:g} s"
-        events.extend(
-            WorkerDeparted(WorkerId(worker_id), due_s, Departure.FORGOTTEN, forgotten)
-            for worker_id, due_s in self._retentions.due(now_s)
-        )
         events.extend(
             DepartureExpired(WorkerId(worker_id), due_s) for worker_id, due_s in self._departures.due(now_s)
         )

@@ -6,13 +6,12 @@ a worker has a lease exactly while it is HEALTHY by health; an id is registered 
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from minicloud.core.departures import MAX_REMEMBERED, Departures
+from minicloud.core.departures import Departures
 from minicloud.core.events import (
     AdminChanged,
     DepartureExpired,
@@ -29,28 +28,24 @@ from minicloud.core.events import (
     WorkerRestored,
 )
 from minicloud.core.ids import IdBook
-from minicloud.core.leases import Deadlines
+from minicloud.core.liveness.detector import Detector
+from minicloud.core.liveness.policy import MAX_REMEMBERED, LivenessPolicy
 from minicloud.core.model import Admin, Departed, Departure, Health, Worker, WorkerId
-
-DEFAULT_HEARTBEAT_TIMEOUT_S = 120.0
-DEFAULT_RETENTION_S = 24 * 3600.0
 
 
 class RegistryState:
     """Every registered worker and its lease, every departed worker that is remembered, and the floor of
     incarnations.
 
-    `heartbeat_timeout_s`: silence after which a worker is UNHEALTHY. `retention_s`: how long an UNHEALTHY
-    one is kept before it is forgotten, and how long a departed one is remembered. `incarnation_floor`: at
-    least every incarnation that was ever given and is not of a worker restored into this registry; 0 or
-    more. `run`: the number of the control plane's run, which `Worker.heard_run` is compared with.
-    `max_departed`: how many that departed and are not cordoned are remembered.
+    `policy` has the figures of failure detection. `incarnation_floor` is at least every incarnation that was
+    ever given and is not of a worker restored into this registry; 0 or more. `run` is the number of the
+    control plane's run, which `Worker.heard_run` is compared with. `max_departed` bounds the departed workers
+    that are remembered and not cordoned.
     """
 
     def __init__(
         self,
-        heartbeat_timeout_s: float = DEFAULT_HEARTBEAT_TIMEOUT_S,
-        retention_s: float = DEFAULT_RETENTION_S,
+        policy: LivenessPolicy = LivenessPolicy(),  # noqa: B008 (frozen)
         incarnation_floor: int = 0,
         *,
         run: int = 0,
@@ -58,13 +53,11 @@ class RegistryState:
     ) -> None:
         self._workers: dict[WorkerId, Worker] = {}
         self._sorted_ids: list[WorkerId] = []
-        self._ids = IdBook(rival_s=heartbeat_timeout_s)
-        self._leases = Deadlines(heartbeat_timeout_s)
-        self._graces = Deadlines(
-            0.0
-        )  # leases of those not heard since the start, each with an end of its own
-        self._retentions = Deadlines(retention_s)
-        self._departures = Departures(retention_s, max_departed)
+        self.policy = policy
+        self._ids = IdBook(rival_s=policy.heartbeat_timeout_s)
+        self._detector = Detector(policy)
+        self._renew = self._detector.renew
+        self._departures = Departures(policy.retention_s, max_departed)
         self._incarnation_floor = incarnation_floor
         self._run = run
         self._appliers: dict[type, Callable[[Any], None]] = {
@@ -126,25 +119,18 @@ class RegistryState:
         """The number of the control plane's run."""
         return self._run
 
-    @property
-    def heartbeat_timeout_s(self) -> float:
-        return self._leases.length_s
-
     def next_deadline_s(self) -> float:
         """When there will next be something to sweep; infinity if never."""
-        return min(
-            self._leases.next_s(), self._graces.next_s(), self._retentions.next_s(), self._departures.next_s()
-        )
+        return min(self._detector.next_s(), self._departures.next_s())
 
     @property
     def has_leases(self) -> bool:
-        """Whether anybody is HEALTHY by health."""
-        return self._leases.next_s() < math.inf or self._graces.next_s() < math.inf
+        """Whether any worker is HEALTHY by health."""
+        return self._detector.has_leases
 
     def postpone(self, by_s: float) -> None:
         """Move every deadline by `by_s`, as if that time had not passed."""
-        for deadlines in (self._leases, self._graces, self._retentions):
-            deadlines.postpone(by_s)
+        self._detector.stalled(by_s)
         self._departures.postpone(by_s)
 
     def apply(self, event: Event) -> None:
@@ -159,14 +145,14 @@ class RegistryState:
             worker.sequence = sequence
         if resources is not None:
             worker.resources = resources
-        self._leases.start(worker.deadline, at_s)
+        self._renew(worker.deadline, at_s)
 
     def _apply_expired(self, event: LeaseExpired) -> None:
         worker = self._workers[event.worker_id]
         worker.health = Health.UNHEALTHY
         worker.health_reason = event.reason
         worker.health_since_s = event.at_s
-        self._retentions.start(worker.deadline, event.at_s)
+        self._detector.retain(worker.deadline, event.at_s)
 
     def _apply_restored_lease(self, event: LeaseRestored) -> None:
         worker = self._workers[event.worker_id]
@@ -175,7 +161,7 @@ class RegistryState:
         worker.health_since_s = event.at_s
         worker.last_heartbeat_s = event.at_s  # the stored record of this change has it
         worker.heard_run = self._run
-        self._leases.start(worker.deadline, event.at_s)
+        self._renew(worker.deadline, event.at_s)
 
     def _apply_heard(self, event: WorkerHeard) -> None:
         worker = self._workers[event.worker_id]
@@ -212,7 +198,7 @@ class RegistryState:
             heard_run=self._run,
         )
         self._put(worker, before)
-        self._leases.start(worker.deadline, at_s)
+        self._renew(worker.deadline, at_s)
 
     def _apply_restored(self, event: WorkerRestored) -> None:
         worker = replace(event.worker)  # events do not change once they are made
@@ -222,9 +208,9 @@ class RegistryState:
             return
         self._put(worker, self._workers.get(worker.worker_id))
         if worker.health is Health.HEALTHY:
-            self._graces.start(worker.deadline, event.lease_until_s)
+            self._detector.grant_grace(worker.deadline, event.lease_until_s)
         else:
-            self._retentions.start(worker.deadline, min(worker.health_since_s, event.at_s))
+            self._detector.retain(worker.deadline, min(worker.health_since_s, event.at_s))
 
     def _put(self, worker: Worker, before: Worker | None) -> None:
         if worker.worker_id not in self._workers:

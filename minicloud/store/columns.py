@@ -13,8 +13,9 @@ from operator import attrgetter
 from typing import Any, Generic, TypeVar, get_type_hints
 from zlib import crc32
 
+from minicloud.core.liveness.grace import Run
 from minicloud.core.model import Admin, Health, Status
-from minicloud.store.port import Entry, Run, StoredWorker
+from minicloud.store.port import Entry, StoredWorker
 
 R = TypeVar("R")
 

@@ -11,8 +11,9 @@ from collections import deque
 import trio
 from trio import TASK_STATUS_IGNORED, TaskStatus
 
+from minicloud.core.liveness.grace import Run
 from minicloud.core.model import WorkerId
-from minicloud.store.port import HISTORY_ENTRIES, MAX_RUNS, Change, Entry, Run, Snapshot, StoredWorker
+from minicloud.store.port import HISTORY_ENTRIES, MAX_RUNS, Change, Entry, Snapshot, StoredWorker
 
 
 class MemoryStore:

@@ -18,6 +18,7 @@ from typing import Literal, Protocol
 
 from trio import TASK_STATUS_IGNORED, TaskStatus
 
+from minicloud.core.liveness.grace import Run
 from minicloud.core.model import Admin, Health, Resources, Status, WorkerId
 
 MAX_RUNS = 100  # of the control plane; older ones say nothing about leases that still last
@@ -75,16 +76,6 @@ class StoredWorker:
     departure: str = ""
     departure_reason: str = ""
     departed_at_ms: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One run of a control plane over this store: its number, which rises by one, for how long it listened to
-    workers (at least), and the heartbeat interval it told them."""
-
-    number: int
-    listened_ms: int
-    heartbeat_interval_ms: int
 
 
 @dataclass(frozen=True, slots=True)

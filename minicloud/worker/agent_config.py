@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from minicloud.core.liveness.policy import LivenessPolicy
 from minicloud.net.backoff import Backoff
 
 # What a control plane may tell. Below, a worker would do little but report; above, every timeout in use
 # would take it for dead. A told interval outside is taken as the nearer bound.
 MIN_INTERVAL_S = 0.1
 MAX_INTERVAL_S = 600.0
+
+DEFAULT_DRAIN_TIMEOUT_S = 25.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,7 @@ class AgentConfig:
     # Between heartbeats while the control plane names no interval. Its timeout over this is how many may be
     # lost before it calls the worker unhealthy: 120 s / 30 s = 4. Less finds the dead sooner and costs
     # every party 1 / interval calls a second for each worker.
-    heartbeat_interval_s: float = 30.0
+    heartbeat_interval_s: float = LivenessPolicy().heartbeat_interval_s
     # For one registration or heartbeat. Below the interval, so that a lost call leaves time for another;
     # far above a busy control plane's slowest answer, as a call given up on is work it did for nothing.
     call_timeout_s: float = 10.0
@@ -39,7 +42,7 @@ class AgentConfig:
 
     # How long queries may go on once the worker was told to stop. Stay below what the supervisor waits
     # before it kills (Kubernetes 30 s, systemd 90 s), less `leave_timeout_s`. An operator's drain has no end.
-    drain_timeout_s: float = 20.0
+    drain_timeout_s: float = DEFAULT_DRAIN_TIMEOUT_S
     # To say goodbye. A leave that is not heard costs the control plane one heartbeat timeout to notice.
     leave_timeout_s: float = 5.0
 

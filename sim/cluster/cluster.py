@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from minicloud.control.plane import Timers
+from minicloud.core.liveness.policy import LivenessPolicy
 from sim.cluster.control_plane import ControlPlaneNode, ControlPlaneRun
 from sim.cluster.observer import ClusterObserver
 from sim.cluster.worker import WorkerNode
@@ -41,7 +41,7 @@ class Topology:
     clock_drift: float = 0.0
     delay: Delay = LAN
     service_time: Delay = field(default_factory=lambda: Delay(0.00005, 0.0002))
-    timers: Timers = field(default_factory=Timers)
+    timers: LivenessPolicy = field(default_factory=LivenessPolicy)
     depth: DepthName = "messages"
 
     @property

@@ -9,7 +9,8 @@ from functools import partial
 import trio
 
 from minicloud.control.metrics import Metrics
-from minicloud.control.plane import ControlPlane, Timers
+from minicloud.control.plane import ControlPlane
+from minicloud.core.liveness.policy import LivenessPolicy
 from minicloud.store.port import Entry
 from sim.cluster.disk import Disk, DiskStore
 from sim.cluster.node import Node
@@ -37,7 +38,7 @@ class ControlPlaneNode(Node["ControlPlaneRun"]):
         clock: NodeClock,
         observers: Sequence[ClusterObserver],
         *,
-        timers: Timers,
+        timers: LivenessPolicy,
         service_time: Delay,
     ) -> None:
         super().__init__(name, network, depth, streams, clock, observers)

@@ -104,7 +104,12 @@ class WorkerRun:
             for control_plane, channel in zip(node.control_planes, self._channels, strict=True)
         ]
         self.agent = Agent(
-            AgentConfig(wanted_id=node.wanted_id, instance_id=node.instance_id, metadata={"zone": node.zone}),
+            AgentConfig(
+                wanted_id=node.wanted_id,
+                instance_id=node.instance_id,
+                metadata={"zone": node.zone},
+                drain_timeout_s=20.0,
+            ),
             _Client(stubs, clock, self._call_failed),
             endpoint=self._endpoint,
             resources=self._resources,

@@ -12,7 +12,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from minicloud.control.plane import Timers
+from minicloud.core.liveness.policy import LivenessPolicy
 from sim.cluster.cluster import Topology
 from sim.net.network import Delay
 from sim.scenario.lines import Lines, place_of
@@ -115,7 +115,7 @@ def _scenario(document: dict[str, Any], lines: Lines) -> Scenario:
         if name not in known:
             raise top.refuse(name, f"scenario: no key {shown(name)}: {suggestion(name, known)}")
     found = read_keys(TOP, head, top, "scenario")
-    timers = Timers(**_table(tables, "timers", TIMERS))
+    timers = LivenessPolicy(**_table(tables, "timers", TIMERS))
     place = FilePlace(lines, ("timers",))
     if timers.heartbeat_timeout_s < 2 * timers.heartbeat_interval_s:
         raise place.refuse(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from random import Random
 
-from minicloud.control.plane import Timers
+from minicloud.core.liveness.policy import LivenessPolicy
 from sim.cluster.cluster import CONTROL_PLANE, Topology
 from sim.engine.randomness import Streams
 from sim.faults import EFFECTS
@@ -48,7 +48,7 @@ def swarm(seed: int, workers: int | None = None, duration_s: float | None = None
         ramp_s=random.choice([0.0, 1.0, interval_s]),
         clock_drift=random.choice([0.0, 1e-5, 1e-4]),
         delay=random.choice([Delay(0.0002, 0.002), Delay(0.01, 0.08), Delay(0.0002, 0.002, 0.01, 0.3)]),
-        timers=Timers(interval_s, timeout_s, random.choice([24 * 3600.0, 4 * timeout_s])),
+        timers=LivenessPolicy(interval_s, timeout_s, random.choice([24 * 3600.0, 4 * timeout_s])),
     )
     check_s = timeout_s + 3 * interval_s + 120.0
     chaos_s = max(_SHORTEST_CHAOS_S, 6 * timeout_s)

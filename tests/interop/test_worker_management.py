@@ -19,8 +19,9 @@ import trio
 
 from minicloud.clock import SystemClock
 from minicloud.control.metrics import Metrics
-from minicloud.control.plane import ControlPlane, Timers
+from minicloud.control.plane import ControlPlane
 from minicloud.core.commands import Cordon, Drain, Uncordon
+from minicloud.core.liveness.policy import LivenessPolicy
 from minicloud.core.model import Resources
 from minicloud.store.memory import MemoryStore
 from minicloud.wire.gen.minicloud.execution import WorkerManagementServiceStub
@@ -56,7 +57,7 @@ class Caller:
 
 @asynccontextmanager
 async def control_plane(*, old: bool = False) -> AsyncIterator[tuple[ControlPlane, Caller]]:
-    timers = Timers(heartbeat_interval_s=7.0)
+    timers = LivenessPolicy(heartbeat_interval_s=7.0)
     plane = ControlPlane(timers, MemoryStore(), Metrics(), SystemClock(), Random(1))
     async with our_server(services=[plane.service]) as up:
         with grpcio_channel(up.port) as channel:

@@ -9,7 +9,8 @@ import trio
 
 from minicloud.clock import SystemClock
 from minicloud.control.metrics import Metrics
-from minicloud.control.plane import ControlPlane, Timers
+from minicloud.control.plane import ControlPlane
+from minicloud.core.liveness.policy import LivenessPolicy
 from minicloud.store.memory import MemoryStore
 
 
@@ -19,7 +20,7 @@ def exposed_types() -> dict[str, str]:
 
     async def exposition() -> bytes:
         metrics = Metrics(per_worker=True)
-        ControlPlane(Timers(), MemoryStore(), metrics, SystemClock(), Random(1))
+        ControlPlane(LivenessPolicy(), MemoryStore(), metrics, SystemClock(), Random(1))
         return metrics.exposition()[0]
 
     lines = trio.run(exposition).decode().splitlines()

@@ -9,7 +9,7 @@ import pytest
 import structlog
 from structlog.typing import EventDict
 
-from minicloud.control.plane import Timers
+from minicloud.core.liveness.policy import LivenessPolicy
 from minicloud.wire.gen.minicloud.execution import RegisterWorkerRequest
 from sim.cluster.cluster import CONTROL_PLANE, Topology
 from sim.engine.clocks import EPOCH_S
@@ -37,7 +37,7 @@ from sim.scenario.scenario import builtin_names, load
 from sim.scenario.schedule import Fault, Phases, Schedule
 from sim.simulation import Simulation
 
-_TOPOLOGY = Topology(workers=6, ramp_s=1.0, timers=Timers(5.0, 15.0, 600.0))
+_TOPOLOGY = Topology(workers=6, ramp_s=1.0, timers=LivenessPolicy(5.0, 15.0, 600.0))
 
 
 def _schedule(*faults: Fault, chaos_s: float = 50.0, topology: Topology = _TOPOLOGY) -> Schedule:
@@ -166,7 +166,7 @@ def test_violation_of_a_worker_tells_what_happened_to_the_control_plane_too() ->
 
 
 def test_oracle_in_calm_takes_a_verdict_on_a_connected_worker_for_a_broken_promise() -> None:
-    topology = replace(_TOPOLOGY, timers=Timers(5.0, 9.0, 600.0))
+    topology = replace(_TOPOLOGY, timers=LivenessPolicy(5.0, 9.0, 600.0))
     with applied("early-expiry"):  # 4.5 s: between two heartbeats
         outcome = _outcome(_schedule(topology=topology))
     herd = [violation for violation in outcome.violations if violation.promise == str(HERD_BOUNDED)]

@@ -17,8 +17,9 @@ from trio.testing import MemoryReceiveStream, MemorySendStream, MockClock, memor
 
 from minicloud.clock import SystemClock
 from minicloud.control.metrics import Metrics
-from minicloud.control.plane import ControlPlane, Timers
+from minicloud.control.plane import ControlPlane
 from minicloud.core.commands import Remove
+from minicloud.core.liveness.policy import LivenessPolicy
 from minicloud.rpc.channel import Channel
 from minicloud.rpc.server import Server
 from minicloud.store.memory import MemoryStore
@@ -47,7 +48,7 @@ class World:
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
-        self.plane = ControlPlane(Timers(), MemoryStore(), Metrics(), SystemClock(), Random(1))
+        self.plane = ControlPlane(LivenessPolicy(), MemoryStore(), Metrics(), SystemClock(), Random(1))
         self.plane.membership.subscribe(self.entries.append)
         self.server = Server([self.plane.service], random=Random(2))
         self.refusing = False

@@ -18,7 +18,7 @@ from minicloud.config import (
 )
 from minicloud.config.table import KNOWN_KEYS, SETTINGS, markdown
 from minicloud.core.errors import ConfigError
-from minicloud.core.state import DEFAULT_HEARTBEAT_TIMEOUT_S, DEFAULT_RETENTION_S
+from minicloud.core.liveness.policy import LivenessPolicy
 from minicloud.net.address import Address
 from tests.unit.config.test_file import DEPLOYED
 
@@ -43,7 +43,7 @@ def written(tmp_path: Path, text: str) -> str:
 
 def test_control_plane_config_without_anything_is_the_defaults() -> None:
     assert control_plane({"data-dir": "none"}) == ControlPlaneConfig(
-        heartbeat_timeout_s=DEFAULT_HEARTBEAT_TIMEOUT_S, retention_s=DEFAULT_RETENTION_S
+        liveness=LivenessPolicy(30.0, 120.0, 86400.0)
     )
 
 
@@ -80,9 +80,7 @@ grpc: {server: {port: 2, enable-reflection: false}}
         2,
         1,
         Path("/srv/mc"),
-        5.0,
-        20.0,
-        604800.0,
+        LivenessPolicy(5.0, 20.0, 604800.0),
         77,
         False,
         True,
@@ -392,6 +390,7 @@ def test_data_dir_without_any_home_says_what_to_give() -> None:
     code = """
 import os
 from minicloud.config import control_plane_config
+from minicloud.core.liveness.policy import LivenessPolicy
 from minicloud.core.errors import ConfigError
 os.setuid(54321)
 try:

@@ -7,6 +7,7 @@ from minicloud.core.commands import (
     Command,
     Register,
 )
+from minicloud.core.liveness.policy import LivenessPolicy
 from minicloud.core.model import Status, Worker, WorkerId
 from minicloud.core.registry import Registry
 from minicloud.store.memory import MemoryStore
@@ -16,6 +17,7 @@ START_S = 1000.0
 WALL_S = 1_700_000_000.0
 TIMEOUT_S = 120.0
 RETENTION_S = 24 * 3600.0
+POLICY = LivenessPolicy(heartbeat_timeout_s=TIMEOUT_S, retention_s=RETENTION_S)
 
 
 class FakeClock:
@@ -72,7 +74,7 @@ class House:
         self.sweeps: list[tuple[float, float]] = []
         floor = snapshot.incarnation_floor if snapshot else 0
         run = 1 + max((worker.heard_run for worker in snapshot.workers), default=0) if snapshot else 1
-        self.store.registry = Registry(TIMEOUT_S, RETENTION_S, floor, run=run)
+        self.store.registry = Registry(POLICY, floor, run=run)
         self.membership = Membership(
             self.store.registry,
             self.store,

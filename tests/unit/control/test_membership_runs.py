@@ -10,14 +10,14 @@ from trio.testing import MockClock
 
 from minicloud.clock import SystemClock
 from minicloud.control.membership import Membership
-from minicloud.control.runs import grace_s, marks_s, remaining_grace_s
-from minicloud.control.sweeper import LOOKS_PER_TIMEOUT, Sweeper
+from minicloud.control.sweeper import Sweeper
 from minicloud.core.commands import Cordon, Deregister, Heartbeat, Register, Remove, Uncordon
+from minicloud.core.liveness.grace import Run, grace_s, marks_s, remaining_grace_s
+from minicloud.core.liveness.policy import LOOKS_PER_TIMEOUT, LivenessPolicy
 from minicloud.core.model import Admin, Departed, Departure, Resources, Status, Worker, WorkerId
 from minicloud.core.registry import Registry
 from minicloud.store.memory import MemoryStore
-from minicloud.store.port import Run
-from tests.unit.control.house import RETENTION_S, TIMEOUT_S, FakeClock, House, restarted
+from tests.unit.control.house import POLICY, RETENTION_S, TIMEOUT_S, FakeClock, House, restarted
 
 RUNS = (Run(1, 50_000, 30_000), Run(2, 20_000, 30_000), Run(3, 5_000, 90_000))
 
@@ -26,9 +26,9 @@ RUNS = (Run(1, 50_000, 30_000), Run(2, 20_000, 30_000), Run(3, 5_000, 90_000))
 
 
 def test_grace_is_the_timeout_or_twice_the_interval_told_before() -> None:
-    assert grace_s(120.0, ()) == 120.0
-    assert grace_s(120.0, RUNS[:2]) == 120.0
-    assert grace_s(120.0, RUNS) == 180.0
+    assert grace_s(LivenessPolicy(), ()) == 120.0
+    assert grace_s(LivenessPolicy(), RUNS[:2]) == 120.0
+    assert grace_s(LivenessPolicy(), RUNS) == 180.0
 
 
 def test_grace_is_used_up_by_runs_in_which_the_worker_was_not_heard() -> None:
@@ -61,8 +61,9 @@ class Machine:
         self.clock = FakeClock(now_s=5.0, wall_s=self.wall_s)
         snapshot = self.store.load()
         number = snapshot.runs[-1].number + 1 if snapshot.runs else 1
-        registry = Registry(self.timeout_s, RETENTION_S, snapshot.incarnation_floor, run=number)
-        self.membership = Membership(registry, self.store, self.clock, heartbeat_interval_s=self.interval_s)
+        policy = LivenessPolicy(self.interval_s, self.timeout_s, RETENTION_S)
+        registry = Registry(policy, snapshot.incarnation_floor, run=number)
+        self.membership = Membership(registry, self.store, self.clock)
         self.membership.restore(snapshot)
         self.membership.awake_by(self.clock.now_s + self.timeout_s / LOOKS_PER_TIMEOUT)
 
@@ -246,7 +247,7 @@ async def test_stalled_control_plane_expires_nobody_for_the_time_it_did_not_list
     autojump_clock: MockClock, stopped_s: float
 ) -> None:
     stalls: list[float] = []
-    membership = Membership(Registry(TIMEOUT_S), MemoryStore(), SystemClock())
+    membership = Membership(Registry(POLICY), MemoryStore(), SystemClock())
     membership.on_stall(stalls.append)
     async with trio.open_nursery() as nursery:
         await nursery.start(Sweeper(membership).run)
@@ -271,7 +272,7 @@ async def test_control_plane_that_is_late_by_a_second_is_not_taken_for_stalled(
     autojump_clock: MockClock,
 ) -> None:
     stalls: list[float] = []
-    membership = Membership(Registry(TIMEOUT_S), MemoryStore(), SystemClock())
+    membership = Membership(Registry(POLICY), MemoryStore(), SystemClock())
     membership.on_stall(stalls.append)
     async with trio.open_nursery() as nursery:
         await nursery.start(Sweeper(membership).run)

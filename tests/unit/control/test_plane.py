@@ -7,9 +7,10 @@ from random import Random
 import pytest
 
 from minicloud.control.metrics import Metrics
-from minicloud.control.plane import ControlPlane, Timers, incarnation_floor
+from minicloud.control.plane import ControlPlane, incarnation_floor
 from minicloud.core.commands import Register
 from minicloud.core.events import WorkerRegistered
+from minicloud.core.liveness.policy import LivenessPolicy
 from minicloud.core.model import WorkerId
 from minicloud.store.memory import MemoryStore
 from minicloud.store.port import Snapshot
@@ -19,7 +20,7 @@ WALL_MS = int(WALL_S * 1000)
 
 
 def started(store: MemoryStore, wall_s: float) -> ControlPlane:
-    return ControlPlane(Timers(), store, Metrics(), FakeClock(wall_s=wall_s), Random(1))
+    return ControlPlane(LivenessPolicy(), store, Metrics(), FakeClock(wall_s=wall_s), Random(1))
 
 
 def registered(plane: ControlPlane, instance: str) -> int:

@@ -17,6 +17,7 @@ from minicloud.control.metrics import Metrics
 from minicloud.control.service import WorkerManagementService
 from minicloud.core.commands import Command, Cordon, Deregister, Drain, Register, Remove, Uncordon
 from minicloud.core.errors import StoreUnavailableError, UnknownWorkerError
+from minicloud.core.liveness.policy import LivenessPolicy
 from minicloud.core.model import Status, WorkerId
 from minicloud.core.registry import Registry
 from minicloud.store.port import Entry
@@ -36,7 +37,11 @@ class Plane:
 
     def __init__(self) -> None:
         self.store = GatedStore()
-        self.membership = Membership(Registry(TIMEOUT_S, 3600.0), self.store, SystemClock())
+        self.membership = Membership(
+            Registry(LivenessPolicy(heartbeat_timeout_s=TIMEOUT_S, retention_s=3600.0)),
+            self.store,
+            SystemClock(),
+        )
         self.service = WorkerManagementService(self.membership, Metrics(), Random(1))
         self.membership.execute(Register("h:1", WorkerId("generated"), "w", "installation"))
         self.changes = len(self.store.changes)

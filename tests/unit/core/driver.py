@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from minicloud.core.commands import Command, Heartbeat, Register, Sweep
 from minicloud.core.events import Event, Registration, WorkerRegistered
+from minicloud.core.liveness.policy import LivenessPolicy
 from minicloud.core.model import Resources, Worker, WorkerId
 from minicloud.core.registry import Registry
 
 TIMEOUT_S = 120.0
 RETENTION_S = 24 * 3600.0
+POLICY = LivenessPolicy(heartbeat_timeout_s=TIMEOUT_S, retention_s=RETENTION_S)
 
 
 class Driver:
     """`registry` at the instant `now_s`, which the test moves; `events` is everything that happened."""
 
     def __init__(self, incarnation_floor: int = 0) -> None:
-        self.registry = Registry(TIMEOUT_S, RETENTION_S, incarnation_floor)
+        self.registry = Registry(POLICY, incarnation_floor)
         self.now_s = 1000.0
         self.events: list[Event] = []
 

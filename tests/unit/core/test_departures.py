@@ -9,7 +9,7 @@ from minicloud.core.errors import InvalidError, LimitError, UnknownWorkerError
 from minicloud.core.events import AdminChanged, DepartureExpired, Registration, WorkerRestored
 from minicloud.core.model import Admin, Departed, Departure, Status, Worker, WorkerId
 from minicloud.core.registry import Registry
-from tests.unit.core.driver import RETENTION_S, TIMEOUT_S, Driver
+from tests.unit.core.driver import POLICY, RETENTION_S, Driver
 
 W = WorkerId("w")
 
@@ -179,7 +179,7 @@ def test_drain_that_has_ended_is_a_cordon_in_our_words_unless_the_operator_gave_
 
 
 def test_departed_workers_beyond_the_limit_are_forgotten_oldest_first_and_held_ones_never() -> None:
-    registry = Registry(TIMEOUT_S, RETENTION_S, max_departed=2)
+    registry = Registry(POLICY, max_departed=2)
     driver = Driver()
     driver.registry = registry
     for name in "abcde":
@@ -239,7 +239,7 @@ def test_cordons_of_departed_workers_have_a_limit(driver: Driver, monkeypatch: p
 
 def test_worker_beyond_the_limit_is_refused_and_those_that_are_registered_are_not() -> None:
     driver = Driver()
-    driver.registry = Registry(TIMEOUT_S, RETENTION_S, max_workers=2)
+    driver.registry = Registry(POLICY, max_workers=2)
     driver.give("a", instance="A", endpoint="h:1")
     driver.give("b", instance="B", endpoint="h:2")
     with pytest.raises(LimitError, match="2 workers are registered, which is the limit: raise --max-workers"):

@@ -22,6 +22,7 @@ from minicloud.core.commands import (
 )
 from minicloud.core.errors import DisplacedError, FencedError, InvalidError, UnknownWorkerError
 from minicloud.core.events import AdminChanged, Event, RivalHeard, WorkerRegistered, WorkerRestored
+from minicloud.core.liveness.policy import LivenessPolicy
 from minicloud.core.model import Resources, Worker, WorkerId
 from minicloud.core.registry import FAR_BEHIND, Registry
 from minicloud.core.stats import cluster_stats
@@ -61,7 +62,10 @@ class RegistryMachine(RuleBasedStateMachine):
 
     def new_registry(self) -> Registry:
         return Registry(
-            TIMEOUT_S, RETENTION_S, self.start_floor, run=self.run_number, max_departed=MAX_DEPARTED
+            LivenessPolicy(heartbeat_timeout_s=TIMEOUT_S, retention_s=RETENTION_S),
+            self.start_floor,
+            run=self.run_number,
+            max_departed=MAX_DEPARTED,
         )
 
     def apply(self, event: Event) -> None:

@@ -18,7 +18,7 @@ from minicloud.core.events import (
 )
 from minicloud.core.model import Admin, Health, Resources, Status, Worker, WorkerId
 from minicloud.core.registry import FAR_BEHIND, Registry
-from tests.unit.core.driver import RETENTION_S, TIMEOUT_S, Driver
+from tests.unit.core.driver import POLICY, RETENTION_S, TIMEOUT_S, Driver
 
 W = WorkerId("w")
 
@@ -175,7 +175,7 @@ def test_postponing_moves_what_is_due_and_not_what_is_set_later(driver: Driver) 
 
 def test_worker_restored_is_heard_once_and_has_a_lease_of_full_length_then() -> None:
     driver = Driver()
-    driver.registry = Registry(TIMEOUT_S, RETENTION_S, run=7)
+    driver.registry = Registry(POLICY, run=7)
     driver.registry.apply(replace(known("w", Health.HEALTHY, -400.0), lease_until_s=1003.0))
     driver.now_s = 1002.0
     heard, renewed = driver.heartbeat("w", incarnation=3, sequence=5)
@@ -206,7 +206,7 @@ def test_leases_and_graces_that_end_before_one_sweep_are_retained_each_from_its_
 
 def test_worker_registered_or_recovered_in_this_run_counts_as_heard() -> None:
     driver = Driver()
-    driver.registry = Registry(TIMEOUT_S, RETENTION_S, run=7)
+    driver.registry = Registry(POLICY, run=7)
     driver.registry.apply(known("v", Health.UNHEALTHY, 990.0))
     driver.register("w")
     assert driver.worker("w").heard_run == 7

@@ -481,4 +481,4 @@ async def test_agent_keeps_its_own_clock_and_no_other(
     assert all(14 <= gap_s <= 16 for gap_s in gaps(world.beat_times_s))
     world.agent.stop("SIGTERM")
     await trio.sleep(100)
-    assert world.left()[1] == 300 + 20 / 2 + 5 / 2
+    assert world.left()[1] == 300 + 25 / 2 + 5 / 2

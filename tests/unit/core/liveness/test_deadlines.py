@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minicloud.core.leases import Deadline, Deadlines
+from minicloud.core.liveness.deadlines import Deadline, Deadlines
 
 
 def test_deadlines_of_nobody_are_never_due() -> None:

@@ -1,0 +1,10 @@
+"""Liveness: when a control plane may declare a silent worker UNHEALTHY, and when it forgets one.
+
+    detector = Detector(LivenessPolicy(heartbeat_timeout_s=120.0))
+    detector.renew(worker.deadline, now_s=0.0)
+    detector.due(now_s=120.0)  # [Expired("worker-1", 120.0, "no heartbeat for 120 s")]
+
+`policy` holds every figure, `deadlines` the order in which workers fall due, `detector` the verdicts, `grace`
+the time a worker gets after a start of the control plane, `attention` the time during which the control plane
+listened. The registry asks the detector and turns its verdicts into events. Nothing here reads a clock.
+"""
