@@ -11,6 +11,7 @@ anything is swept.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from minicloud.clock import Clock, WallAnchor
@@ -74,6 +75,9 @@ class Membership:
         self._stall_observers: list[StallObserver] = []
         timeout_s = registry.policy.heartbeat_timeout_s
         self._attention = Attention(marks_s(timeout_s, timeout_s))
+        # Before this moment nothing falls due and no stall has happened. A renewal only moves deadlines back,
+        # so a heartbeat costs one comparison; every other change sets it anew.
+        self._quiet_until_s = -math.inf
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Have `subscriber` called with the entry of every change from now on."""
@@ -106,6 +110,7 @@ class Membership:
         # installation under the worker that it is now.
         for _, event in sorted(restored, key=lambda each: (each[1].worker.departed is None, each[0])):
             self._registry.apply(event)
+        self._quiet_until_s = -math.inf
 
     @property
     def registry(self) -> Registry:
@@ -121,6 +126,7 @@ class Membership:
     def awake_by(self, at_s: float) -> None:
         """Announce that the loop will run again by `at_s` and keep account of how long it has listened."""
         self._attention.awake_by(self._swept_now(), at_s)
+        self._quiet_until_s = -math.inf
         listened_ms = self._attention.mark_ms()
         if listened_ms is not None:
             self._note_run(listened_ms)
@@ -170,12 +176,15 @@ class Membership:
     def _swept_now(self) -> float:
         """The present moment, after a stall is compensated and what is due is swept."""
         now_s = self.clock.monotonic_s()
+        if now_s < self._quiet_until_s:
+            return now_s
         stall_s = self._attention.stall_s(now_s)
         if stall_s:
             self._compensate(stall_s)
         # Twice after a gap longer than the retention: what the first one expires, the second one forgets.
-        while self._registry.next_deadline_s() <= now_s:
+        while (next_s := self._registry.next_deadline_s()) <= now_s:
             self._sweep(now_s)
+        self._quiet_until_s = min(next_s, self._attention.stalled_from_s)
         return now_s
 
     def _compensate(self, stall_s: float) -> None:
@@ -195,6 +204,7 @@ class Membership:
         self._store.append(Change("", None, self._registry.incarnation_floor, run=run))
 
     def _carry_out(self, event: Event, request_id: str) -> None:
+        self._quiet_until_s = -math.inf
         worker_id = event.worker_id
         before = self._registry.known(worker_id)
         old_status = before.status if before is not None else Status.OFFLINE

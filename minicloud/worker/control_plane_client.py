@@ -206,6 +206,12 @@ class ControlPlaneClient:
 
     async def _call(self, call: Callable[[Upstream, float], Awaitable[_Answer]], timeout_s: float) -> _Answer:
         """The first answer; the control plane that gave it is the one in use from then on."""
+        if len(self._upstreams) == 1:
+            upstream = self._upstreams[0]
+            try:
+                return await call(upstream, timeout_s)
+            except GRPCError as error:
+                raise ControlPlaneError(_problem(upstream, error)) from None
         used = self._used
         number, answer = await self._first_answer(call, timeout_s)
         if number != used and self._used == used:

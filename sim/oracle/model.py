@@ -267,7 +267,12 @@ class Model:
 
     def has_due(self, now_s: float) -> bool:
         """Whether any lease has ended by `now_s`."""
-        return any(ends and next(iter(ends.values())) <= now_s for ends in (self.leases, self.graces))
+        for ends in (self.leases, self.graces):
+            for ends_s in ends.values():  # only the first: they are in the order of time
+                if ends_s <= now_s:
+                    return True
+                break
+        return False
 
     def due(self, now_s: float) -> list[str]:
         """Whose leases have ended by `now_s`; one that ends now has. Costs O(found)."""

@@ -35,6 +35,11 @@ class Attention:
         self._since_s += by_s
         return by_s
 
+    @property
+    def stalled_from_s(self) -> float:
+        """The moment up to which `stall_s` finds no stall."""
+        return self._awake_by_s + STALL_S
+
     def awake_by(self, now_s: float, at_s: float) -> None:
         """Count the time until `now_s`, and expect the loop to run again by `at_s`."""
         if self._awake_by_s < math.inf:
