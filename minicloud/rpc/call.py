@@ -16,11 +16,11 @@ from h2.errors import ErrorCodes
 
 from minicloud.rpc.answers import AnswerBudget
 from minicloud.rpc.budget import ByteBudget, Share
-from minicloud.rpc.connection import Connection
-from minicloud.rpc.events import DataReceived
+from minicloud.http2.connection import Connection
+from minicloud.http2.events import DataReceived
 from minicloud.rpc.framing import Deframer, FramingError, MessageTooLargeError, NoRoomError, frame
 from minicloud.rpc.refusals import CallRefusedError, Cause
-from minicloud.rpc.transport import HIGH_WATER_BYTES, Transport
+from minicloud.http2.transport import HIGH_WATER_BYTES, Transport
 
 # How a call that was given up is reset: a client sends one again that was refused.
 _RESET_CODES = {

@@ -18,7 +18,7 @@ from minicloud.rpc.answers import AnswerBudget
 from minicloud.rpc.budget import ByteBudget
 from minicloud.rpc.call import Call
 from minicloud.rpc.config import ChannelConfig
-from minicloud.rpc.events import (
+from minicloud.http2.events import (
     DataReceived,
     Event,
     GoAwayReceived,
@@ -29,8 +29,8 @@ from minicloud.rpc.events import (
 from minicloud.rpc.framing import IDENTITY, Deframer
 from minicloud.rpc.metadata import Header, Headers, percent_decode
 from minicloud.rpc.status import error_name, status_of_http, status_of_reset, status_of_trailer
-from minicloud.rpc.timers import Due
-from minicloud.rpc.transport import Transport
+from minicloud.http2.timers import Due
+from minicloud.http2.transport import Transport
 
 _log = structlog.get_logger()
 

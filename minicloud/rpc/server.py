@@ -23,7 +23,7 @@ from minicloud.rpc.config import ServerLimits
 from minicloud.rpc.refusals import Cause
 from minicloud.rpc.servable import Servable
 from minicloud.rpc.server_connection import ServerConnection
-from minicloud.rpc.transport import Peer, peer_of
+from minicloud.http2.transport import Peer, peer_of
 
 _log = structlog.get_logger()
 

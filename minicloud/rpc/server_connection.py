@@ -24,7 +24,7 @@ from minicloud.rpc.answers import AnswerBudget
 from minicloud.rpc.budget import ByteBudget
 from minicloud.rpc.call import Call
 from minicloud.rpc.config import ServerLimits
-from minicloud.rpc.events import (
+from minicloud.http2.events import (
     ConnectionFailed,
     DataReceived,
     Event,
@@ -37,8 +37,8 @@ from minicloud.rpc.metadata import Header, unindexed
 from minicloud.rpc.refusals import CallRefusedError, Cause, RefusedError
 from minicloud.rpc.server_stream import RESPONSE_HEADERS, ProtoMessage, ServerStream, error_trailers
 from minicloud.rpc.timeouts import decode_timeout
-from minicloud.rpc.timers import Due
-from minicloud.rpc.transport import Peer, Transport
+from minicloud.http2.timers import Due
+from minicloud.http2.transport import Peer, Transport
 
 _log = structlog.get_logger()
 

@@ -17,7 +17,7 @@ from h2.errors import ErrorCodes
 from minicloud.rpc.admission import Admission, PeerShare
 from minicloud.rpc.budget import ByteBudget
 from minicloud.rpc.call import Call
-from minicloud.rpc.events import DataReceived
+from minicloud.http2.events import DataReceived
 from minicloud.rpc.framing import Deframer
 from minicloud.rpc.metadata import (
     Header,
@@ -32,7 +32,7 @@ from minicloud.rpc.refusals import CallRefusedError, Cause
 from minicloud.rpc.status_details import HEADER as DETAILS_HEADER
 from minicloud.rpc.status_details import encode_details
 from minicloud.rpc.timeouts import Deadline
-from minicloud.rpc.transport import Peer, Transport
+from minicloud.http2.transport import Peer, Transport
 
 RESPONSE_HEADERS: tuple[Header, ...] = ((b":status", b"200"), (b"content-type", b"application/grpc"))
 # A first message that comes at this rate may take as long as it takes.

@@ -19,7 +19,7 @@ import psutil
 import trio
 
 from minicloud.rpc.channel import open_channel
-from minicloud.rpc.connection import PREFACE
+from minicloud.http2.connection import PREFACE
 from minicloud.wire.gen.minicloud.common import ResourceInfo
 from minicloud.wire.gen.minicloud.execution import (
     HeartbeatRequest,

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from minicloud.app.control_plane import GRACE_S
-from minicloud.rpc.connection import PREFACE
+from minicloud.http2.connection import PREFACE
 from tests.integration.processes import HOST, PROGRAM, WITHIN_S, ControlPlane, Launcher, eventually
 from tests.terminal import Terminal
 from tests.unit.rpc.raw_peer import SETTINGS, frame_bytes

@@ -14,7 +14,7 @@ import trio
 from hpack import Encoder
 
 from minicloud.log import STORM_LINES
-from minicloud.rpc.connection import PREFACE
+from minicloud.http2.connection import PREFACE
 from tests.integration.processes import HOST, WITHIN_S, ControlPlane, Launcher, Worker
 from tests.unit.rpc.raw_peer import (
     CANCEL,

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as prometheus_text
 
-from minicloud.rpc.connection import PREFACE
+from minicloud.http2.connection import PREFACE
 from minicloud.wire.gen.minicloud.execution import RegisterWorkerRequest
 from tests.integration.processes import HOST, WITHIN_S, ControlPlane, Launcher
 from tests.unit.rpc.raw_peer import GOAWAY, SETTINGS, frame_bytes

@@ -17,13 +17,13 @@ from minicloud.rpc.channel import Channel
 from minicloud.rpc.client_stream import ClientStream
 from minicloud.rpc.config import ChannelConfig, Http2Limits
 from minicloud.rpc.connecting import Connect
-from minicloud.rpc.connection import Connection
-from minicloud.rpc.events import Event, HeadersReceived
+from minicloud.http2.connection import Connection
+from minicloud.http2.events import Event, HeadersReceived
 from minicloud.wire.gen.minicloud.execution import (
     HeartbeatRequest,
     HeartbeatResponse,
 )
-from tests.unit.rpc.connection_pair import received
+from tests.unit.http2.connection_pair import received
 from tests.unit.rpc.raw_peer import message_bytes
 from tests.unit.rpc.support import UNARY, E, call
 

@@ -13,7 +13,7 @@ from hpack import Decoder, Encoder
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from minicloud.rpc.config import ServerLimits, Timeouts
-from minicloud.rpc.connection import PREFACE
+from minicloud.http2.connection import PREFACE
 from minicloud.rpc.server import Server
 from tests.unit.rpc.support import UNARY
 

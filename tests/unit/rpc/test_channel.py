@@ -14,8 +14,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from minicloud.rpc.channel import Channel, open_channel
 from minicloud.rpc.config import ChannelConfig, Timeouts
-from minicloud.rpc.connection import Connection
-from minicloud.rpc.events import GoAwayReceived
+from minicloud.http2.connection import Connection
+from minicloud.http2.events import GoAwayReceived
 from minicloud.rpc.server import Server
 from minicloud.wire.gen.minicloud.execution import (
     HeartbeatRequest,

@@ -18,7 +18,7 @@ from minicloud.request_id import RequestScope, current_request_id
 from minicloud.rpc.channel import Channel, open_channel
 from minicloud.rpc.config import ChannelConfig, Http2Limits
 from minicloud.rpc.connecting import Connect, tcp_ways
-from minicloud.rpc.events import HeadersReceived
+from minicloud.http2.events import HeadersReceived
 from tests.networks import Names, needs_ipv6
 from tests.unit.rpc.played_server import (
     STEADY,

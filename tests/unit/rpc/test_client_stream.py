@@ -12,7 +12,7 @@ from h2.errors import ErrorCodes
 from trio.testing import wait_all_tasks_blocked
 
 from minicloud.rpc.config import ChannelConfig, Http2Limits
-from minicloud.rpc.events import HeadersReceived, StreamReset
+from minicloud.http2.events import HeadersReceived, StreamReset
 from minicloud.rpc.metadata import percent_encode
 from minicloud.wire.gen.minicloud.execution import (
     HeartbeatRequest,

@@ -9,7 +9,7 @@ from grpclib.exceptions import GRPCError
 from trio.testing import wait_all_tasks_blocked
 
 from minicloud.rpc.config import ChannelConfig, Http2Limits, ServerLimits
-from minicloud.rpc.events import PingAcked
+from minicloud.http2.events import PingAcked
 from minicloud.wire.gen.minicloud.execution import HeartbeatRequest, HeartbeatResponse
 from tests.unit.rpc.played_server import OK_HEADERS, PlayedServer, PlayedServers, channel_to
 from tests.unit.rpc.raw_peer import DATA, message_bytes, raw_peer

@@ -11,9 +11,9 @@ from structlog.testing import capture_logs
 from trio.testing import lockstep_stream_pair, wait_all_tasks_blocked
 
 from minicloud.rpc.config import Http2Limits, ServerLimits
-from minicloud.rpc.connection import PREFACE
-from minicloud.rpc.frames import MAX_STREAM_ID
-from minicloud.rpc.transport import HIGH_WATER_BYTES, MAX_OUTPUT_BYTES
+from minicloud.http2.connection import PREFACE
+from minicloud.http2.frames import MAX_STREAM_ID
+from minicloud.http2.transport import HIGH_WATER_BYTES, MAX_OUTPUT_BYTES
 from minicloud.wire.gen.minicloud.execution import HeartbeatResponse
 from tests.unit.rpc.raw_peer import (
     ACK,

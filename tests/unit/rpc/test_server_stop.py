@@ -9,7 +9,7 @@ from grpclib.exceptions import GRPCError
 from structlog.testing import capture_logs
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
-from minicloud.rpc.frames import MAX_STREAM_ID
+from minicloud.http2.frames import MAX_STREAM_ID
 from minicloud.wire.gen.minicloud.execution import HeartbeatRequest, HeartbeatResponse
 from tests.unit.rpc.raw_peer import (
     ACK,

@@ -9,7 +9,7 @@ import trio
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
 
-from minicloud.rpc.events import HeadersReceived
+from minicloud.http2.events import HeadersReceived
 from minicloud.wire.gen.minicloud.execution import HeartbeatRequest, HeartbeatResponse
 from tests.unit.rpc.played_server import OK_HEADERS, PlayedServer, PlayedServers, channel_to
 from tests.unit.rpc.raw_peer import (

@@ -7,8 +7,8 @@ from typing import TypeVar
 from hpack import Encoder
 
 from minicloud.rpc.config import Http2Limits
-from minicloud.rpc.connection import Connection
-from minicloud.rpc.events import (
+from minicloud.http2.connection import Connection
+from minicloud.http2.events import (
     Event,
 )
 from tests.unit.rpc.raw_peer import REQUEST_HEADERS

@@ -19,12 +19,12 @@ from h2.errors import ErrorCodes
 from minicloud.net.address import Address, of_socket
 from minicloud.rpc.answers import AnswerBudget
 from minicloud.rpc.config import Http2Limits, Timeouts
-from minicloud.rpc.connection import Connection
-from minicloud.rpc.events import ConnectionFailed, Event, PingAcked
-from minicloud.rpc.frames import MAX_STREAM_ID
+from minicloud.http2.connection import Connection
+from minicloud.http2.events import ConnectionFailed, Event, PingAcked
+from minicloud.http2.frames import MAX_STREAM_ID
 from minicloud.rpc.refusals import Cause
 from minicloud.rpc.status import error_name
-from minicloud.rpc.timers import Due, Timers
+from minicloud.http2.timers import Due, Timers
 
 _log = structlog.get_logger()
 

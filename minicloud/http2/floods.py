@@ -11,7 +11,7 @@ import math
 from h2.errors import ErrorCodes
 
 from minicloud.rpc.config import Http2Limits
-from minicloud.rpc.frames import ACK, CONTINUATION, DATA, END_HEADERS, HEADERS, PING, PUSH_PROMISE, RST_STREAM
+from minicloud.http2.frames import ACK, CONTINUATION, DATA, END_HEADERS, HEADERS, PING, PUSH_PROMISE, RST_STREAM
 
 # What a frame that carries a call forward earns back: a peer may answer each of ours with a WINDOW_UPDATE
 # for the stream, one for the connection, and a PING that measures the path.

@@ -25,8 +25,8 @@ from h2.stream import H2Stream, StreamClosedBy, StreamState
 from hyperframe.frame import DataFrame, Frame, HeadersFrame, PriorityFrame, RstStreamFrame, WindowUpdateFrame
 
 from minicloud.rpc.config import Http2Limits
-from minicloud.rpc.floods import PeerError
-from minicloud.rpc.frames import MAX_FRAME_BYTES, MAX_STREAM_ID
+from minicloud.http2.floods import PeerError
+from minicloud.http2.frames import MAX_FRAME_BYTES, MAX_STREAM_ID
 
 # Frames whose mistakes can be one stream's alone.
 _OF_STREAMS = (HeadersFrame, DataFrame, WindowUpdateFrame, PriorityFrame)

@@ -19,10 +19,10 @@ import h2.events
 import h2.exceptions
 from h2.errors import ErrorCodes
 
-from minicloud.rpc import floods, frames
+from minicloud.http2 import floods, frames
 from minicloud.rpc.config import Http2Limits
-from minicloud.rpc.engine import Engine, StreamFailed
-from minicloud.rpc.events import (
+from minicloud.http2.engine import Engine, StreamFailed
+from minicloud.http2.events import (
     ConnectionFailed,
     DataReceived,
     Event,

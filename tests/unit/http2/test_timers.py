@@ -7,7 +7,7 @@ import math
 import pytest
 
 from minicloud.rpc.config import Timeouts
-from minicloud.rpc.timers import Due, Timers
+from minicloud.http2.timers import Due, Timers
 
 TIMEOUTS = Timeouts(
     handshake_s=10, keepalive_s=60, keepalive_timeout_s=20, max_idle_s=900, max_age_s=5000, max_age_grace_s=30

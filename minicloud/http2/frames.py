@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minicloud.rpc.events import GoAwayReceived
+from minicloud.http2.events import GoAwayReceived
 
 DATA = 0x0
 HEADERS = 0x1

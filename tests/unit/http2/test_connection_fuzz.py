@@ -8,12 +8,12 @@ from hpack import Encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minicloud.rpc.connection import PREFACE, Connection
-from minicloud.rpc.events import (
+from minicloud.http2.connection import PREFACE, Connection
+from minicloud.http2.events import (
     ConnectionFailed,
 )
-from minicloud.rpc.frames import MAX_FRAME_BYTES, MAX_STREAM_ID
-from tests.unit.rpc.connection_pair import BLOCK, LIMITS, REQUEST, RESPONSE, Pair, received
+from minicloud.http2.frames import MAX_FRAME_BYTES, MAX_STREAM_ID
+from tests.unit.http2.connection_pair import BLOCK, LIMITS, REQUEST, RESPONSE, Pair, received
 from tests.unit.rpc.raw_peer import SETTINGS, frame_bytes
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from minicloud.rpc.config import Http2Limits
-from minicloud.rpc.connection import PREFACE, Connection
-from minicloud.rpc.events import (
+from minicloud.http2.connection import PREFACE, Connection
+from minicloud.http2.events import (
     ConnectionFailed,
     DataReceived,
     GoAwayReceived,
@@ -15,8 +15,8 @@ from minicloud.rpc.events import (
     StreamReset,
     WindowOpened,
 )
-from minicloud.rpc.frames import MAX_STREAM_ID
-from tests.unit.rpc.connection_pair import LIMITS, REQUEST, RESPONSE, Pair, of, received
+from minicloud.http2.frames import MAX_STREAM_ID
+from tests.unit.http2.connection_pair import LIMITS, REQUEST, RESPONSE, Pair, of, received
 from tests.unit.rpc.raw_peer import SETTINGS, frame_bytes
 
 

@@ -8,15 +8,15 @@ import pytest
 from hpack import Encoder
 
 from minicloud.rpc.config import Http2Limits
-from minicloud.rpc.connection import PREFACE, Connection
-from minicloud.rpc.events import (
+from minicloud.http2.connection import PREFACE, Connection
+from minicloud.http2.events import (
     ConnectionFailed,
     Event,
     HeadersReceived,
     StreamReset,
 )
-from minicloud.rpc.frames import MAX_FRAME_BYTES
-from tests.unit.rpc.connection_pair import BLOCK, LIMITS, REQUEST, RESPONSE, of, received
+from minicloud.http2.frames import MAX_FRAME_BYTES
+from tests.unit.http2.connection_pair import BLOCK, LIMITS, REQUEST, RESPONSE, of, received
 from tests.unit.rpc.raw_peer import (
     ACK,
     COMPRESSION_ERROR,

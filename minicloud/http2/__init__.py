@@ -1,0 +1,3 @@
+"""HTTP/2 connections on Trio."""
+
+from __future__ import annotations
