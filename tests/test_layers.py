@@ -19,7 +19,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"core"}),
     frozenset({"clock", "lines", "request_id", "starting"}),
     frozenset({"net"}),
-    frozenset({"wire", "store"}),
+    frozenset({"wire", "store", "http2"}),
     frozenset({"rpc"}),
     frozenset({"control", "worker"}),
     frozenset({"config", "log"}),
@@ -37,6 +37,8 @@ NEVER = {
 }
 # gRPC's own services, whose messages are generated beside ours.
 STANDARD = "minicloud.wire.gen.grpc."
+# The libraries that speak HTTP/2, and the module of `http2` that may be replaced to be rid of each.
+HTTP2_LIBRARIES = {"h2": "engine", "hyperframe": "engine", "hpack": "compression"}
 # What core may use of the standard library: nothing that does I/O, reads a clock or draws a number.
 CORE_MAY_IMPORT = {
     "__future__", "bisect", "collections", "dataclasses", "enum", "math", "re", "typing",
@@ -145,3 +147,30 @@ def test_nothing_of_minicloud_imports_the_simulator_or_the_tests() -> None:
     for module, path in _modules().items():
         for name in _imports(path):
             assert name.split(".")[0] not in {"sim", "tests"}, f"{module} imports {name}"
+
+
+def test_only_http2_imports_the_libraries_that_speak_it() -> None:
+    wrong = [
+        f"{module} imports {name}"
+        for module, path in _modules().items()
+        for name in _imports(path)
+        if name.split(".")[0] in HTTP2_LIBRARIES and _room(module) != "http2"
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(("library", "only"), sorted(HTTP2_LIBRARIES.items()))
+def test_each_library_of_http2_is_imported_by_one_module(library: str, only: str) -> None:
+    importing = {
+        module
+        for module, path in _modules().items()
+        for name in _imports(path)
+        if name.split(".")[0] == library
+    }
+    assert importing == {f"minicloud.http2.{only}"}
+
+
+def test_http2_knows_no_grpc() -> None:
+    for path in sorted((ROOT / "minicloud" / "http2").glob("*.py")):
+        for name in _imports(path):
+            assert name.split(".")[0] not in {"grpclib", "google", "betterproto2"}, f"{path.name}: {name}"

@@ -1,13 +1,14 @@
 """One HTTP/2 connection, sans-io: bytes in, events out; calls to send, bytes out.
 
-What always holds: `receive` raises nothing whatever the bytes; what it keeps of them is bounded by one frame
-and one header block beyond what it was given; what is wrong with one stream ends that stream alone; sending
-on a stream that has ended meanwhile does nothing, because the peer's reset may sit in the same bytes as the
-event being answered. Knows no clock (time is passed in), no socket, no gRPC.
+The engine (`engine`) does HTTP/2 itself. In front of it, on the frame headers alone, this module counts
+floods, refuses oversized frames before they are buffered, cuts a reading into turns, and handles GOAWAY,
+after which h2 would refuse to carry on the streams in flight. The time is passed in.
 
-The engine is h2 (`engine`). In front of it, on the frame headers alone: floods are counted, oversized frames
-are refused before they are buffered, a reading is cut into turns, and GOAWAY is kept from h2, which would
-refuse to carry on the calls in flight after one, sent or received.
+Always holds: `receive` raises nothing whatever the bytes, and what it keeps of them is bounded by one frame
+and one header block beyond what it was given (both test_connection_fuzz.py); what is wrong with one stream
+ends that stream alone (test_stream_faults.py); sending on a stream that has ended meanwhile does nothing
+(test_sending_on_a_stream_reset_meanwhile_does_nothing), because the peer's reset may sit in the same bytes as
+the event being answered.
 """
 
 from __future__ import annotations
@@ -15,24 +16,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import h2.events
-import h2.exceptions
-from h2.errors import ErrorCodes
-
-from minicloud.http2 import floods, frames
-from minicloud.rpc.config import Http2Limits
-from minicloud.http2.engine import Engine, StreamFailed
+from minicloud.http2 import frames
+from minicloud.http2.config import Http2Limits
+from minicloud.http2.engine import Engine, EngineEvent, SettingsReceived, StreamFailed
+from minicloud.http2.errors import ErrorCode, PeerError
 from minicloud.http2.events import (
     ConnectionFailed,
     DataReceived,
     Event,
-    GoAwayReceived,
     HeadersReceived,
-    PingAcked,
     StreamReset,
     WindowOpened,
 )
-from minicloud.rpc.metadata import Header, Headers, header_list_bytes, malformation, without_outer_spaces
+from minicloud.http2.floods import FloodGuard
+from minicloud.http2.headers import Header, Headers, HeadersKind, header_list_bytes, malformation
+from minicloud.http2.streams import StreamEvent, Streams
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
@@ -44,30 +42,42 @@ _COSTS = {frames.HEADERS: 10, frames.PUSH_PROMISE: 10}
 # Frames some of which are kept from the engine.
 _OURS = (frames.GOAWAY, frames.WINDOW_UPDATE)
 
-_HPACK_TABLE_BYTES = 4096
 
-_LOCAL_ENDED = 1
-_REMOTE_ENDED = 2
+def _unchanged(headers: Headers) -> Headers:
+    return headers
 
 
 class Connection:
-    """Either end of a connection. `now_s` is any monotonic time in seconds."""
+    """Either end of a connection."""
 
-    def __init__(self, *, client: bool, limits: Http2Limits, now_s: float) -> None:
+    def __init__(
+        self,
+        *,
+        client: bool,
+        limits: Http2Limits,
+        now_s: float,
+        repair: Callable[[Headers], Headers] = _unchanged,
+    ) -> None:
+        """`now_s` is any monotonic time in seconds.
+
+        `repair` gets received headers that are malformed and returns those to use in their place, where the
+        protocol above forgives what HTTP/2 does not.
+        """
         self.failed = False
         self.peer_ready = False  # its SETTINGS have arrived
         self.frames_received = 0
         self.has_more = False  # whole frames wait for the next turn
         self._client = client
         self._now_s = now_s
-        self._guard = floods.FloodGuard(limits, now_s)
+        self._repair = repair
+        self._guard = FloodGuard(limits, now_s)
         self._max_header_list_bytes = limits.max_header_list_bytes
         self._preface_left = b"" if client else PREFACE
         self._inbox = bytearray()
         self._outbox: list[bytes] = []
         self.output_bytes = 0
-        self._streams: dict[int, int] = {}  # open ones, and which of their sides have ended
-        self._h2 = Engine(client=client, limits=limits)
+        self._streams = Streams()
+        self._engine = Engine(client=client, limits=limits)
         self._collect()
 
     # Receiving
@@ -85,11 +95,8 @@ class Connection:
             try:
                 self._receive_frames(data)
             finally:
-                self._translate(events)
-        except h2.exceptions.ProtocolError as exc:
-            self._collect()  # h2 has queued the GOAWAY
-            events.append(self._fail(exc.error_code, str(exc)))
-        except floods.PeerError as exc:
+                self._take_events(events)
+        except PeerError as exc:
             events.append(self._refuse_peer(exc))
         else:
             self._collect()
@@ -109,7 +116,7 @@ class Connection:
             kind = inbox[position + 3]
             if length > frames.MAX_FRAME_BYTES:
                 self._feed(inbox[start:position])
-                raise floods.PeerError(f"frame of {length} bytes", ErrorCodes.FRAME_SIZE_ERROR)
+                raise PeerError(f"frame of {length} bytes", ErrorCode.FRAME_SIZE_ERROR)
             end = position + frames.HEADER_BYTES + length
             if end > available:
                 break
@@ -148,100 +155,82 @@ class Connection:
         stream_id = frames.number(frame, frames.STREAM_AT)
         if kind == frames.GOAWAY:
             if stream_id:
-                raise floods.PeerError("GOAWAY on a stream", ErrorCodes.PROTOCOL_ERROR)
-            self._h2.happened.append(frames.parse_goaway(frame[frames.HEADER_BYTES :]))
-        elif not stream_id or not self._h2.has_seen(stream_id):
+                raise PeerError("GOAWAY on a stream", ErrorCode.PROTOCOL_ERROR)
+            self._engine.happened.append(frames.parse_goaway(frame[frames.HEADER_BYTES :]))
+        elif not stream_id or not self._engine.has_seen(stream_id):
             self._feed(frame)
-        elif stream_id in self._h2.streams:
-            self._h2.fail_stream(stream_id, ErrorCodes.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
+        elif self._engine.is_open(stream_id):
+            self._engine.fail_stream(stream_id, ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
 
     def _receive_preface(self) -> bool:
         """Take the client's preface off; False while it is incomplete."""
         expected = self._preface_left
         if not expected.startswith(self._inbox[: len(expected)]):
-            raise floods.PeerError("not HTTP/2", ErrorCodes.PROTOCOL_ERROR)
+            raise PeerError("not HTTP/2", ErrorCode.PROTOCOL_ERROR)
         if len(self._inbox) < len(expected):
             return False
-        self._h2.receive_data(expected)
+        self._engine.receive(expected)
         self._preface_left = b""
         del self._inbox[: len(expected)]
         return True
 
     def _feed(self, data: bytearray) -> None:
         if data:
-            self._h2.receive_data(data)
+            self._engine.receive(data)
 
-    def _translate(self, events: list[Event]) -> None:
-        """Turn what happened in the engine into events. Raises PeerError where it amounts to a flood."""
-        happened, self._h2.happened = self._h2.happened, []
-        for event in happened:
-            translate = _TRANSLATIONS.get(event.__class__)
-            if translate is not None:
-                translate(self, event, events)
+    def _take_events(self, events: list[Event]) -> None:
+        """Move the engine's events to `events`. Raises PeerError where they amount to a flood."""
+        for event in self._engine.take_events():
+            take = _HANDLERS.get(event.__class__)
+            if take is None:
+                events.append(event)  # type: ignore[arg-type]
+            else:
+                take(self, event, events)
 
-    def _refuse_peer(self, exc: floods.PeerError) -> ConnectionFailed:
+    def _refuse_peer(self, exc: PeerError) -> ConnectionFailed:
+        """End the connection for a rule that the peer broke."""
         self.go_away(self.highest_received_stream_id, exc.error_code, exc.debug)
-        return self._fail(exc.error_code, str(exc))
-
-    def _fail(self, error_code: int, reason: str) -> ConnectionFailed:
         self.failed = True
         self.has_more = False
         self._inbox.clear()
         self._streams.clear()
-        return ConnectionFailed(error_code, reason)
+        return ConnectionFailed(exc.error_code, str(exc))
 
-    def _on_headers(
-        self,
-        event: h2.events.RequestReceived | h2.events.ResponseReceived | h2.events.TrailersReceived,
-        events: list[Event],
-    ) -> None:
-        stream_id, ended = event.stream_id, event.stream_ended is not None
-        request = event.__class__ is h2.events.RequestReceived
-        trailers = event.__class__ is h2.events.TrailersReceived
-        if request:
-            self._streams[stream_id] = 0
-        if ended:
-            self._end(stream_id, _REMOTE_ENDED)
-        headers: Headers = event.headers
-        problem = malformation(headers, request=request, trailers=trailers)
+    def _on_headers(self, event: HeadersReceived, events: list[Event]) -> None:
+        stream_id, kind = event.stream_id, event.kind
+        if kind is HeadersKind.REQUEST:
+            self._streams.open(stream_id)
+        if event.end_stream:
+            self._streams.apply(stream_id, StreamEvent.RECEIVED_END)
+        problem = malformation(event.headers, kind)
         if problem:
-            headers = without_outer_spaces(headers)
-            problem = malformation(headers, request=request, trailers=trailers)
+            event.headers = self._repair(event.headers)
+            problem = malformation(event.headers, kind)
         if problem:
-            self.reset(stream_id, ErrorCodes.PROTOCOL_ERROR)
-            answer = () if request else headers
-            events.append(StreamReset(stream_id, ErrorCodes.PROTOCOL_ERROR, f"malformed: {problem}", answer))
+            self.reset(stream_id, ErrorCode.PROTOCOL_ERROR)
+            answer = () if kind is HeadersKind.REQUEST else event.headers
+            events.append(StreamReset(stream_id, ErrorCode.PROTOCOL_ERROR, f"malformed: {problem}", answer))
             self._guard.junk(self._now_s)
             return
-        too_large = header_list_bytes(headers) > self._max_header_list_bytes
-        events.append(HeadersReceived(stream_id, headers, ended, too_large))
+        event.too_large = header_list_bytes(event.headers) > self._max_header_list_bytes
+        events.append(event)
 
-    def _on_data(self, event: h2.events.DataReceived, events: list[Event]) -> None:
-        ended = event.stream_ended is not None
-        if ended:
-            self._end(event.stream_id, _REMOTE_ENDED)
-        events.append(DataReceived(event.stream_id, event.data, event.flow_controlled_length, ended))
+    def _on_data(self, event: DataReceived, events: list[Event]) -> None:
+        if event.end_stream:
+            self._streams.apply(event.stream_id, StreamEvent.RECEIVED_END)
+        events.append(event)
 
-    def _on_reset(self, event: h2.events.StreamReset, events: list[Event]) -> None:
-        self._streams.pop(event.stream_id, None)
-        reason = "" if event.remote_reset else "the peer broke the rules of the stream"
-        events.append(StreamReset(event.stream_id, int(event.error_code), reason))
+    def _on_reset(self, event: StreamReset, events: list[Event]) -> None:
+        self._streams.apply(event.stream_id, StreamEvent.RESET)
+        events.append(event)
 
     def _on_failed(self, event: StreamFailed, events: list[Event]) -> None:
-        self._streams.pop(event.stream_id, None)
+        self._streams.apply(event.stream_id, StreamEvent.RESET)
         events.append(StreamReset(event.stream_id, event.error_code, event.reason))
         self._guard.junk(self._now_s)
 
-    def _on_window(self, event: h2.events.WindowUpdated, events: list[Event]) -> None:
-        events.append(WindowOpened())
-
-    def _on_settings(self, event: h2.events.RemoteSettingsChanged, events: list[Event]) -> None:
+    def _on_settings(self, event: SettingsReceived, events: list[Event]) -> None:
         self.peer_ready = True
-        # The peer grants our encoder a table of up to 4 GiB; h2 would fill it, and search it end to end for
-        # every header.
-        encoder = self._h2.encoder
-        if encoder.header_table_size > _HPACK_TABLE_BYTES:
-            encoder.header_table_size = _HPACK_TABLE_BYTES
         events.append(WindowOpened())
 
     # Sending
@@ -249,7 +238,7 @@ class Connection:
     @property
     def highest_received_stream_id(self) -> int:
         """The highest stream the peer has opened; 0 if it has opened none."""
-        return self._h2.highest_inbound_stream_id
+        return self._engine.highest_received_stream_id
 
     @property
     def open_streams(self) -> int:
@@ -260,20 +249,19 @@ class Connection:
         """Whether the peer grants one more stream (clients)."""
         return (
             not self.failed
-            and len(self._streams) < self._h2.remote_settings.max_concurrent_streams
-            and self._h2.highest_outbound_stream_id < frames.MAX_STREAM_ID - 2
+            and len(self._streams) < self._engine.max_streams
+            and self._engine.highest_opened_stream_id < frames.MAX_STREAM_ID - 2
         )
 
     @property
     def out_of_stream_ids(self) -> bool:
         """Whether a client has used up its 2**30 streams and needs a new connection."""
-        return self._h2.highest_outbound_stream_id >= frames.MAX_STREAM_ID - 2
+        return self._engine.highest_opened_stream_id >= frames.MAX_STREAM_ID - 2
 
     def open_stream(self, headers: Sequence[Header]) -> int:
         """Send a request's headers on a new stream, whose id it returns. `can_open_stream` must hold."""
-        stream_id = self._h2.get_next_available_stream_id()
-        self._streams[stream_id] = 0
-        self._h2.send_headers(stream_id, headers)
+        stream_id = self._engine.open_stream(headers)
+        self._streams.open(stream_id)
         self._guard.sent_call_frame()
         self._collect()
         return stream_id
@@ -282,10 +270,10 @@ class Connection:
         """Send response headers, or trailers, which end the stream."""
         if stream_id not in self._streams:
             return
-        self._h2.send_headers(stream_id, headers, end_stream)
+        self._engine.send_headers(stream_id, headers, end_stream)
         self._guard.sent_call_frame()
         if end_stream:
-            self._end(stream_id, _LOCAL_ENDED)
+            self._streams.apply(stream_id, StreamEvent.SENT_END)
         self._collect()
 
     def send_data(self, stream_id: int, data: bytes | memoryview, *, end_stream: bool = False) -> int:
@@ -295,28 +283,28 @@ class Connection:
         """
         if stream_id not in self._streams:
             return len(data)
-        fits = min(self._h2.local_flow_control_window(stream_id), self._h2.max_outbound_frame_size)
+        fits = self._engine.room_bytes(stream_id)
         if data and fits < len(data):
             if fits <= 0:
                 return 0
             data, end_stream = data[:fits], False
-        self._h2.send_data(stream_id, data, end_stream)
+        self._engine.send_data(stream_id, data, end_stream)
         self._guard.sent_call_frame()
         if end_stream:
-            self._end(stream_id, _LOCAL_ENDED)
+            self._streams.apply(stream_id, StreamEvent.SENT_END)
         self._collect()
         return len(data)
 
     def reset(self, stream_id: int, error_code: int) -> None:
         """End the stream at once, both ways."""
-        if self._streams.pop(stream_id, None) is None:
+        if not self._streams.apply(stream_id, StreamEvent.RESET):
             return
-        self._h2.reset(stream_id, error_code)
+        self._engine.reset(stream_id, error_code)
         self._collect()
 
     def refuse(self, stream_id: int) -> ConnectionFailed | None:
         """Reset a stream that is more than was granted; the peer may try it again, but not for ever."""
-        self.reset(stream_id, ErrorCodes.REFUSED_STREAM)
+        self.reset(stream_id, ErrorCode.REFUSED_STREAM)
         return self._counted(self._guard.refused)
 
     def count_junk(self) -> ConnectionFailed | None:
@@ -328,23 +316,23 @@ class Connection:
             return None
         try:
             count(self._now_s)
-        except floods.PeerError as exc:
+        except PeerError as exc:
             return self._refuse_peer(exc)
         return None
 
     def acknowledge(self, stream_id: int, flow_bytes: int) -> None:
         """Give received bytes back to the peer's windows; for a stream that has ended, the connection's."""
         if flow_bytes and not self.failed:
-            self._h2.acknowledge_received_data(flow_bytes, stream_id)
+            self._engine.acknowledge(stream_id, flow_bytes)
             self._collect()
 
     def ping(self, payload: bytes) -> None:
         """Ask for a `PingAcked` with these eight bytes."""
         if not self.failed:
-            self._h2.ping(payload)
+            self._engine.ping(payload)
             self._collect()
 
-    def go_away(self, last_stream_id: int, error_code: int = ErrorCodes.NO_ERROR, debug: bytes = b"") -> None:
+    def go_away(self, last_stream_id: int, error_code: int = ErrorCode.NO_ERROR, debug: bytes = b"") -> None:
         """Tell the peer to open no more streams; streams go on."""
         if not self.failed:
             self._collect()
@@ -358,7 +346,7 @@ class Connection:
         self._streams.clear()
         self._outbox.clear()
         self.output_bytes = 0
-        self._h2.close()
+        self._engine.close()
 
     def data_to_send(self) -> bytes:
         """All that waits to go to the peer, handed out once."""
@@ -367,17 +355,8 @@ class Connection:
         self.output_bytes = 0
         return data
 
-    def _end(self, stream_id: int, side: int) -> None:
-        ended = self._streams.get(stream_id)
-        if ended is None:
-            return
-        if ended | side == _LOCAL_ENDED | _REMOTE_ENDED:
-            del self._streams[stream_id]
-        else:
-            self._streams[stream_id] = ended | side
-
     def _collect(self) -> None:
-        data = self._h2.data_to_send()
+        data = self._engine.data_to_send()
         if data:
             self._queue(data)
 
@@ -386,15 +365,11 @@ class Connection:
         self.output_bytes += len(data)
 
 
-_TRANSLATIONS: dict[type, Callable[[Connection, Any, list[Event]], None]] = {
-    h2.events.RequestReceived: Connection._on_headers,
-    h2.events.ResponseReceived: Connection._on_headers,
-    h2.events.TrailersReceived: Connection._on_headers,
-    h2.events.DataReceived: Connection._on_data,
-    h2.events.StreamReset: Connection._on_reset,
-    h2.events.WindowUpdated: Connection._on_window,
-    h2.events.RemoteSettingsChanged: Connection._on_settings,
-    h2.events.PingAckReceived: lambda connection, event, events: events.append(PingAcked(event.ping_data)),
+# The engine's other events are the owner's as they are.
+_HANDLERS: dict[type[EngineEvent], Callable[[Connection, Any, list[Event]], None]] = {
+    HeadersReceived: Connection._on_headers,
+    DataReceived: Connection._on_data,
+    StreamReset: Connection._on_reset,
     StreamFailed: Connection._on_failed,
-    GoAwayReceived: lambda connection, event, events: events.append(event),
+    SettingsReceived: Connection._on_settings,
 }

@@ -1,29 +1,30 @@
-"""What a peer can do to an HTTP/2 connection, as far as a call notices it."""
+"""The events of an HTTP/2 connection, as `Connection.receive` returns them. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from minicloud.rpc.metadata import Headers
+from minicloud.http2.headers import Headers, HeadersKind
 
 
 @dataclass(slots=True)
 class HeadersReceived:
-    """A request, a response (its 1xx left out), or the trailers of either.
+    """A request, a response (1xx responses are left out), or the trailers of either.
 
-    `too_large` headers are over the advertised limit: their call is to fail.
+    `too_large` headers are over the advertised limit: the owner fails their stream.
     """
 
     stream_id: int
     headers: Headers
+    kind: HeadersKind
     end_stream: bool
-    too_large: bool
+    too_large: bool = False
 
 
 @dataclass(slots=True)
 class DataReceived:
-    """`flow_bytes`, `data` and its padding, are to be given back with `acknowledge`."""
+    """Data of a stream. The owner returns `flow_bytes`, `data` and its padding, with `acknowledge`."""
 
     stream_id: int
     data: bytes
@@ -33,9 +34,9 @@ class DataReceived:
 
 @dataclass(slots=True)
 class StreamReset:
-    """The stream is over: reset by the peer or, with a `reason`, by this end, as the peer broke its rules.
+    """The stream is over: the peer has reset it or, with a `reason`, this end has, for a broken rule.
 
-    `answer` has the headers of a malformed answer, whose status may still be of use.
+    `answer` has the headers of a malformed response, whose content may still be of use.
     """
 
     stream_id: int
@@ -51,12 +52,14 @@ class WindowOpened:
 
 @dataclass(slots=True)
 class PingAcked:
+    """The peer has answered the ping that carried `payload`."""
+
     payload: bytes
 
 
 @dataclass(slots=True)
 class GoAwayReceived:
-    """Streams of ours above `last_stream_id` were not looked at; those up to it may still finish."""
+    """The peer ignores this end's streams above `last_stream_id`; those up to it may still finish."""
 
     last_stream_id: int
     error_code: int
@@ -65,7 +68,7 @@ class GoAwayReceived:
 
 @dataclass(slots=True)
 class ConnectionFailed:
-    """The peer broke the protocol. Always the last event; a GOAWAY is queued, nothing else will be."""
+    """The peer broke a rule of the connection. This is the last event; a GOAWAY is the last output."""
 
     error_code: int
     reason: str

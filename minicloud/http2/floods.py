@@ -8,10 +8,18 @@ from __future__ import annotations
 
 import math
 
-from h2.errors import ErrorCodes
-
-from minicloud.rpc.config import Http2Limits
-from minicloud.http2.frames import ACK, CONTINUATION, DATA, END_HEADERS, HEADERS, PING, PUSH_PROMISE, RST_STREAM
+from minicloud.http2.config import Http2Limits
+from minicloud.http2.errors import PeerError
+from minicloud.http2.frames import (
+    ACK,
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    HEADERS,
+    PING,
+    PUSH_PROMISE,
+    RST_STREAM,
+)
 
 # What a frame that carries a call forward earns back: a peer may answer each of ours with a WINDOW_UPDATE
 # for the stream, one for the connection, and a PING that measures the path.
@@ -19,17 +27,6 @@ _EARNED = 4
 
 # A ping this much of the least interval after the one before it is in time.
 _PING_TOLERANCE = 0.9
-
-
-class PeerError(Exception):
-    """The peer does what it must not, and the connection has to end. `debug` goes into the GOAWAY."""
-
-    def __init__(
-        self, reason: str, error_code: ErrorCodes = ErrorCodes.ENHANCE_YOUR_CALM, debug: bytes = b""
-    ) -> None:
-        super().__init__(reason)
-        self.error_code = error_code
-        self.debug = debug
 
 
 class TokenBucket:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 
-from minicloud.rpc.config import Timeouts
+from minicloud.http2.config import Timeouts
 
 
 class Due(enum.Enum):

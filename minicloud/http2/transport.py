@@ -8,22 +8,20 @@ input can add to it. Knows no gRPC and neither end: events go to the owner.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import structlog
 import trio
-from h2.errors import ErrorCodes
 
-from minicloud.net.address import Address, of_socket
-from minicloud.rpc.answers import AnswerBudget
-from minicloud.rpc.config import Http2Limits, Timeouts
+from minicloud.http2.config import Http2Limits, Timeouts
 from minicloud.http2.connection import Connection
+from minicloud.http2.errors import ErrorCode, error_name
 from minicloud.http2.events import ConnectionFailed, Event, PingAcked
 from minicloud.http2.frames import MAX_STREAM_ID
-from minicloud.rpc.refusals import Cause
-from minicloud.rpc.status import error_name
+from minicloud.http2.headers import Headers
+from minicloud.http2.peer import local_of, peer_of
 from minicloud.http2.timers import Due, Timers
 
 _log = structlog.get_logger()
@@ -45,51 +43,19 @@ _KEEPALIVE = b"alive?\0\0"
 _DRAIN = b"drain\0\0\0"
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Who is at the other end, as grpclib shows it."""
+class Fault(enum.Enum):
+    """A reason to drop a peer that its own conduct gives."""
 
-    address: tuple[str, int] | None
-    certificate: dict[str, object] | None = None
-
-    def addr(self) -> tuple[str, int] | None:
-        """Host and port; None for what has none, such as a stream in memory."""
-        return self.address
-
-    def cert(self) -> dict[str, object] | None:
-        """The peer's certificate in the form of `ssl.SSLSocket.getpeercert()`; None without one."""
-        return self.certificate
-
-    def __str__(self) -> str:
-        return str(Address(*self.address)) if self.address else "memory"
+    HANDSHAKE = "handshake"  # no preface or settings in time
+    PROTOCOL = "protocol"  # it broke HTTP/2
+    FLOOD = "flood"  # frames or requests that help nobody
+    NOT_READ = "not_read"  # it does not take what is sent
 
 
-def peer_of(stream: trio.abc.Stream) -> Peer:
-    """The peer of a connected `stream`, TLS or not."""
-    certificate = None
-    if isinstance(stream, trio.SSLStream):
-        certificate = stream.getpeercert() or None
-        stream = stream.transport_stream
-    if not isinstance(stream, trio.SocketStream):
-        return Peer(None, certificate)
-    try:
-        name = stream.socket.getpeername()
-    except OSError:  # gone already
-        return Peer(None, certificate)
-    return Peer(of_socket(name) if isinstance(name, tuple) else None, certificate)
+class OutputCount(Protocol):
+    """Counts the output of all connections together."""
 
-
-def local_of(stream: trio.abc.Stream) -> Address | None:
-    """This end's address of a connected `stream`, TLS or not; None for one that has none."""
-    if isinstance(stream, trio.SSLStream):
-        stream = stream.transport_stream
-    if not isinstance(stream, trio.SocketStream):
-        return None
-    try:
-        name = stream.socket.getsockname()
-    except OSError:  # closed already
-        return None
-    return of_socket(name) if isinstance(name, tuple) else None
+    output_bytes: int
 
 
 class Transport:
@@ -102,29 +68,30 @@ class Transport:
         client: bool,
         http2: Http2Limits,
         timeouts: Timeouts,
-        answers: AnswerBudget[Any],
+        output: OutputCount,
+        repair: Callable[[Headers], Headers],
         on_event: Callable[[Event], None],
         on_due: Callable[[Due], None],
     ) -> None:
         """`on_event` gets what the peer did, `on_due` IDLE and AGED. Neither may wait or raise.
 
-        `answers` counts the output, that of all connections together.
+        `output` counts the output of all connections together. `repair` is that of `Connection`.
         """
         now_s = trio.current_time()
         self.peer = peer_of(stream)
         self.local = local_of(stream)
-        self.connection = Connection(client=client, limits=http2, now_s=now_s)
+        self.connection = Connection(client=client, limits=http2, now_s=now_s, repair=repair)
         self.timers = Timers(timeouts, now_s)
-        self.answers = answers
         self.close_reason: str | None = None
-        self.close_cause: Cause | None = None  # for which the peer was dropped
+        self.fault: Fault | None = None  # for which the peer was dropped
         self.writable = trio.lowlevel.ParkingLot()  # until output may have room or the peer's window opened
         self._stream = stream
+        self._output_count = output
         self._timeouts = timeouts
         self._on_event = on_event
         self._on_due = on_due
         self._sending_bytes = 0
-        self._counted_bytes = 0  # of output, in `answers`
+        self._counted_bytes = 0  # of output, in `_output_count`
         self._output = trio.lowlevel.ParkingLot()  # the writer, until there is some
         self._watcher = trio.lowlevel.ParkingLot()
         self._reading = trio.CancelScope()
@@ -159,7 +126,7 @@ class Transport:
 
     def _count_output(self) -> None:
         now_bytes = self.connection.output_bytes + self._sending_bytes
-        self.answers.output_bytes += now_bytes - self._counted_bytes
+        self._output_count.output_bytes += now_bytes - self._counted_bytes
         self._counted_bytes = now_bytes
 
     def _free(self) -> None:
@@ -169,12 +136,12 @@ class Transport:
         self._count_output()
         self._on_event, self._on_due, self._on_drained = _ignore, _ignore, None
 
-    def close(self, reason: str, *, peers_fault: bool = False, cause: Cause | None = None) -> None:
+    def close(self, reason: str, *, peers_fault: bool = False, fault: Fault | None = None) -> None:
         """End the connection, once what is queued has gone or had its chance. The first reason counts."""
         if self.close_reason is not None:
             return
         self.close_reason = reason
-        self.close_cause = cause
+        self.fault = fault
         if peers_fault:
             _log.info("rpc_connection_dropped", peer=str(self.peer), reason=reason)
         else:
@@ -240,8 +207,8 @@ class Transport:
 
     def fail(self, event: ConnectionFailed) -> None:
         """Close the connection because the peer broke the protocol."""
-        cause = Cause.FLOOD if event.error_code == ErrorCodes.ENHANCE_YOUR_CALM else Cause.PROTOCOL
-        self.close(f"{error_name(event.error_code)}: {event.reason}", peers_fault=True, cause=cause)
+        fault = Fault.FLOOD if event.error_code == ErrorCode.ENHANCE_YOUR_CALM else Fault.PROTOCOL
+        self.close(f"{error_name(event.error_code)}: {event.reason}", peers_fault=True, fault=fault)
 
     async def _write(self) -> None:
         try:
@@ -269,7 +236,7 @@ class Transport:
             self._sending_bytes = 0
             self._count_output()
             return not last
-        self.close("the peer does not read", peers_fault=True, cause=Cause.NOT_READ)
+        self.close("the peer does not read", peers_fault=True, fault=Fault.NOT_READ)
         return False
 
     async def _watch(self) -> None:
@@ -285,8 +252,8 @@ class Transport:
             elif due in (Due.IDLE, Due.AGED):
                 self._on_due(due)
             else:
-                cause = Cause.HANDSHAKE if due is Due.NO_HANDSHAKE else None
-                return self.close(due.value, peers_fault=due is not Due.GRACE_OVER, cause=cause)
+                fault = Fault.HANDSHAKE if due is Due.NO_HANDSHAKE else None
+                return self.close(due.value, peers_fault=due is not Due.GRACE_OVER, fault=fault)
 
 
 def _ignore(event: object) -> None:

@@ -12,20 +12,20 @@ from __future__ import annotations
 import trio
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
-from h2.errors import ErrorCodes
 
+from minicloud.http2.connection import Connection
+from minicloud.http2.errors import ErrorCode
+from minicloud.http2.events import DataReceived
+from minicloud.http2.transport import HIGH_WATER_BYTES, Transport
 from minicloud.rpc.answers import AnswerBudget
 from minicloud.rpc.budget import ByteBudget, Share
-from minicloud.http2.connection import Connection
-from minicloud.http2.events import DataReceived
 from minicloud.rpc.framing import Deframer, FramingError, MessageTooLargeError, NoRoomError, frame
 from minicloud.rpc.refusals import CallRefusedError, Cause
-from minicloud.http2.transport import HIGH_WATER_BYTES, Transport
 
 # How a call that was given up is reset: a client sends one again that was refused.
 _RESET_CODES = {
-    Status.UNAVAILABLE: ErrorCodes.REFUSED_STREAM,
-    Status.RESOURCE_EXHAUSTED: ErrorCodes.ENHANCE_YOUR_CALM,
+    Status.UNAVAILABLE: ErrorCode.REFUSED_STREAM,
+    Status.RESOURCE_EXHAUSTED: ErrorCode.ENHANCE_YOUR_CALM,
 }
 _NOT_TAKEN = "the answer was not taken while others were waiting: read faster, or ask for less"
 
@@ -50,7 +50,14 @@ class Call:
         "stream_id",
     )
 
-    def __init__(self, transport: Transport, stream_id: int, deframer: Deframer, budget: ByteBudget) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        stream_id: int,
+        deframer: Deframer,
+        budget: ByteBudget,
+        answers: AnswerBudget[Call],
+    ) -> None:
         self.stream_id = stream_id
         self.ended = False  # the peer has sent all it will
         self.failure: tuple[Status, str] | None = None  # why nothing more can be sent or received
@@ -58,7 +65,7 @@ class Call:
         self.arrived = trio.lowlevel.ParkingLot()  # until something happens to the stream
         self._transport = transport
         self._connection: Connection = transport.connection
-        self._answers: AnswerBudget[Call] = transport.answers
+        self._answers = answers
         self._deframer = deframer
         self._held = 0  # received bytes not given back to the peer's windows
         self._share = Share(budget)

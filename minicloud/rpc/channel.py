@@ -21,6 +21,8 @@ from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
 
 from minicloud import __version__
+from minicloud.http2.compression import unindexed
+from minicloud.http2.headers import Header, Headers
 from minicloud.net.address import Address
 from minicloud.net.backoff import Backoff
 from minicloud.request_id import bind_request_id
@@ -29,7 +31,7 @@ from minicloud.rpc.client_stream import ClientStream, RecvT, SendT
 from minicloud.rpc.config import ChannelConfig
 from minicloud.rpc.connecting import Connect, Connector, Find, always, tcp_ways
 from minicloud.rpc.framing import ACCEPTED_ENCODINGS
-from minicloud.rpc.metadata import Header, Headers, MetadataLike, encode_metadata, unindexed
+from minicloud.rpc.metadata import MetadataLike, encode_metadata
 from minicloud.rpc.timeouts import encode_timeout
 
 _log = structlog.get_logger()

@@ -12,12 +12,8 @@ from collections.abc import Callable, Sequence
 import structlog
 import trio
 from grpclib.const import Status
-from h2.errors import ErrorCodes
 
-from minicloud.rpc.answers import AnswerBudget
-from minicloud.rpc.budget import ByteBudget
-from minicloud.rpc.call import Call
-from minicloud.rpc.config import ChannelConfig
+from minicloud.http2.errors import ErrorCode, error_name
 from minicloud.http2.events import (
     DataReceived,
     Event,
@@ -26,11 +22,16 @@ from minicloud.http2.events import (
     StreamReset,
     WindowOpened,
 )
-from minicloud.rpc.framing import IDENTITY, Deframer
-from minicloud.rpc.metadata import Header, Headers, percent_decode
-from minicloud.rpc.status import error_name, status_of_http, status_of_reset, status_of_trailer
+from minicloud.http2.headers import Header, Headers
 from minicloud.http2.timers import Due
 from minicloud.http2.transport import Transport
+from minicloud.rpc.answers import AnswerBudget
+from minicloud.rpc.budget import ByteBudget
+from minicloud.rpc.call import Call
+from minicloud.rpc.config import ChannelConfig
+from minicloud.rpc.framing import IDENTITY, Deframer
+from minicloud.rpc.metadata import percent_decode, without_outer_spaces
+from minicloud.rpc.status import status_of_http, status_of_reset, status_of_trailer
 
 _log = structlog.get_logger()
 
@@ -41,10 +42,15 @@ class ClientCall(Call):
     __slots__ = ("_forget", "headers", "refused", "trailers")
 
     def __init__(
-        self, transport: Transport, stream_id: int, max_message_bytes: int, forget: Callable[[int], None]
+        self,
+        transport: Transport,
+        stream_id: int,
+        max_message_bytes: int,
+        answers: AnswerBudget[Call],
+        forget: Callable[[int], None],
     ) -> None:
         # What a client receives it has asked for.
-        super().__init__(transport, stream_id, Deframer(max_message_bytes), ByteBudget(math.inf))
+        super().__init__(transport, stream_id, Deframer(max_message_bytes), ByteBudget(math.inf), answers)
         self._forget = forget
         self.headers: Headers | None = None
         self.trailers: Headers | None = None  # the same as `headers` where the answer is trailers alone
@@ -53,7 +59,7 @@ class ClientCall(Call):
     def on_headers(self, event: HeadersReceived) -> None:
         if event.too_large:
             self.fail(Status.RESOURCE_EXHAUSTED, "the server's metadata is over the limit")
-            self._connection.reset(self.stream_id, ErrorCodes.CANCEL)
+            self._connection.reset(self.stream_id, ErrorCode.CANCEL)
             return
         if self.headers is None:
             self.headers = event.headers
@@ -70,7 +76,7 @@ class ClientCall(Call):
         if event.reason:
             self.fail(*_malformed(event))
             return
-        if event.error_code == ErrorCodes.REFUSED_STREAM and self.headers is None:
+        if event.error_code == ErrorCode.REFUSED_STREAM and self.headers is None:
             self.refused = True
         name = error_name(event.error_code)
         self.fail(status_of_reset(event.error_code), f"stream reset by the server: {name}")
@@ -78,7 +84,7 @@ class ClientCall(Call):
     def abandon(self) -> None:
         """This end is done with the call: its stream, where it is still open, is reset."""
         self.fail(Status.CANCELLED, "cancelled by this end")
-        self._connection.reset(self.stream_id, ErrorCodes.CANCEL)
+        self._connection.reset(self.stream_id, ErrorCode.CANCEL)
         self._transport.wake_writer()
         self._forget(self.stream_id)
 
@@ -98,12 +104,14 @@ class ClientConnection:
         self._config = config
         self._calls: dict[int, ClientCall] = {}
         self._draining = False
+        self._answers: AnswerBudget[Call] = AnswerBudget(math.inf)
         self.transport = Transport(
             stream,
             client=True,
             http2=config.http2,
             timeouts=config.timeouts,
-            answers=AnswerBudget(math.inf),
+            output=self._answers,
+            repair=without_outer_spaces,
             on_event=self._on_event,
             on_due=self._on_due,
         )
@@ -145,7 +153,9 @@ class ClientConnection:
         if not self.usable:
             return None
         stream_id = self._connection.open_stream(headers)
-        call = ClientCall(self.transport, stream_id, self._config.max_message_bytes, self._forget)
+        call = ClientCall(
+            self.transport, stream_id, self._config.max_message_bytes, self._answers, self._forget
+        )
         self._calls[stream_id] = call
         self.transport.timers.idle_since_s = None
         self.transport.timers.asked(trio.current_time())
@@ -192,7 +202,7 @@ class ClientConnection:
 
     def _on_go_away(self, event: GoAwayReceived) -> None:
         reason = f"server went away: {error_name(event.error_code)}"
-        if event.error_code != ErrorCodes.NO_ERROR:
+        if event.error_code != ErrorCode.NO_ERROR:
             debug = event.debug[:100].decode("latin-1")
             _log.warning("rpc_server_sent_goaway", peer=str(self.transport.peer), reason=reason, debug=debug)
         self._draining = True

@@ -17,8 +17,9 @@ import trio
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError, ProtocolError
 
+from minicloud.http2.headers import Headers
 from minicloud.rpc.client_connection import ClientCall
-from minicloud.rpc.metadata import Headers, Metadata, decode_binary, decode_metadata, percent_decode
+from minicloud.rpc.metadata import Metadata, decode_binary, decode_metadata, percent_decode
 from minicloud.rpc.retry_buffer import RetryBuffer
 from minicloud.rpc.server_stream import ProtoMessage
 from minicloud.rpc.status import status_of_trailer

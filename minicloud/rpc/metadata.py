@@ -9,25 +9,18 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import b64decode
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import TypeAlias
 from urllib.parse import quote
 
 import grpclib.metadata
-from hpack.struct import NeverIndexedHeaderTuple
 from multidict import MultiDict
+
+from minicloud.http2.headers import Header, Headers
 
 Value: TypeAlias = str | bytes
 Metadata: TypeAlias = MultiDict[Value]
 MetadataLike: TypeAlias = Mapping[str, Value] | Collection[tuple[str, Value]]
-Header: TypeAlias = tuple[bytes, bytes]
-Headers: TypeAlias = Sequence[Header]
-
-# RFC 9113, section 8.2.1: no upper case, nothing that could end a line.
-_NAME = re.compile(rb":?[a-z0-9!#$%&'*+.^_`|~-]+")
-_VALUE = re.compile(rb"(?![ \t])[^\0\r\n]*(?<![ \t])")
-_PSEUDO = frozenset({b":method", b":scheme", b":path", b":authority", b":status"})
-_OF_HTTP_1 = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
 
 # Of a grpc-message: peers take 8 KiB of headers and more.
 MAX_MESSAGE_BYTES = 4096
@@ -48,11 +41,6 @@ def encode_metadata(metadata: MetadataLike | None) -> list[Header]:
         return []
     encoded = grpclib.metadata.encode_metadata(metadata)
     return [(key.encode("ascii"), value.strip(" ").encode("ascii")) for key, value in encoded]
-
-
-def unindexed(name: bytes, value: bytes) -> Header:
-    """A header whose value will not come again: kept out of the table of those that will."""
-    return NeverIndexedHeaderTuple(name, value)
 
 
 def decode_metadata(headers: Iterable[Header]) -> Metadata:
@@ -86,32 +74,6 @@ def decode_binary(value: bytes) -> bytes:
         raise ValueError(str(exc)) from exc
 
 
-def malformation(headers: Headers, *, request: bool = False, trailers: bool = False) -> str | None:
-    """Say why received `headers` are malformed by RFC 9113, section 8; None for headers that are not.
-
-    They are a response's unless `request` or `trailers` is set. h2's own check, a chain of generators, took
-    a tenth of the time of a call, and ends the connection where the RFC ends the stream.
-    """
-    pseudo = 0
-    for position, (name, value) in enumerate(headers):
-        if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
-            return "characters that no header may have"
-        if name[0] == 0x3A:  # ":"
-            if position != pseudo or name not in _PSEUDO:
-                return "a pseudo-header that is unknown or out of place"
-            pseudo += 1
-        elif name in _OF_HTTP_1 or (name == b"te" and value != b"trailers"):
-            return "a header of HTTP/1"
-    if trailers:
-        return "a pseudo-header in trailers" if pseudo else None
-    given = [name for name, _ in headers[:pseudo]]
-    if not request:
-        return None if given == [b":status"] else "a response wants one :status and no other pseudo-header"
-    if any(given.count(name) != 1 for name in (b":method", b":scheme", b":path")) or b":status" in given:
-        return "a request wants one :method, :scheme and :path, and no :status"
-    return "an empty :path" if (b":path", b"") in headers[:pseudo] else None
-
-
 def without_outer_spaces(headers: Headers) -> Headers:
     """Take spaces and tabs off both ends of the values of received `headers`, as gRPC allows.
 
@@ -125,11 +87,6 @@ def _trimmed(name: bytes, value: bytes) -> bytes:
     if name.startswith(b":"):
         return value
     return _ends_encoded(value) if name == b"grpc-message" else value.strip(b" \t")
-
-
-def header_list_bytes(headers: Headers) -> int:
-    """The size of a header list as SETTINGS_MAX_HEADER_LIST_SIZE counts it (RFC 9113, section 6.5.2)."""
-    return sum(len(name) + len(value) for name, value in headers) + 32 * len(headers)
 
 
 def percent_encode(text: str) -> bytes:

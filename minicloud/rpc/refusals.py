@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from minicloud.rpc.metadata import Header
+from minicloud.http2.headers import Header
 
 
 class Cause(enum.Enum):

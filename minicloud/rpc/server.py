@@ -15,6 +15,7 @@ import trio
 from grpclib.const import Handler, Status
 from grpclib.exceptions import GRPCError
 
+from minicloud.http2.peer import Peer, peer_of
 from minicloud.rpc.admission import Admission, PeerShare, peer_key
 from minicloud.rpc.answers import AnswerBudget
 from minicloud.rpc.budget import ByteBudget
@@ -23,7 +24,6 @@ from minicloud.rpc.config import ServerLimits
 from minicloud.rpc.refusals import Cause
 from minicloud.rpc.servable import Servable
 from minicloud.rpc.server_connection import ServerConnection
-from minicloud.http2.transport import Peer, peer_of
 
 _log = structlog.get_logger()
 

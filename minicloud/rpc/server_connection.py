@@ -16,14 +16,10 @@ import structlog
 import trio
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
-from h2.errors import ErrorCodes
 
 from minicloud import request_id
-from minicloud.rpc.admission import Admission, PeerShare
-from minicloud.rpc.answers import AnswerBudget
-from minicloud.rpc.budget import ByteBudget
-from minicloud.rpc.call import Call
-from minicloud.rpc.config import ServerLimits
+from minicloud.http2.compression import unindexed
+from minicloud.http2.errors import ErrorCode
 from minicloud.http2.events import (
     ConnectionFailed,
     DataReceived,
@@ -32,13 +28,20 @@ from minicloud.http2.events import (
     StreamReset,
     WindowOpened,
 )
+from minicloud.http2.headers import Header
+from minicloud.http2.peer import Peer
+from minicloud.http2.timers import Due
+from minicloud.http2.transport import Transport
+from minicloud.rpc.admission import Admission, PeerShare
+from minicloud.rpc.answers import AnswerBudget
+from minicloud.rpc.budget import ByteBudget
+from minicloud.rpc.call import Call
+from minicloud.rpc.config import ServerLimits
 from minicloud.rpc.framing import ACCEPTED_ENCODINGS, ENCODINGS, IDENTITY, Deframer
-from minicloud.rpc.metadata import Header, unindexed
+from minicloud.rpc.metadata import without_outer_spaces
 from minicloud.rpc.refusals import CallRefusedError, Cause, RefusedError
 from minicloud.rpc.server_stream import RESPONSE_HEADERS, ProtoMessage, ServerStream, error_trailers
 from minicloud.rpc.timeouts import decode_timeout
-from minicloud.http2.timers import Due
-from minicloud.http2.transport import Peer, Transport
 
 _log = structlog.get_logger()
 
@@ -88,7 +91,8 @@ class ServerConnection:
             client=False,
             http2=server.limits.http2,
             timeouts=server.limits.timeouts,
-            answers=server.answers,
+            output=server.answers,
+            repair=without_outer_spaces,
             on_event=self._on_event,
             on_due=self._on_due,
         )
@@ -103,8 +107,8 @@ class ServerConnection:
                 await self._transport.run(self._nursery)
         finally:
             del self._nursery
-            if self._transport.close_cause is not None:
-                self._server.count_refusal(self._transport.close_cause)
+            if self._transport.fault is not None:
+                self._server.count_refusal(Cause(self._transport.fault.value))
 
     def drain(self, grace_s: float) -> None:
         """Take no more calls, and end when those in flight have; after `grace_s` at the latest."""
@@ -241,6 +245,7 @@ class ServerConnection:
             event.stream_id,
             Deframer(self._server.limits.max_message_bytes, encoding),
             self._server.budget,
+            self._server.answers,
             method=path,
             cardinality=handler.cardinality,
             recv_type=handler.request_type,
@@ -248,7 +253,7 @@ class ServerConnection:
             headers=event.headers,
             request_id=request_header,
             deadline_s=deadline_s,
-            message_by_s=now_s + self._server.limits.timeouts.first_message_s,
+            message_by_s=now_s + self._server.limits.first_message_s,
             admission=self._server.admission,
             peer_share=self._share,
         )
@@ -259,7 +264,7 @@ class ServerConnection:
     def _reply(self, stream_id: int, headers: Sequence[Header]) -> None:
         """Answer with headers alone."""
         self._connection.send_headers(stream_id, headers, end_stream=True)
-        self._connection.reset(stream_id, ErrorCodes.NO_ERROR)
+        self._connection.reset(stream_id, ErrorCode.NO_ERROR)
 
     # A call
 

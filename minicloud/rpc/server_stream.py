@@ -12,16 +12,18 @@ from typing import Generic, Protocol, TypeVar
 import trio
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError, ProtocolError
-from h2.errors import ErrorCodes
 
+from minicloud.http2.errors import ErrorCode
+from minicloud.http2.events import DataReceived
+from minicloud.http2.headers import Header, Headers
+from minicloud.http2.peer import Peer
+from minicloud.http2.transport import Transport
 from minicloud.rpc.admission import Admission, PeerShare
+from minicloud.rpc.answers import AnswerBudget
 from minicloud.rpc.budget import ByteBudget
 from minicloud.rpc.call import Call
-from minicloud.http2.events import DataReceived
 from minicloud.rpc.framing import Deframer
 from minicloud.rpc.metadata import (
-    Header,
-    Headers,
     Metadata,
     MetadataLike,
     decode_metadata,
@@ -32,7 +34,6 @@ from minicloud.rpc.refusals import CallRefusedError, Cause
 from minicloud.rpc.status_details import HEADER as DETAILS_HEADER
 from minicloud.rpc.status_details import encode_details
 from minicloud.rpc.timeouts import Deadline
-from minicloud.http2.transport import Peer, Transport
 
 RESPONSE_HEADERS: tuple[Header, ...] = ((b":status", b"200"), (b"content-type", b"application/grpc"))
 # A first message that comes at this rate may take as long as it takes.
@@ -92,6 +93,7 @@ class ServerStream(Call, Generic[RecvT, SendT]):
         stream_id: int,
         deframer: Deframer,
         budget: ByteBudget,
+        answers: AnswerBudget[Call],
         *,
         method: str,
         cardinality: Cardinality,
@@ -104,7 +106,7 @@ class ServerStream(Call, Generic[RecvT, SendT]):
         admission: Admission[Call],
         peer_share: PeerShare[Call],
     ) -> None:
-        super().__init__(transport, stream_id, deframer, budget)
+        super().__init__(transport, stream_id, deframer, budget, answers)
         self.method = method
         self.scope = trio.CancelScope(deadline=deadline_s)
         self.status: Status | None = None  # how the call ended, once it has
@@ -253,7 +255,7 @@ class ServerStream(Call, Generic[RecvT, SendT]):
         """End the call without a status, by RST_STREAM."""
         if self.status is None:
             self.status = Status.CANCELLED
-            self._connection.reset(self.stream_id, ErrorCodes.CANCEL)
+            self._connection.reset(self.stream_id, ErrorCode.CANCEL)
             self._transport.wake_writer()
 
     @property
@@ -278,7 +280,7 @@ class ServerStream(Call, Generic[RecvT, SendT]):
         connection = self._connection
         connection.send_headers(self.stream_id, trailers, end_stream=True)
         # A client still sending would otherwise go on until its window is used up.
-        connection.reset(self.stream_id, ErrorCodes.NO_ERROR)
+        connection.reset(self.stream_id, ErrorCode.NO_ERROR)
         self._transport.wake_writer()
 
     def _send_headers(self, metadata: list[Header]) -> None:

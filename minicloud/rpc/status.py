@@ -6,7 +6,8 @@ Pure tables, from the gRPC documents "HTTP to gRPC Status Code Mapping" and "gRP
 from __future__ import annotations
 
 from grpclib.const import Status
-from h2.errors import ErrorCodes
+
+from minicloud.http2.errors import ErrorCode
 
 _BY_HTTP_STATUS = {
     "400": Status.INTERNAL,
@@ -19,11 +20,11 @@ _BY_HTTP_STATUS = {
     "504": Status.UNAVAILABLE,
 }
 
-_BY_RESET_CODE = {
-    ErrorCodes.REFUSED_STREAM: Status.UNAVAILABLE,
-    ErrorCodes.CANCEL: Status.CANCELLED,
-    ErrorCodes.ENHANCE_YOUR_CALM: Status.RESOURCE_EXHAUSTED,
-    ErrorCodes.INADEQUATE_SECURITY: Status.PERMISSION_DENIED,
+_BY_RESET_CODE: dict[int, Status] = {
+    ErrorCode.REFUSED_STREAM: Status.UNAVAILABLE,
+    ErrorCode.CANCEL: Status.CANCELLED,
+    ErrorCode.ENHANCE_YOUR_CALM: Status.RESOURCE_EXHAUSTED,
+    ErrorCode.INADEQUATE_SECURITY: Status.PERMISSION_DENIED,
 }
 
 _BY_NUMBER = {str(status.value): status for status in Status}
@@ -36,17 +37,9 @@ def status_of_http(http_status: str) -> Status:
 
 def status_of_reset(error_code: int) -> Status:
     """The status of a call whose stream the peer reset."""
-    return _BY_RESET_CODE.get(error_code, Status.INTERNAL)  # type: ignore[call-overload, no-any-return]
+    return _BY_RESET_CODE.get(error_code, Status.INTERNAL)
 
 
 def status_of_trailer(grpc_status: str) -> Status:
     """The status a `grpc-status` trailer names; UNKNOWN where it names none there is."""
     return _BY_NUMBER.get(grpc_status, Status.UNKNOWN)
-
-
-def error_name(error_code: int) -> str:
-    """An HTTP/2 error code as a log line or an error text shows it."""
-    try:
-        return ErrorCodes(error_code).name
-    except ValueError:
-        return f"{error_code:#x}"

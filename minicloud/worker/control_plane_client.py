@@ -15,9 +15,10 @@ from grpclib import GRPCError
 
 from minicloud.clock import Clock
 from minicloud.core.commands import Deregister, Heartbeat
+from minicloud.http2.config import Timeouts
 from minicloud.net.address import Address
 from minicloud.request_id import HEADER, current_request_id
-from minicloud.rpc.config import ChannelConfig, Timeouts
+from minicloud.rpc.config import ChannelConfig
 from minicloud.wire.convert import resources_to_message, status_from_wire, timestamp
 from minicloud.wire.gen.minicloud.common import StandardResponse
 from minicloud.wire.gen.minicloud.execution import (

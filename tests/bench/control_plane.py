@@ -18,8 +18,8 @@ from random import Random
 import psutil
 import trio
 
-from minicloud.rpc.channel import open_channel
 from minicloud.http2.connection import PREFACE
+from minicloud.rpc.channel import open_channel
 from minicloud.wire.gen.minicloud.common import ResourceInfo
 from minicloud.wire.gen.minicloud.execution import (
     HeartbeatRequest,

@@ -14,7 +14,7 @@ from minicloud.app.control_plane import GRACE_S
 from minicloud.http2.connection import PREFACE
 from tests.integration.processes import HOST, PROGRAM, WITHIN_S, ControlPlane, Launcher, eventually
 from tests.terminal import Terminal
-from tests.unit.rpc.raw_peer import SETTINGS, frame_bytes
+from tests.unit.http2.raw_frames import SETTINGS, frame_bytes
 
 ENDING = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 

@@ -13,10 +13,10 @@ import pytest
 import trio
 from hpack import Encoder
 
-from minicloud.log import STORM_LINES
 from minicloud.http2.connection import PREFACE
+from minicloud.log import STORM_LINES
 from tests.integration.processes import HOST, WITHIN_S, ControlPlane, Launcher, Worker
-from tests.unit.rpc.raw_peer import (
+from tests.unit.http2.raw_frames import (
     CANCEL,
     CONTINUATION,
     END_HEADERS,

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as prometheu
 from minicloud.http2.connection import PREFACE
 from minicloud.wire.gen.minicloud.execution import RegisterWorkerRequest
 from tests.integration.processes import HOST, WITHIN_S, ControlPlane, Launcher
-from tests.unit.rpc.raw_peer import GOAWAY, SETTINGS, frame_bytes
+from tests.unit.http2.raw_frames import GOAWAY, SETTINGS, frame_bytes
 
 
 def conversation(port: int, said: bytes) -> tuple[bytes, int]:

@@ -16,7 +16,8 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from trio.testing import wait_all_tasks_blocked
 
-from minicloud.rpc.config import MIB, ChannelConfig, ServerLimits
+from minicloud.http2.config import MIB
+from minicloud.rpc.config import ChannelConfig, ServerLimits
 from tests.interop import ours, theirs
 from tests.interop.ours import CLIENT_STREAM, SERVER_STREAM, Blob, Stream, our_channel, our_server
 from tests.interop.theirs import ANY_SIZE, WAIT_S, Context, grpcio_channel, grpcio_server, in_thread

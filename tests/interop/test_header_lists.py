@@ -9,7 +9,7 @@ import grpc
 import pytest
 from grpclib.const import Status
 
-from minicloud.rpc.config import Http2Limits
+from minicloud.http2.config import Http2Limits
 from tests.interop import ours, theirs
 from tests.interop.ours import UNARY, Stream, our_channel, our_server
 from tests.interop.theirs import Context, grpcio_channel, grpcio_server

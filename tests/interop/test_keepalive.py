@@ -11,7 +11,8 @@ from grpclib.const import Status
 from h2.errors import ErrorCodes
 from hyperframe.frame import GoAwayFrame, PingFrame
 
-from minicloud.rpc.config import ChannelConfig, Http2Limits, ServerLimits, Timeouts
+from minicloud.http2.config import Http2Limits, Timeouts
+from minicloud.rpc.config import ChannelConfig, ServerLimits
 from tests.interop import ours, theirs
 from tests.interop.ours import UNARY, Stream, our_channel, our_server
 from tests.interop.theirs import WAIT_S, grpcio_channel, grpcio_server, in_thread

@@ -9,7 +9,8 @@ import trio
 from h2.errors import ErrorCodes
 from hyperframe.frame import GoAwayFrame
 
-from minicloud.rpc.config import Http2Limits, ServerLimits, Timeouts
+from minicloud.http2.config import Http2Limits, Timeouts
+from minicloud.rpc.config import ServerLimits
 from tests.interop import ours, theirs
 from tests.interop.ours import BOTH_STREAM, UNARY, Blob, Stream, our_channel, our_server
 from tests.interop.theirs import WAIT_S, Context, grpcio_channel, grpcio_server, in_thread

@@ -9,7 +9,8 @@ import trustme
 from grpclib.const import Status
 from structlog.testing import capture_logs
 
-from minicloud.rpc.config import MIB, ChannelConfig, ServerLimits
+from minicloud.http2.config import MIB
+from minicloud.rpc.config import ChannelConfig, ServerLimits
 from tests.interop import ours, theirs
 from tests.interop.ours import UNARY, Stream, our_channel, our_server
 from tests.interop.theirs import ANY_SIZE, Context, grpcio_channel, grpcio_server, in_thread

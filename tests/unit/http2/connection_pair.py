@@ -6,12 +6,12 @@ from typing import TypeVar
 
 from hpack import Encoder
 
-from minicloud.rpc.config import Http2Limits
+from minicloud.http2.config import Http2Limits
 from minicloud.http2.connection import Connection
 from minicloud.http2.events import (
     Event,
 )
-from tests.unit.rpc.raw_peer import REQUEST_HEADERS
+from tests.unit.http2.raw_frames import REQUEST_HEADERS
 
 REQUEST = list(REQUEST_HEADERS.items())
 RESPONSE = [(b":status", b"200"), (b"content-type", b"application/grpc")]

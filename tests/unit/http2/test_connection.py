@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from minicloud.rpc.config import Http2Limits
+from minicloud.http2.config import Http2Limits
 from minicloud.http2.connection import PREFACE, Connection
 from minicloud.http2.events import (
     ConnectionFailed,
@@ -17,7 +17,7 @@ from minicloud.http2.events import (
 )
 from minicloud.http2.frames import MAX_STREAM_ID
 from tests.unit.http2.connection_pair import LIMITS, REQUEST, RESPONSE, Pair, of, received
-from tests.unit.rpc.raw_peer import SETTINGS, frame_bytes
+from tests.unit.http2.raw_frames import SETTINGS, frame_bytes
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 1 << 20])
@@ -119,8 +119,8 @@ def test_stream_limit_is_advertised_and_streams_beyond_it_reach_the_owner() -> N
     pair.opened()
     assert not pair.client.can_open_stream
     # A client that does not care: the owner sees the stream and refuses it; the connection goes on.
-    pair.client._h2.remote_settings[3] = 100
-    pair.client._h2.remote_settings.acknowledge()
+    pair.client._engine._h2.remote_settings[3] = 100
+    pair.client._engine._h2.remote_settings.acknowledge()
     third = pair.opened()
     assert len(of(HeadersReceived, pair.at_server)) == 3
     assert pair.server.refuse(third) is None
@@ -140,4 +140,4 @@ def test_ping_is_answered() -> None:
 def test_peer_with_an_endless_header_table_does_not_make_ours_grow() -> None:
     server = Connection(client=False, limits=LIMITS, now_s=0)
     received(server, PREFACE + frame_bytes(SETTINGS, 0, 0, b"\0\1\x7f\xff\xff\xff"), 0)
-    assert server._h2.encoder.header_table_size == 4096
+    assert server._engine._h2.encoder.header_table_size == 4096

@@ -14,7 +14,7 @@ from minicloud.http2.events import (
 )
 from minicloud.http2.frames import MAX_FRAME_BYTES, MAX_STREAM_ID
 from tests.unit.http2.connection_pair import BLOCK, LIMITS, REQUEST, RESPONSE, Pair, received
-from tests.unit.rpc.raw_peer import SETTINGS, frame_bytes
+from tests.unit.http2.raw_frames import SETTINGS, frame_bytes
 
 
 def check_bounded(connection: Connection) -> None:
@@ -22,8 +22,8 @@ def check_bounded(connection: Connection) -> None:
     if connection.failed:  # all of it is about to go
         return
     assert len(connection._inbox) <= MAX_FRAME_BYTES + 9
-    assert len(connection._h2.incoming_buffer._data) <= MAX_FRAME_BYTES + 9
-    blocks = connection._h2.incoming_buffer._headers_buffer
+    assert len(connection._engine._h2.incoming_buffer._data) <= MAX_FRAME_BYTES + 9
+    blocks = connection._engine._h2.incoming_buffer._headers_buffer
     assert sum(len(frame.data) for frame in blocks) <= LIMITS.max_header_block_bytes
 
 

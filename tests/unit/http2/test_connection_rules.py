@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from hpack import Encoder
 
-from minicloud.rpc.config import Http2Limits
+from minicloud.http2.config import Http2Limits
 from minicloud.http2.connection import PREFACE, Connection
 from minicloud.http2.events import (
     ConnectionFailed,
@@ -17,7 +17,7 @@ from minicloud.http2.events import (
 )
 from minicloud.http2.frames import MAX_FRAME_BYTES
 from tests.unit.http2.connection_pair import BLOCK, LIMITS, REQUEST, RESPONSE, of, received
-from tests.unit.rpc.raw_peer import (
+from tests.unit.http2.raw_frames import (
     ACK,
     COMPRESSION_ERROR,
     CONTINUATION,

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from minicloud.rpc.config import Timeouts
+from minicloud.http2.config import Timeouts
 from minicloud.http2.timers import Due, Timers
 
 TIMEOUTS = Timeouts(

@@ -12,13 +12,14 @@ from grpclib.const import Cardinality
 from grpclib.exceptions import GRPCError
 from trio.testing import memory_stream_pair
 
+from minicloud.http2.config import Http2Limits
+from minicloud.http2.connection import Connection
+from minicloud.http2.events import Event, HeadersReceived
 from minicloud.net.backoff import Backoff
 from minicloud.rpc.channel import Channel
 from minicloud.rpc.client_stream import ClientStream
-from minicloud.rpc.config import ChannelConfig, Http2Limits
+from minicloud.rpc.config import ChannelConfig
 from minicloud.rpc.connecting import Connect
-from minicloud.http2.connection import Connection
-from minicloud.http2.events import Event, HeadersReceived
 from minicloud.wire.gen.minicloud.execution import (
     HeartbeatRequest,
     HeartbeatResponse,

@@ -5,59 +5,31 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import trio
 from hpack import Decoder, Encoder
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
-from minicloud.rpc.config import ServerLimits, Timeouts
+from minicloud.http2.config import Timeouts
 from minicloud.http2.connection import PREFACE
+from minicloud.rpc.config import ServerLimits
 from minicloud.rpc.server import Server
-from tests.unit.rpc.support import UNARY
-
-DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = (
-    range(10)
+from tests.unit.http2.raw_frames import (
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    REQUEST_HEADERS,
+    SETTINGS,
+    Frame,
+    frame_bytes,
 )
-ACK = END_STREAM = 0x1
-END_HEADERS = 0x4
-
-NO_ERROR, PROTOCOL_ERROR, CANCEL, REFUSED_STREAM, ENHANCE_YOUR_CALM = 0x0, 0x1, 0x8, 0x7, 0xB
-FRAME_SIZE_ERROR, STREAM_CLOSED, COMPRESSION_ERROR = 0x6, 0x5, 0x9
-
-
-@dataclass(frozen=True)
-class Frame:
-    kind: int
-    flags: int
-    stream_id: int
-    payload: bytes
-    headers: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def error_code(self) -> int:
-        """Of a RST_STREAM or GOAWAY."""
-        return int.from_bytes(self.payload[-4:] if self.kind == RST_STREAM else self.payload[4:8], "big")
-
-
-def frame_bytes(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
-    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream_id.to_bytes(4, "big") + payload
 
 
 def message_bytes(data: bytes, *, compressed: bool = False, size: int | None = None) -> bytes:
     """A length-prefixed message, truthful or, with `size`, not."""
     return bytes([compressed]) + (len(data) if size is None else size).to_bytes(4, "big") + data
-
-
-REQUEST_HEADERS: dict[bytes, bytes] = {
-    b":method": b"POST",
-    b":scheme": b"http",
-    b":path": UNARY.encode(),
-    b":authority": b"test",
-    b"te": b"trailers",
-    b"content-type": b"application/grpc",
-}
 
 
 class RawPeer:

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from trio.testing import wait_all_tasks_blocked
 
+from minicloud.http2.config import Timeouts
 from minicloud.rpc.admission import Admission, PeerShare, peer_key
-from minicloud.rpc.config import ServerLimits, Timeouts
+from minicloud.rpc.config import ServerLimits
 from minicloud.rpc.refusals import Cause
-from tests.unit.rpc.raw_peer import (
+from tests.unit.http2.raw_frames import (
     CONTINUATION,
     DATA,
     END_HEADERS,
@@ -23,11 +24,9 @@ from tests.unit.rpc.raw_peer import (
     PROTOCOL_ERROR,
     REFUSED_STREAM,
     RST_STREAM,
-    RawPeer,
     frame_bytes,
-    message_bytes,
-    raw_peer,
 )
+from tests.unit.rpc.raw_peer import RawPeer, message_bytes, raw_peer
 from tests.unit.rpc.support import (
     CLIENT_STREAM,
     SERVER_STREAM,
@@ -183,7 +182,7 @@ async def test_call_whose_first_message_does_not_come_in_time_ends(
     path: str, sent: bytes, autojump_clock: object
 ) -> None:
     recorder = Recorder([])
-    limits = ServerLimits(timeouts=Timeouts(first_message_s=7))
+    limits = ServerLimits(first_message_s=7)
     server = make_server({UNARY: answer, CLIENT_STREAM: answer}, limits=limits, observer=recorder)
     async with raw_peer(server) as peer:
         await peer.start()
@@ -198,7 +197,7 @@ async def test_call_whose_first_message_does_not_come_in_time_ends(
 
 
 async def test_first_message_that_keeps_coming_may_take_its_time(autojump_clock: object) -> None:
-    limits = ServerLimits(timeouts=Timeouts(first_message_s=7, keepalive_s=math.inf))
+    limits = ServerLimits(first_message_s=7, timeouts=Timeouts(keepalive_s=math.inf))
     async with raw_peer(make_server({UNARY: answer}, limits=limits)) as peer:
         await peer.start()
         message = bytes(request(400_000))
@@ -213,7 +212,7 @@ async def test_first_message_that_keeps_coming_may_take_its_time(autojump_clock:
 
 
 async def test_call_whose_first_message_has_come_may_take_its_time(autojump_clock: object) -> None:
-    limits = ServerLimits(timeouts=Timeouts(first_message_s=7, keepalive_s=math.inf))
+    limits = ServerLimits(first_message_s=7, timeouts=Timeouts(keepalive_s=math.inf))
     server = make_server({CLIENT_STREAM: answer_slowly}, limits=limits)
     async with raw_peer(server) as peer:
         await peer.start()

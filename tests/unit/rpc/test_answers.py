@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import lockstep_stream_pair, wait_all_tasks_blocked
 
+from minicloud.http2.transport import HIGH_WATER_BYTES
 from minicloud.rpc.answers import AnswerBudget
 from minicloud.rpc.config import ServerLimits
 from minicloud.rpc.refusals import Cause
-from minicloud.http2.transport import HIGH_WATER_BYTES
 from minicloud.wire.gen.minicloud.execution import HeartbeatResponse
-from tests.unit.rpc.raw_peer import ENHANCE_YOUR_CALM, RST_STREAM, SETTINGS, WINDOW_UPDATE, RawPeer, raw_peer
+from tests.unit.http2.raw_frames import ENHANCE_YOUR_CALM, RST_STREAM, SETTINGS, WINDOW_UPDATE
+from tests.unit.rpc.raw_peer import RawPeer, raw_peer
 from tests.unit.rpc.support import CLIENT_STREAM, UNARY, Recorder, Stream, answer, make_server
 
 LARGE = 300_000

@@ -15,7 +15,8 @@ from trio.testing import wait_all_tasks_blocked
 from minicloud.rpc.budget import FREE_BYTES, ByteBudget, Share
 from minicloud.rpc.config import ServerLimits
 from minicloud.wire.gen.minicloud.execution import HeartbeatRequest, HeartbeatResponse
-from tests.unit.rpc.raw_peer import DATA, message_bytes, raw_peer
+from tests.unit.http2.raw_frames import DATA
+from tests.unit.rpc.raw_peer import message_bytes, raw_peer
 from tests.unit.rpc.support import (
     CLIENT_STREAM,
     UNARY,

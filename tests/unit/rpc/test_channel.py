@@ -12,10 +12,11 @@ from h2.errors import ErrorCodes
 from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from minicloud.rpc.channel import Channel, open_channel
-from minicloud.rpc.config import ChannelConfig, Timeouts
+from minicloud.http2.config import Timeouts
 from minicloud.http2.connection import Connection
 from minicloud.http2.events import GoAwayReceived
+from minicloud.rpc.channel import Channel, open_channel
+from minicloud.rpc.config import ChannelConfig
 from minicloud.rpc.server import Server
 from minicloud.wire.gen.minicloud.execution import (
     HeartbeatRequest,

@@ -12,13 +12,14 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
+from minicloud.http2.config import Http2Limits
+from minicloud.http2.events import HeadersReceived
 from minicloud.net.address import Address
 from minicloud.net.backoff import Backoff
 from minicloud.request_id import RequestScope, current_request_id
 from minicloud.rpc.channel import Channel, open_channel
-from minicloud.rpc.config import ChannelConfig, Http2Limits
+from minicloud.rpc.config import ChannelConfig
 from minicloud.rpc.connecting import Connect, tcp_ways
-from minicloud.http2.events import HeadersReceived
 from tests.networks import Names, needs_ipv6
 from tests.unit.rpc.played_server import (
     STEADY,

@@ -11,8 +11,9 @@ from grpclib.exceptions import GRPCError, ProtocolError
 from h2.errors import ErrorCodes
 from trio.testing import wait_all_tasks_blocked
 
-from minicloud.rpc.config import ChannelConfig, Http2Limits
+from minicloud.http2.config import Http2Limits
 from minicloud.http2.events import HeadersReceived, StreamReset
+from minicloud.rpc.config import ChannelConfig
 from minicloud.rpc.metadata import percent_encode
 from minicloud.wire.gen.minicloud.execution import (
     HeartbeatRequest,

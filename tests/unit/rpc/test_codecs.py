@@ -7,17 +7,18 @@ import gzip
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 from grpclib.const import Status
-from h2.errors import ErrorCodes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minicloud.http2.config import Http2Limits, Timeouts
+from minicloud.http2.errors import ErrorCode
 from minicloud.rpc import metadata
-from minicloud.rpc.config import ChannelConfig, Http2Limits, ServerLimits, Timeouts
+from minicloud.rpc.config import ChannelConfig, ServerLimits
 from minicloud.rpc.framing import GZIP, Deframer, FramingError, MessageTooLargeError, frame, inflate
-from minicloud.rpc.status import error_name, status_of_http, status_of_reset, status_of_trailer
+from minicloud.rpc.status import status_of_http, status_of_reset, status_of_trailer
 from minicloud.rpc.status_details import encode_details
 from minicloud.rpc.timeouts import Deadline, decode_timeout, encode_timeout
-from tests.unit.rpc.raw_peer import REQUEST_HEADERS
+from tests.unit.http2.raw_frames import REQUEST_HEADERS
 
 # Status
 
@@ -45,13 +46,13 @@ def test_http_status_maps_as_grpc_documents(http: str, status: Status) -> None:
 @pytest.mark.parametrize(
     ("code", "status"),
     [
-        (ErrorCodes.NO_ERROR, Status.INTERNAL),
-        (ErrorCodes.PROTOCOL_ERROR, Status.INTERNAL),
-        (ErrorCodes.INTERNAL_ERROR, Status.INTERNAL),
-        (ErrorCodes.REFUSED_STREAM, Status.UNAVAILABLE),
-        (ErrorCodes.CANCEL, Status.CANCELLED),
-        (ErrorCodes.ENHANCE_YOUR_CALM, Status.RESOURCE_EXHAUSTED),
-        (ErrorCodes.INADEQUATE_SECURITY, Status.PERMISSION_DENIED),
+        (ErrorCode.NO_ERROR, Status.INTERNAL),
+        (ErrorCode.PROTOCOL_ERROR, Status.INTERNAL),
+        (ErrorCode.INTERNAL_ERROR, Status.INTERNAL),
+        (ErrorCode.REFUSED_STREAM, Status.UNAVAILABLE),
+        (ErrorCode.CANCEL, Status.CANCELLED),
+        (ErrorCode.ENHANCE_YOUR_CALM, Status.RESOURCE_EXHAUSTED),
+        (ErrorCode.INADEQUATE_SECURITY, Status.PERMISSION_DENIED),
         (0xFFFF, Status.INTERNAL),
     ],
 )
@@ -71,10 +72,6 @@ def test_reset_code_maps_as_grpc_documents(code: int, status: Status) -> None:
 )
 def test_trailer_status_unknown_to_us_is_unknown(text: str, status: Status) -> None:
     assert status_of_trailer(text) is status
-
-
-def test_error_name_outside_the_registry_is_hexadecimal() -> None:
-    assert [error_name(0xB), error_name(0xABC)] == ["ENHANCE_YOUR_CALM", "0xabc"]
 
 
 # Timeouts
@@ -186,36 +183,6 @@ def test_message_percent_encoded_and_decoded_is_the_same(text: str) -> None:
 )
 def test_message_badly_encoded_is_still_shown(encoded: bytes, text: str) -> None:
     assert metadata.percent_decode(encoded) == text
-
-
-_GOOD = list(REQUEST_HEADERS.items())
-
-
-def test_headers_of_a_request_are_well_formed() -> None:
-    assert metadata.malformation(_GOOD, request=True) is None
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        [*_GOOD, (b"Upper", b"x")],
-        [*_GOOD, (b"", b"x")],
-        [*_GOOD, (b"k", b"a\r\nb")],
-        [*_GOOD, (b"k", b"\0")],
-        [*_GOOD, (b"k", b" a")],
-        [*_GOOD, (b"k", b"a\t")],
-        [*_GOOD, (b":path", b"/late")],
-        [(b":path", b"/twice"), *_GOOD],
-        [(b":odd", b"x"), *_GOOD],
-        [(b":status", b"200"), *_GOOD],
-        [*_GOOD, (b"connection", b"close")],
-        [*_GOOD, (b"te", b"gzip")],
-        _GOOD[1:],
-        [],
-    ],
-)
-def test_headers_that_break_the_rfc_are_malformed(headers: list[tuple[bytes, bytes]]) -> None:
-    assert metadata.malformation(headers, request=True) is not None
 
 
 # Messages
@@ -345,6 +312,7 @@ def test_details_as_bytes_pass_unchanged_and_others_are_refused() -> None:
         (Timeouts, {"handshake_s": 0}),
         (Timeouts, {"keepalive_s": float("nan")}),
         (ServerLimits, {"max_connections": 0}),
+        (ServerLimits, {"first_message_s": 0}),
         (ChannelConfig, {"max_message_bytes": 0}),
     ],
 )

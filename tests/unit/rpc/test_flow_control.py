@@ -8,11 +8,13 @@ from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
 from trio.testing import wait_all_tasks_blocked
 
-from minicloud.rpc.config import ChannelConfig, Http2Limits, ServerLimits
+from minicloud.http2.config import Http2Limits
 from minicloud.http2.events import PingAcked
+from minicloud.rpc.config import ChannelConfig, ServerLimits
 from minicloud.wire.gen.minicloud.execution import HeartbeatRequest, HeartbeatResponse
+from tests.unit.http2.raw_frames import DATA
 from tests.unit.rpc.played_server import OK_HEADERS, PlayedServer, PlayedServers, channel_to
-from tests.unit.rpc.raw_peer import DATA, message_bytes, raw_peer
+from tests.unit.rpc.raw_peer import message_bytes, raw_peer
 from tests.unit.rpc.support import (
     CLIENT_STREAM,
     SERVER_STREAM,

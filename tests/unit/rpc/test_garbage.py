@@ -17,7 +17,8 @@ from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 from minicloud.rpc.call import Call
 from minicloud.rpc.config import ServerLimits
 from minicloud.rpc.server import Server
-from tests.unit.rpc.raw_peer import PROTOCOL_ERROR, RST_STREAM, RawPeer, frame_bytes, message_bytes
+from tests.unit.http2.raw_frames import PROTOCOL_ERROR, RST_STREAM, frame_bytes
+from tests.unit.rpc.raw_peer import RawPeer, message_bytes
 from tests.unit.rpc.support import SERVER_STREAM, UNARY, Stream, answer, call, joined, make_server, status_of
 
 
@@ -112,7 +113,8 @@ def parts(server: Server) -> list[weakref.ref[object]]:
     """The one connection, and what it is made of."""
     (connection,) = server._connections
     transport = connection._transport
-    each: list[object] = [connection, transport, transport.connection, transport.connection._h2]
+    engine = transport.connection._engine
+    each: list[object] = [connection, transport, transport.connection, engine, engine._h2]
     return [weakref.ref(one) for one in each]
 
 

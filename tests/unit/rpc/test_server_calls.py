@@ -11,7 +11,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from minicloud.request_id import current_request_id
 from minicloud.wire.gen.minicloud.execution import HeartbeatRequest, HeartbeatResponse
-from tests.unit.rpc.raw_peer import CANCEL, RST_STREAM, frame_bytes, raw_peer
+from tests.unit.http2.raw_frames import CANCEL, RST_STREAM, frame_bytes
+from tests.unit.rpc.raw_peer import raw_peer
 from tests.unit.rpc.support import (
     BOTH_STREAM,
     CLIENT_STREAM,

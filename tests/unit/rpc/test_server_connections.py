@@ -10,12 +10,13 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import lockstep_stream_pair, wait_all_tasks_blocked
 
-from minicloud.rpc.config import Http2Limits, ServerLimits
+from minicloud.http2.config import Http2Limits
 from minicloud.http2.connection import PREFACE
 from minicloud.http2.frames import MAX_STREAM_ID
 from minicloud.http2.transport import HIGH_WATER_BYTES, MAX_OUTPUT_BYTES
+from minicloud.rpc.config import ServerLimits
 from minicloud.wire.gen.minicloud.execution import HeartbeatResponse
-from tests.unit.rpc.raw_peer import (
+from tests.unit.http2.raw_frames import (
     ACK,
     CANCEL,
     CONTINUATION,
@@ -29,13 +30,9 @@ from tests.unit.rpc.raw_peer import (
     RST_STREAM,
     SETTINGS,
     WINDOW_UPDATE,
-    RawPeer,
-    dropped,
     frame_bytes,
-    limits_with,
-    raw_peer,
-    serves,
 )
+from tests.unit.rpc.raw_peer import RawPeer, dropped, limits_with, raw_peer, serves
 from tests.unit.rpc.support import SERVER_STREAM, UNARY, Stream, answer, make_server, sleep_for_ever
 
 # Peers that do not speak HTTP/2, or not soon

@@ -16,7 +16,8 @@ from minicloud.request_id import show_request_id
 from minicloud.rpc.config import ServerLimits
 from minicloud.rpc.server_connection import UNKNOWN_METHOD
 from minicloud.wire.gen.minicloud.execution import HeartbeatRequest, HeartbeatResponse
-from tests.unit.rpc.raw_peer import NO_ERROR, RST_STREAM, message_bytes, raw_peer
+from tests.unit.http2.raw_frames import NO_ERROR, RST_STREAM
+from tests.unit.rpc.raw_peer import message_bytes, raw_peer
 from tests.unit.rpc.support import (
     SERVER_STREAM,
     UNARY,

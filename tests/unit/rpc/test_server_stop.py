@@ -11,17 +11,8 @@ from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from minicloud.http2.frames import MAX_STREAM_ID
 from minicloud.wire.gen.minicloud.execution import HeartbeatRequest, HeartbeatResponse
-from tests.unit.rpc.raw_peer import (
-    ACK,
-    GOAWAY,
-    HEADERS,
-    PING,
-    REFUSED_STREAM,
-    RST_STREAM,
-    RawPeer,
-    raw_peer,
-    serves,
-)
+from tests.unit.http2.raw_frames import ACK, GOAWAY, HEADERS, PING, REFUSED_STREAM, RST_STREAM
+from tests.unit.rpc.raw_peer import RawPeer, raw_peer, serves
 from tests.unit.rpc.support import (
     SERVER_STREAM,
     UNARY,
@@ -135,7 +126,7 @@ async def test_calls_one_after_another_leave_nothing_behind() -> None:
         for _ in range(400):
             await call(channel)
         (connection,) = server._connections
-        engine = connection._connection._h2
+        engine = connection._connection._engine._h2
         assert connection._calls == {}
         assert len(engine.streams) <= 2
         assert len(engine._closed_streams) <= 256

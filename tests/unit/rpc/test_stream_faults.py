@@ -11,8 +11,7 @@ from grpclib.exceptions import GRPCError
 
 from minicloud.http2.events import HeadersReceived
 from minicloud.wire.gen.minicloud.execution import HeartbeatRequest, HeartbeatResponse
-from tests.unit.rpc.played_server import OK_HEADERS, PlayedServer, PlayedServers, channel_to
-from tests.unit.rpc.raw_peer import (
+from tests.unit.http2.raw_frames import (
     CONTINUATION,
     DATA,
     END_HEADERS,
@@ -23,11 +22,10 @@ from tests.unit.rpc.raw_peer import (
     RST_STREAM,
     STREAM_CLOSED,
     WINDOW_UPDATE,
-    RawPeer,
     frame_bytes,
-    message_bytes,
-    raw_peer,
 )
+from tests.unit.rpc.played_server import OK_HEADERS, PlayedServer, PlayedServers, channel_to
+from tests.unit.rpc.raw_peer import RawPeer, message_bytes, raw_peer
 from tests.unit.rpc.support import CLIENT_STREAM, UNARY, Stream, answer, make_server, reply, request
 
 Headers = Mapping[bytes, bytes]
@@ -233,7 +231,7 @@ async def test_answer_that_breaks_a_rule_ends_its_call_and_no_other(name: str, s
 
 
 def encoded(server: PlayedServer, headers: Headers) -> bytes:
-    block: bytes = server.connection._h2.encoder.encode(list(headers.items()))
+    block: bytes = server.connection._engine._h2.encoder.encode(list(headers.items()))
     return block
 
 

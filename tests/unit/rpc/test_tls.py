@@ -16,8 +16,9 @@ from grpclib.exceptions import GRPCError
 from structlog.testing import capture_logs
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
+from minicloud.http2.config import Timeouts
 from minicloud.rpc.channel import open_channel
-from minicloud.rpc.config import ServerLimits, Timeouts
+from minicloud.rpc.config import ServerLimits
 from minicloud.rpc.server import Server
 from tests.tls import client_context, server_context
 from tests.unit.rpc.support import UNARY, HandlerFunc, Stream, answer, call, make_server, request
