@@ -41,6 +41,7 @@ from minicloud.log import lines_dropped
 from minicloud.net.address import of_socket
 from minicloud.net.listening import bind_tcp
 from minicloud.rpc.config import ServerLimits
+from minicloud.rpc.interceptors import intercepted, translating
 from minicloud.rpc.refusals import Cause
 from minicloud.rpc.server import Server
 from minicloud.store.memory import MemoryStore
@@ -95,7 +96,10 @@ async def _control_plane(
 
     limits = ServerLimits(max_connections=connections.grpc, max_message_bytes=MAX_REQUEST_BYTES)
     grpc = Server(
-        services, random=random, limits=limits, translate=grpc_error, observer=_CallObserver(metrics)
+        intercepted(services, translating(grpc_error)),
+        random=random,
+        limits=limits,
+        observer=_CallObserver(metrics),
     )
     metrics.show_grpc_connections(lambda: grpc.open_connections)
     seats = Seats(SeatLimits.of(connections.http), on_crowded_out=metrics.http_crowded_out)

@@ -30,6 +30,7 @@ from minicloud.rpc.client_connection import ClientCall, ClientConnection
 from minicloud.rpc.client_stream import ClientStream, RecvT, SendT
 from minicloud.rpc.config import ChannelConfig
 from minicloud.rpc.connecting import Connect, Connector, Find, always, tcp_ways
+from minicloud.rpc.context import bind_call
 from minicloud.rpc.framing import ACCEPTED_ENCODINGS
 from minicloud.rpc.metadata import MetadataLike, encode_metadata
 from minicloud.rpc.timeouts import encode_timeout
@@ -208,7 +209,9 @@ class Channel:
         self._nursery.start_soon(self._connect, self._connecting)
 
     async def _connect(self, scope: trio.CancelScope) -> None:
-        bind_request_id("")  # the caller's, whose call this outlives
+        # This outlives the call that began it, be it one of ours or one that a handler of ours makes.
+        bind_request_id("")
+        bind_call(None)
         with scope:
             try:
                 self._current = await self._connector.connect()

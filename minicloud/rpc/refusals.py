@@ -57,6 +57,13 @@ class RefusedError(Exception):
         self.extra = extra
 
 
+def unwrapped(exc: Exception) -> Exception:
+    """The exception in `exc` where that is a group of one, as a nursery of a handler raises it."""
+    while isinstance(exc, ExceptionGroup) and len(exc.exceptions) == 1:
+        exc = exc.exceptions[0]
+    return exc
+
+
 class CallRefusedError(GRPCError):
     """The end of a call under way for a cause that is counted."""
 

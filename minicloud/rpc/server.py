@@ -6,14 +6,13 @@ with its cause.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from random import Random
 from typing import Protocol
 
 import structlog
 import trio
 from grpclib.const import Handler, Status
-from grpclib.exceptions import GRPCError
 
 from minicloud.http2.peer import Peer, peer_of
 from minicloud.rpc.admission import Admission, PeerShare, peer_key
@@ -47,18 +46,18 @@ class Server:
         *,
         random: Random,
         limits: ServerLimits | None = None,
-        translate: Callable[[Exception], GRPCError | None] = lambda exc: None,
         observer: Observer | None = None,
     ) -> None:
-        """`random` makes request ids. `translate` says what an exception of a handler means to the client;
-        None for one that means a fault of ours: UNKNOWN, its text kept from the client, one error line.
+        """`random` makes request ids.
+
+        A GRPCError that a handler raises is its call's status. Any other exception is a fault of ours: status
+        UNKNOWN, its text kept from the client, and one error line.
         """
         self.methods: dict[str, Handler] = {}
         for service in services:
             self.methods.update(service.__mapping__())
         self.random = random
         self.limits = limits or ServerLimits()
-        self.translate = translate
         self.observer = observer
         self.admission: Admission[Call] = Admission(self.limits)
         self.budget = ByteBudget(self.limits.max_received_bytes)

@@ -10,15 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from random import Random
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import structlog
 import trio
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 
-from minicloud import request_id
-from minicloud.http2.compression import unindexed
 from minicloud.http2.errors import ErrorCode
 from minicloud.http2.events import (
     ConnectionFailed,
@@ -32,25 +30,29 @@ from minicloud.http2.headers import Header
 from minicloud.http2.peer import Peer
 from minicloud.http2.timers import Due
 from minicloud.http2.transport import Transport
+from minicloud.request_id import bind_request_id, request_id_of
 from minicloud.rpc.admission import Admission, PeerShare
 from minicloud.rpc.answers import AnswerBudget
 from minicloud.rpc.budget import ByteBudget
 from minicloud.rpc.call import Call
 from minicloud.rpc.config import ServerLimits
+from minicloud.rpc.context import CallContext, bind_call
 from minicloud.rpc.framing import ACCEPTED_ENCODINGS, ENCODINGS, IDENTITY, Deframer
 from minicloud.rpc.metadata import without_outer_spaces
-from minicloud.rpc.refusals import CallRefusedError, Cause, RefusedError
-from minicloud.rpc.server_stream import RESPONSE_HEADERS, ProtoMessage, ServerStream, error_trailers
+from minicloud.rpc.refusals import CallRefusedError, Cause, RefusedError, unwrapped
+from minicloud.rpc.server_stream import (
+    RESPONSE_HEADERS,
+    AnyStream,
+    ServerStream,
+    error_trailers,
+    request_id_header,
+)
 from minicloud.rpc.timeouts import decode_timeout
 
 _log = structlog.get_logger()
 
-AnyStream: TypeAlias = ServerStream[ProtoMessage, ProtoMessage]
-
 # The method metrics are given for a path no service has: a label that clients choose must not grow.
 UNKNOWN_METHOD = "unknown"
-
-_REQUEST_ID = request_id.HEADER.encode()
 
 
 class CallObserver(Protocol):
@@ -71,8 +73,6 @@ class Host(Protocol):
     budget: ByteBudget
     answers: AnswerBudget[Call]
     admission: Admission[Call]
-
-    def translate(self, exc: Exception, /) -> GRPCError | None: ...
 
     def refused(self, cause: Cause, peer: Peer, **details: object) -> None: ...
 
@@ -168,19 +168,18 @@ class ServerConnection:
             value = headers.get(name.encode())
             return None if value is None else value.decode("latin-1")
 
-        request = request_id.request_id_of(header, server.random)
-        request_header = unindexed(_REQUEST_ID, request.encode())
+        request = request_id_of(header, server.random)
         try:
-            call = self._open_call(event, headers, handler, request_header)
+            call = self._open_call(event, headers, handler, request)
         except RefusedError as exc:
             method = UNKNOWN_METHOD if handler is None else headers[b":path"].decode("latin-1")
-            self._refuse_with_status(stream_id, exc, request_header, method)
+            self._refuse_with_status(stream_id, exc, request, method)
             return
         self._calls[stream_id] = call
         server.admission.begin(self._share, stream=stays_open)
         self._transport.timers.idle_since_s = None
         assert handler is not None
-        self._nursery.start_soon(self._run_call, call, handler, request)
+        self._nursery.start_soon(self._run_call, call, handler)
         if not event.end_stream:
             waited = server.admission.wait(self._share, call)
             if waited is not None:
@@ -200,11 +199,11 @@ class ServerConnection:
         if failed is not None:
             self._transport.fail(failed)
 
-    def _refuse_with_status(self, stream_id: int, exc: RefusedError, request: Header, method: str) -> None:
+    def _refuse_with_status(self, stream_id: int, exc: RefusedError, request: str, method: str) -> None:
         """Answer a request that can never be served."""
         server = self._server
         trailers = error_trailers(exc.status, exc.message)
-        self._reply(stream_id, [*RESPONSE_HEADERS, request, *exc.extra, *trailers])
+        self._reply(stream_id, [*RESPONSE_HEADERS, request_id_header(request), *exc.extra, *trailers])
         if server.observer is not None:
             server.observer.on_call_finished(method, exc.status, 0.0)
         server.refused(exc.cause, self._transport.peer, error=exc.message)
@@ -215,7 +214,7 @@ class ServerConnection:
         event: HeadersReceived,
         headers: dict[bytes, bytes],
         handler: Handler | None,
-        request_header: Header,
+        request: str,
     ) -> AnyStream:
         if event.too_large:
             limit = self._server.limits.http2.max_header_list_bytes
@@ -246,13 +245,16 @@ class ServerConnection:
             Deframer(self._server.limits.max_message_bytes, encoding),
             self._server.budget,
             self._server.answers,
-            method=path,
+            context=CallContext(
+                method=path,
+                peer=self._transport.peer,
+                headers=event.headers,
+                deadline_s=deadline_s,
+                request_id=request,
+            ),
             cardinality=handler.cardinality,
             recv_type=handler.request_type,
             send_type=handler.reply_type,
-            headers=event.headers,
-            request_id=request_header,
-            deadline_s=deadline_s,
             message_by_s=now_s + self._server.limits.first_message_s,
             admission=self._server.admission,
             peer_share=self._share,
@@ -268,11 +270,12 @@ class ServerConnection:
 
     # A call
 
-    async def _run_call(self, call: AnyStream, handler: Handler, request: str) -> None:
+    async def _run_call(self, call: AnyStream, handler: Handler) -> None:
         server = self._server
         started_s = trio.current_time()
-        # Not undone: the binding lives in this task's own context and ends with it.
-        request_id.bind_request_id(request)
+        # Not undone: the bindings live in this task's own context and end with it.
+        bind_request_id(call.context.request_id)
+        bind_call(call.context)
         try:
             failure: Exception | None = None
             try:
@@ -283,13 +286,13 @@ class ServerConnection:
             if call.failure is not None:
                 call.status = call.status or call.failure[0]
                 if call.cause is not None:
-                    server.refused(call.cause, self._transport.peer, method=call.method)
+                    server.refused(call.cause, self._transport.peer, method=call.context.method)
             elif call.scope.cancel_called and (call.scope.cancelled_caught or failure is not None):
                 call.finish(Status.DEADLINE_EXCEEDED, "deadline exceeded")
             elif failure is not None:
                 self._finish_failed(call, failure)
             elif call.status is None and call.lacks_reply:
-                _log.error("rpc_handler_sent_no_reply", method=call.method)
+                _log.error("rpc_handler_sent_no_reply", method=call.context.method)
                 call.finish(Status.INTERNAL, "the server sent no reply")
             else:
                 call.finish(Status.OK)
@@ -305,32 +308,22 @@ class ServerConnection:
                     self._transport.close("drained")
             if server.observer is not None:
                 ended = call.status or Status.CANCELLED
-                server.observer.on_call_finished(call.method, ended, now_s - started_s)
+                server.observer.on_call_finished(call.context.method, ended, now_s - started_s)
 
     def _finish_failed(self, call: AnyStream, exc: Exception) -> None:
-        """End a call whose handler raised."""
-        try:
-            known = self._known(exc)
-            if isinstance(known, CallRefusedError):
-                self._server.refused(
-                    known.cause, self._transport.peer, method=call.method, error=known.message
-                )
-            if known is not None:
-                call.finish(known.status, known.message, known.details)
+        """End a call whose handler raised: with the status of a GRPCError, else as a fault of ours."""
+        method, error = call.context.method, unwrapped(exc)
+        if isinstance(error, CallRefusedError):
+            self._server.refused(error.cause, self._transport.peer, method=method, error=error.message)
+        if isinstance(error, GRPCError):
+            try:
+                call.finish(error.status, error.message, error.details)
                 return
-        except Exception as also:  # details that cannot be sent, a translation that fails
-            _log.error("rpc_handler_failed", method=call.method, exc_info=also)
+            except Exception as also:  # details that cannot be sent
+                _log.error("rpc_handler_failed", method=method, exc_info=also)
         else:
-            _log.error("rpc_handler_failed", method=call.method, exc_info=exc)
+            _log.error("rpc_handler_failed", method=method, exc_info=exc)
         call.finish(Status.UNKNOWN, "internal server error")
-
-    def _known(self, exc: BaseException) -> GRPCError | None:
-        """The status that what a handler raised stands for; None for a fault of ours."""
-        while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
-            exc = exc.exceptions[0]  # out of a nursery of the handler's own
-        if isinstance(exc, GRPCError):
-            return exc
-        return self._server.translate(exc) if isinstance(exc, Exception) else None
 
 
 def _http_error(headers: Mapping[bytes, bytes]) -> bytes | None:

@@ -6,27 +6,28 @@ protocol allows, whatever the handler does; what it does out of order raises `Pr
 
 from __future__ import annotations
 
-import math
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 import trio
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError, ProtocolError
 
+from minicloud.http2.compression import unindexed
 from minicloud.http2.errors import ErrorCode
 from minicloud.http2.events import DataReceived
 from minicloud.http2.headers import Header, Headers
 from minicloud.http2.peer import Peer
 from minicloud.http2.transport import Transport
+from minicloud.request_id import HEADER
 from minicloud.rpc.admission import Admission, PeerShare
 from minicloud.rpc.answers import AnswerBudget
 from minicloud.rpc.budget import ByteBudget
 from minicloud.rpc.call import Call
+from minicloud.rpc.context import CallContext
 from minicloud.rpc.framing import Deframer
 from minicloud.rpc.metadata import (
     Metadata,
     MetadataLike,
-    decode_metadata,
     encode_metadata,
     percent_encode,
 )
@@ -38,6 +39,8 @@ from minicloud.rpc.timeouts import Deadline
 RESPONSE_HEADERS: tuple[Header, ...] = ((b":status", b"200"), (b"content-type", b"application/grpc"))
 # A first message that comes at this rate may take as long as it takes.
 _LEAST_BYTES_PER_S = 65_536
+
+_REQUEST_ID = HEADER.encode()
 
 _OK_TRAILERS: tuple[Header, ...] = ((b"grpc-status", b"0"),)
 
@@ -53,6 +56,11 @@ class ProtoMessage(Protocol):
 
 RecvT = TypeVar("RecvT", bound=ProtoMessage)
 SendT = TypeVar("SendT", bound=ProtoMessage)
+
+
+def request_id_header(request_id: str) -> Header:
+    """The header that tells the client the id of its request."""
+    return unindexed(_REQUEST_ID, request_id.encode())
 
 
 def error_trailers(status: Status, message: str | None, details: object = None) -> list[Header]:
@@ -71,18 +79,15 @@ class ServerStream(Call, Generic[RecvT, SendT]):
     __slots__ = (
         "_admission",
         "_cardinality",
-        "_headers",
         "_headers_sent",
         "_message_by_s",
-        "_metadata",
         "_peer_share",
         "_received",
         "_recv_type",
-        "_request_id",
         "_send_type",
         "_waiting",
+        "context",
         "messages_sent",
-        "method",
         "scope",
         "status",
     )
@@ -95,30 +100,24 @@ class ServerStream(Call, Generic[RecvT, SendT]):
         budget: ByteBudget,
         answers: AnswerBudget[Call],
         *,
-        method: str,
+        context: CallContext,
         cardinality: Cardinality,
         recv_type: type[RecvT],
         send_type: type[SendT],
-        headers: Headers,
-        request_id: Header,
-        deadline_s: float,
         message_by_s: float,
         admission: Admission[Call],
         peer_share: PeerShare[Call],
     ) -> None:
         super().__init__(transport, stream_id, deframer, budget, answers)
-        self.method = method
-        self.scope = trio.CancelScope(deadline=deadline_s)
+        self.context = context
+        self.scope = trio.CancelScope(deadline=context.deadline_s)
         self.status: Status | None = None  # how the call ended, once it has
         self.messages_sent = 0
         self._cardinality = cardinality
         self._recv_type = recv_type
         self._send_type = send_type
-        self._headers = headers
-        self._request_id = request_id
         self._headers_sent = False
         self._received = False
-        self._metadata: Metadata | None = None
         self._message_by_s = message_by_s
         self._admission = admission
         self._peer_share = peer_share
@@ -161,23 +160,20 @@ class ServerStream(Call, Generic[RecvT, SendT]):
     @property
     def metadata(self) -> Metadata:
         """What the client sent along."""
-        if self._metadata is None:
-            self._metadata = decode_metadata(self._headers)
-        return self._metadata
+        return self.context.metadata
 
     @property
     def user_agent(self) -> str | None:
-        return next((value.decode("latin-1") for key, value in self._headers if key == b"user-agent"), None)
+        return self.context.user_agent
 
     @property
     def deadline(self) -> Deadline | None:
         """When the client stops waiting; the handler is cancelled then."""
-        at_s = self.scope.deadline
-        return None if at_s == math.inf else Deadline(at_s)
+        return self.context.deadline
 
     @property
     def peer(self) -> Peer:
-        return self._transport.peer
+        return self.context.peer
 
     async def recv_message(self) -> RecvT | None:
         """The client's next message; None when it will send no more.
@@ -276,7 +272,7 @@ class ServerStream(Call, Generic[RecvT, SendT]):
             trailers = [*error_trailers(status, message, details), *metadata]
         self.status = status
         if not self._headers_sent:
-            trailers = [*RESPONSE_HEADERS, self._request_id, *trailers]
+            trailers = [*RESPONSE_HEADERS, request_id_header(self.context.request_id), *trailers]
         connection = self._connection
         connection.send_headers(self.stream_id, trailers, end_stream=True)
         # A client still sending would otherwise go on until its window is used up.
@@ -285,4 +281,8 @@ class ServerStream(Call, Generic[RecvT, SendT]):
 
     def _send_headers(self, metadata: list[Header]) -> None:
         self._headers_sent = True
-        self._connection.send_headers(self.stream_id, [*RESPONSE_HEADERS, self._request_id, *metadata])
+        request_id = request_id_header(self.context.request_id)
+        self._connection.send_headers(self.stream_id, [*RESPONSE_HEADERS, request_id, *metadata])
+
+
+AnyStream: TypeAlias = ServerStream[ProtoMessage, ProtoMessage]

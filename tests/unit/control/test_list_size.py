@@ -27,6 +27,7 @@ from minicloud.core.errors import (
 from minicloud.core.model import Resources, WorkerId
 from minicloud.rpc.channel import Channel
 from minicloud.rpc.config import ServerLimits
+from minicloud.rpc.interceptors import intercepted, translating
 from minicloud.rpc.server import Server
 from minicloud.wire.encoded import EncodedList
 from minicloud.wire.gen.minicloud.common import StandardResponse, WorkerInfo
@@ -169,10 +170,9 @@ class Failing:
 
 async def served(plane: Plane, nursery: trio.Nursery) -> Channel:
     server = Server(
-        [plane.service],
+        intercepted([plane.service], translating(grpc_error)),
         random=Random(1),
         limits=ServerLimits(max_message_bytes=MAX_REQUEST_BYTES),
-        translate=grpc_error,
     )
 
     async def connect() -> trio.abc.Stream:

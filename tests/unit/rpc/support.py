@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -17,6 +17,7 @@ from trio.testing import memory_stream_pair
 from minicloud.rpc.channel import Channel
 from minicloud.rpc.config import ChannelConfig, ServerLimits
 from minicloud.rpc.connecting import Connect
+from minicloud.rpc.interceptors import Interceptor, intercepted
 from minicloud.rpc.refusals import Cause
 from minicloud.rpc.server import Observer, Server
 from minicloud.rpc.server_stream import ServerStream
@@ -95,10 +96,10 @@ def make_server(
     *,
     limits: ServerLimits | None = None,
     observer: Observer | None = None,
-    translate: Callable[[Exception], GRPCError | None] = lambda exc: None,
+    interceptors: Sequence[Interceptor] = (),
 ) -> Server:
     return Server(
-        [Service(handlers)], random=Random(1), limits=limits, observer=observer, translate=translate
+        intercepted([Service(handlers)], *interceptors), random=Random(1), limits=limits, observer=observer
     )
 
 
@@ -120,10 +121,10 @@ async def joined(
     limits: ServerLimits | None = None,
     config: ChannelConfig | None = None,
     observer: Observer | None = None,
-    translate: Callable[[Exception], GRPCError | None] = lambda exc: None,
+    interceptors: Sequence[Interceptor] = (),
 ) -> AsyncIterator[tuple[Server, Channel]]:
     """A server with `handlers` and a channel to it."""
-    server = make_server(handlers, limits=limits, observer=observer, translate=translate)
+    server = make_server(handlers, limits=limits, observer=observer, interceptors=interceptors)
     async with trio.open_nursery() as nursery:
         channel = Channel(nursery, [connect_to(server, nursery)], random=Random(2), config=config)
         yield server, channel

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import gzip
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 import trio
@@ -16,6 +16,7 @@ from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from minicloud.rpc.call import Call
 from minicloud.rpc.config import ServerLimits
+from minicloud.rpc.interceptors import translating
 from minicloud.rpc.server import Server
 from tests.unit.http2.raw_frames import PROTOCOL_ERROR, RST_STREAM, frame_bytes
 from tests.unit.rpc.raw_peer import RawPeer, message_bytes
@@ -118,9 +119,14 @@ def parts(server: Server) -> list[weakref.ref[object]]:
     return [weakref.ref(one) for one in each]
 
 
+def as_aborted(exc: Exception) -> GRPCError:
+    return GRPCError(Status.ABORTED, "translated")
+
+
+@pytest.mark.parametrize("translate", [lambda exc: None, as_aborted])
 @pytest.mark.parametrize("handler", [refuse, crash])
 async def test_call_that_failed_is_freed_while_its_connection_goes_on(
-    handler: object, no_collector: None
+    handler: object, translate: Callable[[Exception], GRPCError | None], no_collector: None
 ) -> None:
     calls: list[weakref.ref[Call]] = []
 
@@ -129,7 +135,7 @@ async def test_call_that_failed_is_freed_while_its_connection_goes_on(
         await handler(stream)  # type: ignore[operator]
 
     with capture_logs() as logs:
-        async with joined({UNARY: noted}) as (_, channel):
+        async with joined({UNARY: noted}, interceptors=[translating(translate)]) as (_, channel):
             for _ in range(5):
                 await status_of(channel)
             await wait_all_tasks_blocked()

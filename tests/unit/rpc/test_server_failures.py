@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from minicloud.request_id import show_request_id
 from minicloud.rpc.config import ServerLimits
+from minicloud.rpc.interceptors import translating
 from minicloud.rpc.server_connection import UNKNOWN_METHOD
 from minicloud.wire.gen.minicloud.execution import HeartbeatRequest, HeartbeatResponse
 from tests.unit.http2.raw_frames import NO_ERROR, RST_STREAM
@@ -83,7 +84,7 @@ async def test_exception_of_a_handler_is_translated_by_what_the_server_was_given
         raise KeyError("x")
 
     with capture_logs() as logs:
-        async with joined({UNARY: handler}, translate=translate) as (_, channel):
+        async with joined({UNARY: handler}, interceptors=[translating(translate)]) as (_, channel):
             error = await status_of(channel)
     assert (error.status, error.message) == (Status.INVALID_ARGUMENT, "no key")
     assert not [line for line in logs if line["log_level"] == "error"]
