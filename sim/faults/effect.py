@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sim.cluster.cluster import Cluster
-from sim.scenario.schedule import Fault
+from sim.faults.schedule import Fault
 from sim.scenario.table import default_of
 
 Undo = Callable[[], None]

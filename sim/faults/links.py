@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 
 from sim.cluster.cluster import Cluster
 from sim.faults.effect import Effect, Undo, nothing, number
+from sim.faults.schedule import Fault
 from sim.net.network import Delay, Direction, Link
-from sim.scenario.schedule import Fault
 
 _OnDirection = Callable[[Link, Direction, Fault], Undo]
 

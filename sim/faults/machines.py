@@ -8,8 +8,8 @@ from sim.cluster.cluster import Cluster
 from sim.cluster.control_plane import ControlPlaneNode
 from sim.cluster.worker import WorkerNode
 from sim.faults.effect import Effect, Undo, nothing, number
+from sim.faults.schedule import Fault
 from sim.net.network import Delay
-from sim.scenario.schedule import Fault
 
 
 def _nodes(cluster: Cluster, fault: Fault) -> Iterator[WorkerNode | ControlPlaneNode]:

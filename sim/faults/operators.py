@@ -9,7 +9,7 @@ from minicloud.core.commands import Command, Cordon, Drain, Remove, Uncordon
 from minicloud.core.errors import InvalidError, StoreUnavailableError, UnknownWorkerError
 from sim.cluster.cluster import Cluster
 from sim.faults.effect import Effect, Undo, nothing
-from sim.scenario.schedule import Fault
+from sim.faults.schedule import Fault
 
 
 def _command(cluster: Cluster, fault: Fault, command: Callable[[str], Command]) -> None:

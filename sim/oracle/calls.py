@@ -14,8 +14,8 @@ from minicloud.wire.gen.minicloud.execution import (
 from sim.oracle.durability import Durability
 from sim.oracle.ledger import Ledger
 from sim.oracle.model import Model, Verdict
-from sim.oracle.promises import OLD_INCARNATIONS_FENCED, VIEW_IS_TRUTH
 from sim.oracle.step import Step
+from sim.verdict.promises import OLD_INCARNATIONS_FENCED, VIEW_IS_TRUTH
 
 _REFUSED = (Verdict.FENCED, Verdict.UNKNOWN)
 

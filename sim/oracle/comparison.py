@@ -13,7 +13,7 @@ from minicloud.core.model import Admin, Health, Status, Worker, WorkerId
 from minicloud.core.registry import Registry
 from sim.oracle.ledger import Ledger
 from sim.oracle.model import Member, Model
-from sim.oracle.promises import (
+from sim.verdict.promises import (
     CORDON_LASTS,
     COUNTS_ADD_UP,
     DELIVERY_IDEMPOTENT,

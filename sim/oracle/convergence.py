@@ -25,7 +25,10 @@ from sim.oracle.durability import Durability
 from sim.oracle.herd import Herd
 from sim.oracle.ledger import Ledger
 from sim.oracle.model import Member
-from sim.oracle.promises import (
+from sim.oracle.remains import Remains
+from sim.oracle.truth import Machine, Running, Truth
+from sim.simulation.simulation import Simulation
+from sim.verdict.promises import (
     CRASHED_DETECTED,
     ENDPOINT_PROVED,
     HERD_BOUNDED,
@@ -34,9 +37,6 @@ from sim.oracle.promises import (
     VIEW_IS_TRUTH,
     Promise,
 )
-from sim.oracle.remains import Remains
-from sim.oracle.truth import Machine, Running, Truth
-from sim.simulation import Simulation
 
 _SERVICE_S = 0.1  # what a call may take of a server that is not behind
 _DRIFT = 1.001  # clocks are wrong by less, once every fault has ended

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 from minicloud.store.port import StoredWorker
 from sim.engine.clocks import NodeClock
+from sim.faults.schedule import Fault
 from sim.oracle.ledger import Ledger
-from sim.oracle.promises import OLD_INCARNATIONS_FENCED, REGISTRATIONS_DURABLE
-from sim.scenario.schedule import Fault
+from sim.verdict.promises import OLD_INCARNATIONS_FENCED, REGISTRATIONS_DURABLE
 
 
 class Durability:

@@ -11,7 +11,9 @@ from minicloud.wire.gen.minicloud.execution import DeregisterWorkerRequest, Regi
 from sim.oracle.durability import Durability
 from sim.oracle.ledger import Ledger
 from sim.oracle.model import Member, Model, Verdict
-from sim.oracle.promises import (
+from sim.oracle.step import Step
+from sim.oracle.truth import Truth
+from sim.verdict.promises import (
     COUNTS_ADD_UP,
     IDENTITY_RETURNS,
     IDS_UNIQUE,
@@ -19,8 +21,6 @@ from sim.oracle.promises import (
     REGISTRATIONS_DURABLE,
     VERDICT_ON_TIME,
 )
-from sim.oracle.step import Step
-from sim.oracle.truth import Truth
 
 # Rounding apart, a verdict falls at the instant it is due. A microsecond is far above rounding, and far below
 # anything that waits.

@@ -14,8 +14,8 @@ from operator import itemgetter
 
 from sim.cluster.cluster import CONTROL_PLANE
 from sim.engine.timeline import Timeline
-from sim.oracle.promises import PROMISES, Promise
-from sim.outcome import Violation
+from sim.verdict.outcome import Violation
+from sim.verdict.promises import PROMISES, Promise
 
 MOST_KEPT = 100
 MOST_OF_ONE = 20

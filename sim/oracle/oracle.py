@@ -14,6 +14,7 @@ from minicloud.wire.gen.minicloud.execution import RegisterWorkerRequest
 from sim.cluster.cluster import CONTROL_PLANE
 from sim.cluster.control_plane import ControlPlaneRun
 from sim.cluster.worker import WorkerRun
+from sim.faults.schedule import Fault
 from sim.oracle.calls import Calls
 from sim.oracle.comparison import Comparison
 from sim.oracle.convergence import Convergence
@@ -21,15 +22,14 @@ from sim.oracle.durability import Durability
 from sim.oracle.entries import STEP_S, Entries
 from sim.oracle.ledger import Ledger
 from sim.oracle.model import Model
-from sim.oracle.promises import CRASHED_DETECTED, LIVE_RECOVERED, NOTHING_STUCK
 from sim.oracle.stalls import Stalls
 from sim.oracle.step import Step
 from sim.oracle.truth import Truth
 from sim.oracle.views import compare_views
-from sim.outcome import Outcome, Quantiles, Violation
-from sim.probes import Probes
-from sim.scenario.schedule import Fault
-from sim.simulation import Simulation, Watcher
+from sim.simulation.simulation import Simulation, Watcher
+from sim.verdict.goals import Probes
+from sim.verdict.outcome import Outcome, Quantiles, Violation
+from sim.verdict.promises import CRASHED_DETECTED, LIVE_RECOVERED, NOTHING_STUCK
 
 _SAMPLES_PER_WORKER_S = 0.05  # a worker more, that much longer from one look at everybody to the next
 _LONGEST_S, _SHORTEST_S = 60.0, 1.0

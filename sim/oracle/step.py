@@ -8,7 +8,7 @@ from typing import Any
 
 from sim.oracle.ledger import Ledger
 from sim.oracle.model import Member, Model, Verdict
-from sim.oracle.promises import LIVE_RECOVERED, VERDICT_ON_TIME
+from sim.verdict.promises import LIVE_RECOVERED, VERDICT_ON_TIME
 
 
 class Step:

@@ -19,7 +19,7 @@ from sim.oracle.calls import Calls
 from sim.oracle.entries import Entries
 from sim.oracle.ledger import Ledger
 from sim.oracle.model import Verdict
-from sim.oracle.promises import VIEWS_AGREE
+from sim.verdict.promises import VIEWS_AGREE
 
 _STATUSES = ("HEALTHY", "UNHEALTHY", "DRAINING")
 _PAGE = 500  # workers asked for at a time; Quart's test client hangs on answers of more than ten chunks

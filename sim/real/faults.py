@@ -14,11 +14,11 @@ import trio
 
 from minicloud.core.errors import MiniCloudError
 from sim.faults.effect import number
+from sim.faults.schedule import Fault, Schedule
 from sim.net.network import Delay
 from sim.real.parallel import in_parallel
 from sim.real.stub import Way
 from sim.real.worker import PREFIX, RealWorker
-from sim.scenario.schedule import Fault, Schedule
 
 _AT_ONCE = 100
 _WAYS: dict[str, Sequence[Way]] = {

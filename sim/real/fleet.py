@@ -16,13 +16,13 @@ import trio
 from grpclib.exceptions import GRPCError
 
 from minicloud.wire.gen.minicloud.execution import DeregisterWorkerRequest, WorkerManagementServiceStub
+from sim.faults.schedule import Fault, Schedule
 from sim.real.faults import EFFECTS, Scene
 from sim.real.figures import Figures, Method
 from sim.real.ledger import Ledger
 from sim.real.outcome import RealOutcome
 from sim.real.parallel import in_parallel
 from sim.real.worker import Connect, RealWorker, Site
-from sim.scenario.schedule import Fault, Schedule
 
 _TELL_EVERY_S = 1.0
 _OPERATORS_CALL_S = 10.0

@@ -16,12 +16,12 @@ from minicloud.rpc.channel import open_channel
 from minicloud.wire.gen.minicloud.execution import ListWorkersRequest, WorkerManagementServiceStub
 from minicloud.worker.control_plane_client import TO_CONTROL_PLANE
 from sim.engine.interruption import ENDING, Interrupted
+from sim.faults.schedule import Schedule
 from sim.real.faults import check_supported
 from sim.real.fleet import Fleet, Moment
 from sim.real.outcome import RealOutcome
 from sim.real.target import RealModeError, Target
 from sim.real.usage import own_usage, usage_of_listener
-from sim.scenario.schedule import Schedule
 
 _FIRST_ANSWER_S = 10.0
 # A person who interrupts a run waits no longer; workers that are still registered then become UNHEALTHY.

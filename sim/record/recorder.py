@@ -17,14 +17,14 @@ from minicloud.store.port import Entry
 from minicloud.wire.gen.minicloud.execution import HeartbeatRequest, RegisterWorkerRequest
 from sim.cluster.control_plane import ControlPlaneRun
 from sim.cluster.worker import WorkerRun
+from sim.faults.schedule import Fault, Schedule
 from sim.net.journal import Exchange, Journal
-from sim.outcome import Outcome, Violation
 from sim.record.lines import ANSWERS, REQUESTS
 from sim.record.recollection import Recollection
 from sim.record.record import Record, Sample
 from sim.record.trace import Trace
-from sim.scenario.schedule import Fault, Schedule
-from sim.simulation import Simulation, Watcher
+from sim.simulation.simulation import Simulation, Watcher
+from sim.verdict.outcome import Outcome, Violation
 
 _SAMPLES = 1_200  # in a run, at most
 _SHORTEST_STEP_S = 1.0

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import msgspec
 
-from sim.outcome import Outcome, Quantiles, Verdict, Violation
+from sim.verdict.outcome import Outcome, Quantiles, Verdict, Violation
 
 _WORST_FIRST = (Verdict.BROKEN, Verdict.INCONCLUSIVE, Verdict.HELD)
 

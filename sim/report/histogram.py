@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from sim.outcome import Quantiles
 from sim.report.axes import Scale, round_up, value_axis
 from sim.report.figures import count, of, seconds
 from sim.report.markup import Markup, element, joined, number
+from sim.verdict.outcome import Quantiles
 
 _WIDTH, _HEIGHT = 530.0, 236.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 512.0, 64.0, 196.0

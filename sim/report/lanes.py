@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sim.faults.schedule import Fault
 from sim.report.axes import Scale
 from sim.report.figures import clock, count, exactly, nodes, of, seconds
 from sim.report.markup import Markup, element, joined, number
-from sim.scenario.schedule import Fault
 
 _ROW = 20.0
 _GAP = 6.0

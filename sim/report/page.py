@@ -15,11 +15,11 @@ from pathlib import Path
 import trio
 
 from minicloud import __version__
-from sim.outcome import Outcome, Verdict
 from sim.record.record import Record
 from sim.report.figures import clock, count, of, seconds
 from sim.report.markup import Markup, Part, element, joined
 from sim.report.run_section import run_section
+from sim.verdict.outcome import Outcome, Verdict
 
 # Read now: a run may take hours, after which the executable's folder may have been cleaned up.
 _CSS = (files("sim.report") / "page.css").read_text(encoding="utf-8")

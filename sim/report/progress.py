@@ -9,9 +9,9 @@ from collections.abc import Callable
 from time import perf_counter  # the real one: inside a run, asking `time` for it is an error
 from typing import TextIO
 
+from sim.faults.schedule import Schedule
 from sim.report.figures import clock, nodes, of, times
 from sim.report.status_line import StatusLine
-from sim.scenario.schedule import Schedule
 
 _REDRAWN_S = 0.1
 _TENTHS = 10

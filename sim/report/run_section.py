@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sim.oracle.promises import PROMISES
-from sim.outcome import Outcome, Quantiles, Violation
-from sim.probes import PROBES
 from sim.record.record import Record
 from sim.report.course import course
 from sim.report.figures import clock, count, exactly, of, seconds, times
 from sim.report.histogram import histogram
 from sim.report.markup import Markup, Part, element, joined
 from sim.report.spacetime import spacetime
+from sim.verdict.goals import PROBES
+from sim.verdict.outcome import Outcome, Quantiles, Violation
+from sim.verdict.promises import PROMISES
 
 _VIOLATIONS = 10  # in words; the rest are counted
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from minicloud.cli.text import Paint, clean, table
-from sim.outcome import Outcome, Quantiles, Verdict, Violation
 from sim.report.figures import clock, count, exactly, of, seconds, times
+from sim.verdict.outcome import Outcome, Quantiles, Verdict, Violation
 
 _STYLES = {Verdict.HELD: "green", Verdict.BROKEN: "red", Verdict.INCONCLUSIVE: "yellow"}
 _SHOWN_VIOLATIONS = 3

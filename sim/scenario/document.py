@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from sim.probes import MESSAGES_ALONE, PROBES
 from sim.scenario.scenario import builtin
 from sim.scenario.table import (
     FAULT,
@@ -20,6 +19,7 @@ from sim.scenario.table import (
     Key,
     Lasts,
 )
+from sim.verdict.goals import MESSAGES_ALONE, PROBES
 
 _EXAMPLE = "one-way-partition"
 

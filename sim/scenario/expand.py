@@ -12,9 +12,9 @@ from random import Random
 
 from sim.cluster.cluster import CONTROL_PLANE, Topology
 from sim.engine.randomness import Streams
+from sim.faults.schedule import Fault, Phases, Schedule
 from sim.scenario.reading import FaultSection, ScenarioError
 from sim.scenario.scenario import Scenario
-from sim.scenario.schedule import Fault, Phases, Schedule
 from sim.scenario.selectors import SelectorError, select
 from sim.scenario.table import MOST_FAULTS, On, default_of
 

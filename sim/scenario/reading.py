@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from minicloud.core.errors import MiniCloudError
+from sim.options.values import shown, suggestion
 from sim.scenario.lines import Lines, Path
 from sim.scenario.table import CONTROL_PLANE, FAULT, KINDS, REQUIRED, FaultKind, Key, Lasts, On
-from sim.scenario.values import shown, suggestion
 
 
 class ScenarioError(MiniCloudError):

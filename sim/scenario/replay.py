@@ -13,10 +13,10 @@ import msgspec
 
 from sim.cluster.cluster import CONTROL_PLANE, Topology
 from sim.faults import EFFECTS
+from sim.faults.schedule import Fault, Phases, Schedule, ScheduleError
 from sim.net.network import Delay
-from sim.scenario.schedule import Fault, Phases, Schedule, ScheduleError
+from sim.options.values import share, shown, suggestion
 from sim.scenario.table import KINDS, PHASES, TIMERS, TOP, TOPOLOGY, Key, Lasts, On
-from sim.scenario.values import share, shown, suggestion
 
 
 def read_schedule(path: str) -> Schedule:

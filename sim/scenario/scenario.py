@@ -14,12 +14,12 @@ from typing import Any
 
 from minicloud.core.liveness.policy import LivenessPolicy
 from sim.cluster.cluster import Topology
+from sim.faults.schedule import Phases
 from sim.net.network import Delay
+from sim.options.values import duration, shown, suggestion
 from sim.scenario.lines import Lines, place_of
 from sim.scenario.reading import FaultSection, FilePlace, Place, ScenarioError, read_fault, read_keys
-from sim.scenario.schedule import Phases
 from sim.scenario.table import PHASES, TIMERS, TOP, TOPOLOGY, Key
-from sim.scenario.values import duration, shown, suggestion
 
 _MOST_BYTES = 500_000
 _TABLES = {"topology": TOPOLOGY, "timers": TIMERS, "phases": PHASES}

@@ -12,9 +12,9 @@ from minicloud.core.liveness.policy import LivenessPolicy
 from sim.cluster.cluster import CONTROL_PLANE, Topology
 from sim.engine.randomness import Streams
 from sim.faults import EFFECTS
+from sim.faults.schedule import Fault, Phases, Schedule
 from sim.net.network import Delay
 from sim.scenario.reading import ScenarioError
-from sim.scenario.schedule import Fault, Phases, Schedule
 from sim.scenario.selectors import select
 from sim.scenario.table import KINDS, Lasts
 

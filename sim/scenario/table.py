@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sim.probes import PROBES
-from sim.scenario.values import (
+from sim.options.values import (
     YEAR_S,
     Kind,
     choice,
@@ -29,6 +28,7 @@ from sim.scenario.values import (
     whole,
     worker,
 )
+from sim.verdict.goals import PROBES
 
 CONTROL_PLANE = "control-plane"
 MOST_FAULTS = 100_000  # that one schedule has

@@ -14,12 +14,19 @@ from minicloud.wire.gen.minicloud.execution import RegisterWorkerRequest
 from sim.cluster.cluster import CONTROL_PLANE, Topology
 from sim.engine.clocks import EPOCH_S
 from sim.engine.timeline import Timeline
-from sim.mutants import applied
+from sim.faults.schedule import Fault, Phases, Schedule
 from sim.oracle.durability import Durability
 from sim.oracle.ledger import MOST_KEPT, MOST_OF_ONE, Ledger
 from sim.oracle.model import Model
 from sim.oracle.oracle import Oracle
-from sim.oracle.promises import (
+from sim.oracle.step import Step
+from sim.record.recorder import Recorder
+from sim.scenario.scenario import builtin_names, load
+from sim.simulation.simulation import Simulation
+from sim.verdict.goals import PROBES
+from sim.verdict.mutants import applied
+from sim.verdict.outcome import Outcome, Violation
+from sim.verdict.promises import (
     CRASHED_DETECTED,
     HERD_BOUNDED,
     IDS_UNIQUE,
@@ -29,13 +36,6 @@ from sim.oracle.promises import (
     PROMISES,
     VERDICT_ON_TIME,
 )
-from sim.oracle.step import Step
-from sim.outcome import Outcome, Violation
-from sim.probes import PROBES
-from sim.record.recorder import Recorder
-from sim.scenario.scenario import builtin_names, load
-from sim.scenario.schedule import Fault, Phases, Schedule
-from sim.simulation import Simulation
 
 _TOPOLOGY = Topology(workers=6, ramp_s=1.0, timers=LivenessPolicy(5.0, 15.0, 600.0))
 

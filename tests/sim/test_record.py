@@ -9,16 +9,16 @@ from grpclib.const import Status
 
 from minicloud.store.port import Entry
 from sim.cluster.control_plane import ControlPlaneRun
+from sim.faults.schedule import Schedule
 from sim.net.journal import Exchange
-from sim.outcome import Outcome, Violation
 from sim.record.last_calls import LastCalls
 from sim.record.record import Record
 from sim.record.recorder import Recorder
 from sim.record.trace import Trace
 from sim.scenario.expand import expand
 from sim.scenario.scenario import load
-from sim.scenario.schedule import Schedule
-from sim.simulation import Simulation, Watcher
+from sim.simulation.simulation import Simulation, Watcher
+from sim.verdict.outcome import Outcome, Violation
 
 
 class Accuser(Watcher):

@@ -16,10 +16,10 @@ import pytest
 from grpclib.const import Status
 
 from minicloud.cli.text import Paint
+from sim.faults.schedule import Fault, Phases
 from sim.net.journal import Exchange
 from sim.net.network import Counts
 from sim.oracle.oracle import Oracle
-from sim.outcome import Outcome, Quantiles, Verdict, Violation
 from sim.record.record import Mark, Moment, Record
 from sim.record.recorder import Recorder
 from sim.report.axes import round_up, time_ticks
@@ -32,8 +32,8 @@ from sim.report.status_line import StatusLine
 from sim.report.summary import summary
 from sim.scenario.expand import expand
 from sim.scenario.scenario import load
-from sim.scenario.schedule import Fault, Phases
-from sim.simulation import Simulation
+from sim.simulation.simulation import Simulation
+from sim.verdict.outcome import Outcome, Quantiles, Verdict, Violation
 
 # What `--json` has to have, at least.
 KEYS = {

@@ -10,11 +10,11 @@ import pytest
 from sim.cluster.cluster import CONTROL_PLANE, Topology
 from sim.engine.randomness import Streams
 from sim.faults import EFFECTS
+from sim.faults.schedule import Fault, Schedule, ScheduleError
 from sim.scenario.expand import expand
 from sim.scenario.flags import fault_from_flag
 from sim.scenario.reading import ScenarioError
 from sim.scenario.scenario import Scenario, builtin_names, load, parse
-from sim.scenario.schedule import Fault, Schedule, ScheduleError
 from sim.scenario.selectors import SelectorError, select
 from sim.scenario.swarm import swarm
 from sim.scenario.table import KINDS

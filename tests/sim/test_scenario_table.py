@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sim.cli import COULD_NOT_RUN, HELD
 from sim.faults import EFFECTS
-from sim.main import main
+from sim.program.cli import COULD_NOT_RUN, HELD
+from sim.program.main import main
 from sim.real.faults import EFFECTS as REAL_EFFECTS
 from sim.scenario.document import document
 from sim.scenario.expand import _PATTERNS, expand

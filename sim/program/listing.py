@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sim.mutants import MUTANTS
-from sim.probes import MESSAGES_ALONE, PROBES
+from sim.options.values import suggestion
 from sim.scenario import swarm
 from sim.scenario.document import document
 from sim.scenario.reading import ScenarioError
 from sim.scenario.scenario import builtin, builtin_names, load
 from sim.scenario.table import KINDS
-from sim.scenario.values import suggestion
+from sim.verdict.goals import MESSAGES_ALONE, PROBES
+from sim.verdict.mutants import MUTANTS
 
 FORMAT = "format"
 

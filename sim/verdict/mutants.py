@@ -39,7 +39,8 @@ from minicloud.store.port import Snapshot
 from minicloud.worker.agent import Agent
 from minicloud.worker.control_plane import HeartbeatAnswer
 from sim.cluster.disk import Disk
-from sim.mutant_schedules import (
+from sim.faults.schedule import Schedule
+from sim.verdict.mutant_schedules import (
     cold_start,
     crashes,
     departures,
@@ -58,7 +59,7 @@ from sim.mutant_schedules import (
     takeover,
     wall_clock_set,
 )
-from sim.oracle.promises import (
+from sim.verdict.promises import (
     CORDON_LASTS,
     COUNTS_ADD_UP,
     CRASHED_DETECTED,
@@ -80,7 +81,6 @@ from sim.oracle.promises import (
     VIEWS_AGREE,
     Promise,
 )
-from sim.scenario.schedule import Schedule
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,17 +8,17 @@ import sys
 import trio
 
 from minicloud import log
-from sim.cli import BROKEN, HELD
 from sim.cluster.cluster import Topology
 from sim.engine.interruption import Interrupted, finished_first
+from sim.faults.schedule import Phases, Schedule
+from sim.program.cli import BROKEN, HELD
+from sim.program.results import STANDARD_OUTPUT, write_file
 from sim.real.faults import check_supported
 from sim.real.outcome import RealOutcome
 from sim.real.report import Progress, summary, to_json
 from sim.real.run import run_real
 from sim.real.target import allow_open_files, find_target
-from sim.results import STANDARD_OUTPUT, write_file
 from sim.scenario.scenario import seconds
-from sim.scenario.schedule import Phases, Schedule
 
 _DEFAULT_WORKERS = 50
 _DEFAULT_S = 60.0

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from sim.scenario.schedule import Fault, Schedule
+from sim.faults.schedule import Fault, Schedule
 
 MOST_TRIES = 300
 

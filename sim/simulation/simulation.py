@@ -14,7 +14,7 @@ from sim.engine.loop import run_virtually
 from sim.engine.randomness import Streams
 from sim.engine.timeline import Timeline
 from sim.faults import EFFECTS
-from sim.scenario.schedule import Fault, Schedule
+from sim.faults.schedule import Fault, Schedule
 
 
 class Watcher(ClusterObserver):

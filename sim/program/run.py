@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sim.mutants import applied
+from sim.faults.schedule import Schedule
 from sim.oracle.oracle import Oracle
-from sim.outcome import Outcome
 from sim.record.record import Record
 from sim.record.recorder import Recorder
-from sim.scenario.schedule import Schedule
-from sim.simulation import Simulation
+from sim.simulation.simulation import Simulation
+from sim.verdict.mutants import applied
+from sim.verdict.outcome import Outcome
 
 
 @dataclass(frozen=True, slots=True)

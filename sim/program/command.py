@@ -11,24 +11,31 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from minicloud.cli.itself import child_environment, minicloud_command
-from sim.checking import CannotRunError, check_options
-from sim.cli import BROKEN, HELD, INCONCLUSIVE, MOST_RUNS, NOT_DETERMINISTIC, STANDING
-from sim.determinism import Difference, compare_processes
 from sim.engine.interruption import Interrupted
-from sim.listing import listing, show
-from sim.outcome import Outcome, Verdict
-from sim.pool import RunDiedError, run_many
+from sim.faults.schedule import Schedule
+from sim.program.checking import CannotRunError, check_options
+from sim.program.cli import BROKEN, HELD, INCONCLUSIVE, MOST_RUNS, NOT_DETERMINISTIC, STANDING
+from sim.program.listing import listing, show
+from sim.program.pool import RunDiedError, run_many
+from sim.program.results import (
+    CannotWriteError,
+    check_outputs,
+    named,
+    repeated,
+    write_results,
+    write_smallest,
+)
+from sim.program.run import How, Run, run_one
 from sim.report.figures import of
 from sim.report.progress import Progress
-from sim.results import CannotWriteError, check_outputs, named, repeated, write_results, write_smallest
-from sim.run import How, Run, run_one
 from sim.scenario import swarm
 from sim.scenario.expand import expand
 from sim.scenario.flags import fault_from_flag
 from sim.scenario.replay import read_schedule
 from sim.scenario.scenario import load, seconds
-from sim.scenario.schedule import Schedule
-from sim.shrink import Shrinker
+from sim.search.determinism import Difference, compare_processes
+from sim.search.shrink import Shrinker
+from sim.verdict.outcome import Outcome, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +57,7 @@ def run_command(options: argparse.Namespace) -> int:
         print(show(options.show), end="")
         return HELD
     if options.target:
-        from sim.real.main import main_real
+        from sim.program.target_command import main_real
 
         named_one = options.scenario or options.replay
         schedule = _plans(options)[0].schedule if named_one else None
