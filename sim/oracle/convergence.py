@@ -20,6 +20,7 @@ from minicloud.worker.agent_config import AgentConfig
 from minicloud.worker.agent_state import AgentState, Phase
 from minicloud.worker.ticks import JITTER
 from sim.cluster.control_plane import ControlPlaneRun
+from sim.faults.kinds import KINDS
 from sim.net.network import OVERTAKEN_S
 from sim.oracle.durability import Durability
 from sim.oracle.herd import Herd
@@ -40,7 +41,6 @@ from sim.verdict.promises import (
 
 _SERVICE_S = 0.1  # what a call may take of a server that is not behind
 _DRIFT = 1.001  # clocks are wrong by less, once every fault has ended
-_LINGERING = ("reordering", "duplication", "delay")  # faults that leave messages on their way
 _PHASES = {Admin.ACTIVE: Phase.ACTIVE, Admin.CORDONED: Phase.CORDONED, Admin.DRAINING: Phase.DRAINING}
 
 
@@ -53,8 +53,9 @@ class Convergence:
         delay_s = topology.delay.most_s + _SERVICE_S
         lingers_s = 0.0
         for fault in simulation.schedule.faults:
-            if fault.kind in _LINGERING:
-                lengths_s = (fault.options.get("high_s", 0.5), fault.options.get("tail_s", 0.0), OVERTAKEN_S)
+            if KINDS[fault.kind].lingers:
+                options = KINDS[fault.kind].complete(fault).options
+                lengths_s = (options.get("high_s", 0.0), options.get("tail_s", 0.0), OVERTAKEN_S)
                 lingers_s = max(lingers_s, *(float(length_s) for length_s in lengths_s))
         interval_s = topology.timers.heartbeat_interval_s
         self.bound_s = _DRIFT * (

@@ -9,7 +9,7 @@ with a standard deviation of sqrt(n) / 2, of which four are allowed.
 
 from __future__ import annotations
 
-from sim.cluster.cluster import CONTROL_PLANE
+from sim.cluster.topology import CONTROL_PLANE
 from sim.cluster.worker import WorkerRun
 from sim.oracle.ledger import Ledger
 from sim.oracle.truth import Running, Truth

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from heapq import merge
 from operator import itemgetter
 
-from sim.cluster.cluster import CONTROL_PLANE
+from sim.cluster.topology import CONTROL_PLANE
 from sim.engine.timeline import Timeline
 from sim.verdict.outcome import Violation
 from sim.verdict.promises import PROMISES, Promise

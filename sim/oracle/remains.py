@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import trio
 
-from sim.cluster.cluster import CONTROL_PLANE
 from sim.cluster.control_plane import ControlPlaneRun
+from sim.cluster.topology import CONTROL_PLANE
 from sim.oracle.ledger import Ledger
 from sim.simulation.simulation import Simulation
 from sim.verdict.promises import NOTHING_STUCK

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sim.cluster.cluster import CONTROL_PLANE
+from sim.cluster.topology import CONTROL_PLANE
 from sim.oracle.ledger import Ledger
 from sim.verdict.promises import STALLS_COMPENSATED
 

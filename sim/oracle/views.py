@@ -13,8 +13,8 @@ from minicloud.control.rest.app import create_rest_app
 from minicloud.control.rest.readiness import Readiness
 from minicloud.wire.gen.minicloud.common import WorkerStatus
 from minicloud.wire.gen.minicloud.execution import ListWorkersRequest, ListWorkersResponse
-from sim.cluster.cluster import CONTROL_PLANE
 from sim.cluster.control_plane import ControlPlaneRun
+from sim.cluster.topology import CONTROL_PLANE
 from sim.oracle.calls import Calls
 from sim.oracle.entries import Entries
 from sim.oracle.ledger import Ledger

@@ -8,7 +8,7 @@ import sys
 import trio
 
 from minicloud import log
-from sim.cluster.cluster import Topology
+from sim.cluster.topology import Topology
 from sim.engine.interruption import Interrupted, finished_first
 from sim.faults.schedule import Phases, Schedule
 from sim.program.cli import BROKEN, HELD

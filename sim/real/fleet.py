@@ -16,8 +16,9 @@ import trio
 from grpclib.exceptions import GRPCError
 
 from minicloud.wire.gen.minicloud.execution import DeregisterWorkerRequest, WorkerManagementServiceStub
+from sim.faults.kinds import KINDS, REAL
+from sim.faults.real import Scene
 from sim.faults.schedule import Fault, Schedule
-from sim.real.faults import EFFECTS, Scene
 from sim.real.figures import Figures, Method
 from sim.real.ledger import Ledger
 from sim.real.outcome import RealOutcome
@@ -26,6 +27,7 @@ from sim.real.worker import Connect, RealWorker, Site
 
 _TELL_EVERY_S = 1.0
 _OPERATORS_CALL_S = 10.0
+_STRIKE_OFF_AT_ONCE = 100
 
 # Everybody leaves at once is a storm that would say nothing of the control plane's ordinary days.
 _LEAVE_AT_ONCE = 20
@@ -128,15 +130,16 @@ class Fleet:
         self._heartbeats_in_ramp = self.figures.heartbeats
 
     async def _suffer(self, fault: Fault, programs: trio.Nursery) -> None:
-        scene = Scene([self._workers[name] for name in fault.nodes], programs, self._strike_off)
+        workers = [self._workers[name] for name in fault.nodes]
+        scene = Scene(workers, programs, lambda: in_parallel(_STRIKE_OFF_AT_ONCE, self._strike_off, workers))
         await trio.sleep_until(self._started_s + fault.at_s)
-        for worker in scene.workers:
+        for worker in workers:
             worker.begin_trouble()
         self._faults[fault.kind] += 1
-        async with EFFECTS[fault.kind](scene, fault):
+        async with REAL[fault.kind](scene, KINDS[fault.kind].complete(fault)):
             await trio.sleep_until(self._started_s + fault.end_s)
         self._faults[fault.kind] -= 1
-        for worker in scene.workers:
+        for worker in workers:
             worker.end_trouble()
 
     # Leaving

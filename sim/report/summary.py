@@ -82,8 +82,8 @@ def _troubles(outcome: Outcome, paint: Paint) -> list[str]:
     total = max(outcome.violations_total, len(outcome.violations))
     if total > _SHOWN_VIOLATIONS:
         lines.append(f"  and {of(total - _SHOWN_VIOLATIONS, 'more violation')}")
-    if outcome.missed_probes:
-        missed = ", ".join(outcome.missed_probes)
+    if outcome.missed_goals:
+        missed = ", ".join(outcome.missed_goals)
         lines.append(f"  {paint('never happened', 'yellow')}, so this run shows little: {missed}")
     if outcome.command:
         lines.append(f"  {paint('again with', 'dim')}  {outcome.command}")

@@ -6,7 +6,7 @@ import re
 from random import Random
 
 from minicloud.core.errors import MiniCloudError
-from sim.cluster.cluster import CONTROL_PLANE, Topology
+from sim.cluster.topology import CONTROL_PLANE, Topology
 from sim.options.values import suggestion
 from sim.scenario.table import FORMS
 

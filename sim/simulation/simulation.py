@@ -13,7 +13,7 @@ from sim.cluster.observer import ClusterObserver
 from sim.engine.loop import run_virtually
 from sim.engine.randomness import Streams
 from sim.engine.timeline import Timeline
-from sim.faults import EFFECTS
+from sim.faults.kinds import KINDS
 from sim.faults.schedule import Fault, Schedule
 
 
@@ -85,7 +85,9 @@ class Simulation:
     # Each is an event of the timeline.
 
     def _begin(self, fault: Fault) -> None:
-        undo = EFFECTS[fault.kind](self.cluster, fault)
+        kind = KINDS[fault.kind]
+        assert kind.effect is not None, f"{fault.kind} is a pattern, of which a schedule has the parts"
+        undo = kind.effect(self.cluster, kind.complete(fault))
         for watcher in self._watchers:
             watcher.fault_began(fault)
         if fault.for_s:

@@ -1,19 +1,18 @@
-"""Probes: things that must have happened for a run to have shown anything.
+"""Coverage goals: things that have to happen for a run to have shown anything.
 
-A scenario names those it is about. One that was never hit makes the run inconclusive: no promise was broken,
-and none was put to the test either.
+    missed_goals(hits, ("expired", "stale-heartbeat"), "wire")  # ("expired",) where no worker expired
+
+A scenario names its goals under the key `probes`. A goal that is never reached makes the run inconclusive: no
+promise was broken, and none was put to the test either.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from minicloud.store.port import Entry
-from sim.cluster.control_plane import ControlPlaneRun
 from sim.net.depths import DepthName
-from sim.oracle.model import Verdict
 
-PROBES: dict[str, str] = {
+GOALS: dict[str, str] = {
     "registered": "a worker was registered",
     "heartbeats": "a heartbeat was accepted",
     "expired": "a worker was declared UNHEALTHY",
@@ -51,76 +50,8 @@ PROBES: dict[str, str] = {
 # No HTTP/2 connection doubles a message or lets one overtake another.
 MESSAGES_ALONE = frozenset({"stale-heartbeat", "overtaken-heartbeat", "duplicate-delivered"})
 
-_ENTRIES: dict[tuple[str, str], str] = {
-    ("unhealthy", ""): "expired",
-    ("recovered", ""): "recovered",
-    ("cordoned", ""): "cordoned",
-    ("registered", "again"): "registered-again",
-    ("registered", "takeover"): "taken-over",
-    ("registered", "renamed"): "renamed",
-    ("departed", "drained"): "drained",
-    ("departed", "removed"): "removed",
-    ("departed", "forgotten"): "forgotten",
-}
-_FAULTS = {"clock-step": "clock-stepped", "clock-drift": "clock-drifted"}
 
-
-class Probes:
-    """How often each was hit. The oracle tells it what it sees."""
-
-    def __init__(self) -> None:
-        self.hits = dict.fromkeys(PROBES, 0)
-
-    def hit(self, name: str) -> None:
-        """It has happened."""
-        self.hits[name] += 1
-
-    def missed(self, wanted: tuple[str, ...], depth: DepthName) -> tuple[str, ...]:
-        """Those of `wanted` that never were, and can be at that depth."""
-        impossible = MESSAGES_ALONE if depth == "wire" else frozenset()
-        return tuple(name for name in wanted if not self.hits[name] and name not in impossible)
-
-    def changed(self, entry: Entry) -> None:
-        """Membership has changed."""
-        if entry.kind == "registered":
-            self.hit("registered")
-        name = _ENTRIES.get((entry.kind, entry.detail))
-        if name is not None:
-            self.hit(name)
-
-    def counted(self, heartbeats: Mapping[Verdict, int]) -> None:
-        """The heartbeats of the run, by what had to become of them, are these."""
-        self.hits["heartbeats"] = heartbeats[Verdict.ACCEPTED]
-        self.hits["stale-heartbeat"] = heartbeats[Verdict.STALE] + heartbeats[Verdict.DUPLICATE]
-        self.hits["overtaken-heartbeat"] = heartbeats[Verdict.STALE]
-        self.hits["duplicate-delivered"] = heartbeats[Verdict.DUPLICATE]
-        self.hits["fenced"] = heartbeats[Verdict.FENCED]
-        self.hits["told-to-register"] = heartbeats[Verdict.UNKNOWN]
-
-    def fault(self, kind: str) -> None:
-        """A fault has begun."""
-        if kind in _FAULTS:
-            self.hit(_FAULTS[kind])
-
-    def control_plane_started(self, run: ControlPlaneRun, workers: int) -> None:
-        """It has loaded what there was of that many workers."""
-        if run.node.starts > 1:
-            self.hit("control-plane-restarted")
-            if workers:
-                self.hit("restarted-with-workers")
-
-    def lost_power(self, written: int, kept: int) -> None:
-        """Of `written` changes that were on their way to the disk, `kept` are on it."""
-        if written and not kept:
-            self.hit("lost-write")
-        elif kept < written:
-            self.hit("torn-write")
-
-    def call_failed(self, error: str) -> None:
-        """A worker was told so."""
-        if "DEADLINE_EXCEEDED" in error:
-            self.hit("deadline-exceeded")
-        elif "reset" in error:
-            self.hit("connection-reset")
-        elif "UNAVAILABLE" in error:
-            self.hit("refused-connection")
+def missed_goals(hits: Mapping[str, int], wanted: tuple[str, ...], depth: DepthName) -> tuple[str, ...]:
+    """The goals among `wanted` that were not reached, and that can be at that depth."""
+    impossible = MESSAGES_ALONE if depth == "wire" else frozenset()
+    return tuple(name for name in wanted if not hits[name] and name not in impossible)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from minicloud.core.liveness.policy import LivenessPolicy
-from sim.cluster.cluster import CONTROL_PLANE, Topology
+from sim.cluster.topology import CONTROL_PLANE, Topology
 from sim.faults.schedule import Fault, Phases, Schedule
 
 _TIMERS = LivenessPolicy(heartbeat_interval_s=5.0, heartbeat_timeout_s=15.0, retention_s=60.0)

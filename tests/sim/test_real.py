@@ -25,7 +25,7 @@ from minicloud.rpc.server import Server
 from minicloud.store.memory import MemoryStore
 from minicloud.store.port import Entry
 from minicloud.wire.gen.minicloud.execution import WorkerManagementServiceStub
-from sim.cluster.cluster import Topology
+from sim.cluster.topology import Topology
 from sim.faults.schedule import Fault, Phases, Schedule
 from sim.real.faults import UnsupportedFaultError, check_supported
 from sim.real.figures import Figures, Method

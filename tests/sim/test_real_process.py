@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from sim.cluster.cluster import Topology
+from sim.cluster.topology import Topology
 from sim.faults.schedule import Fault, Phases, Schedule
 from sim.program.cli import COULD_NOT_RUN, HELD
 from sim.program.main import main

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sim.cluster.cluster import Topology
+from sim.cluster.topology import Topology
 from sim.faults.schedule import Fault, Phases, Schedule
 from sim.search.shrink import MOST_TRIES, Shrinker
 
