@@ -47,6 +47,12 @@ class ControlPlaneObserver:
     def stalled(self, run: ControlPlaneRun, by_s: float) -> None:
         """It has noticed that it stood still, and moves its deadlines by `by_s`."""
 
+    def lost_power(self, node: ControlPlaneNode, written: int, kept: int) -> None:
+        """The disk of `node` lost power: of `written` changes that were not synced, it has `kept`."""
+
+    def write_failed(self, node: ControlPlaneNode) -> None:
+        """The disk of `node` failed to write."""
+
 
 class ControlPlaneNode(Node["ControlPlaneRun"]):
     """The machine of a control plane.
@@ -71,7 +77,9 @@ class ControlPlaneNode(Node["ControlPlaneRun"]):
         self.timers = timers
         self.service_time = service_time
         self.slowness: list[Delay] = []  # what each call takes on top
-        self.disk = Disk(streams.stream(name, "disk"))
+        self.disk = Disk(
+            streams.stream(name, "disk"), lost_power=self._lost_power, write_failed=self._write_failed
+        )
 
     def kill(self) -> None:
         """Lose power: connections break, what the disk had not synced may be lost."""
@@ -82,6 +90,14 @@ class ControlPlaneNode(Node["ControlPlaneRun"]):
     def wipe(self) -> None:
         """Have an empty disk."""
         self.disk.wipe()
+
+    def _lost_power(self, written: int, kept: int) -> None:
+        for observer in self.observers:
+            observer.lost_power(self, written, kept)
+
+    def _write_failed(self) -> None:
+        for observer in self.observers:
+            observer.write_failed(self)
 
     def _new_run(self) -> ControlPlaneRun:
         return ControlPlaneRun(self)

@@ -24,7 +24,7 @@ from sim.faults.kinds import KINDS
 from sim.net.network import OVERTAKEN_S
 from sim.oracle.durability import Durability
 from sim.oracle.herd import Herd
-from sim.oracle.ledger import Ledger
+from sim.oracle.ledger import FirstOfEach, Ledger
 from sim.oracle.model import Member
 from sim.oracle.remains import Remains
 from sim.oracle.truth import Machine, Running, Truth
@@ -70,7 +70,7 @@ class Convergence:
         self._remains = Remains(simulation, ledger)
         self._healed = False
         self._calm_since_s = 0.0
-        self._told: dict[tuple[Promise, str], None] = {}
+        self._first = FirstOfEach(ledger)
 
     # What the oracle tells
 
@@ -155,7 +155,7 @@ class Convergence:
                 name = machine.node.name
                 holder = holders.setdefault((state.worker_id, state.incarnation), name)
                 if holder != name:
-                    self._tell(
+                    self._first.violate(
                         IDS_UNIQUE,
                         state.worker_id,
                         f"{holder} and {name} both are {state.worker_id} in incarnation {state.incarnation}",
@@ -182,7 +182,7 @@ class Convergence:
             else:
                 self._check_truth(machine, worker, state)
                 continue
-            self._tell(
+            self._first.violate(
                 LIVE_RECOVERED,
                 state.worker_id or name,
                 f"{name} ({state.worker_id or 'without an id'}) {shown}; it has been running and connected "
@@ -211,7 +211,7 @@ class Convergence:
         true = (node.zone, 8, state.phase)
         self._ledger.checks[VIEW_IS_TRUTH] += 1
         if shown != true:
-            self._tell(
+            self._first.violate(
                 VIEW_IS_TRUTH,
                 worker.worker_id,
                 f"{worker.worker_id} is shown with zone, cores and phase {shown}; true is {true}",
@@ -245,10 +245,4 @@ class Convergence:
     def _require(self, promise: Promise, holds: bool, node: str, text: str) -> None:
         self._ledger.checks[promise] += 1
         if not holds:
-            self._tell(promise, node, text)
-
-    def _tell(self, promise: Promise, node: str, text: str) -> None:
-        """A violation, told of once for each node."""
-        if (promise, node) not in self._told:
-            self._told[promise, node] = None
-            self._ledger.violate(promise, node, text)
+            self._first.violate(promise, node, text)

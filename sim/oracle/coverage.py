@@ -9,7 +9,7 @@ from sim.cluster.control_plane import ControlPlaneRun
 from sim.cluster.topology import CONTROL_PLANE
 from sim.faults.kinds import KINDS
 from sim.faults.schedule import Fault
-from sim.oracle.model import Verdict
+from sim.oracle.model import Judgement
 from sim.verdict.goals import GOALS
 
 _ENTRIES: dict[tuple[str, str], str] = {
@@ -43,14 +43,14 @@ class Coverage:
         if name is not None:
             self.reach(name)
 
-    def counted(self, heartbeats: Mapping[Verdict, int]) -> None:
+    def counted(self, heartbeats: Mapping[Judgement, int]) -> None:
         """Set the goals of heartbeats from their numbers in the run, by judgement."""
-        self.hits["heartbeats"] = heartbeats[Verdict.ACCEPTED]
-        self.hits["stale-heartbeat"] = heartbeats[Verdict.STALE] + heartbeats[Verdict.DUPLICATE]
-        self.hits["overtaken-heartbeat"] = heartbeats[Verdict.STALE]
-        self.hits["duplicate-delivered"] = heartbeats[Verdict.DUPLICATE]
-        self.hits["fenced"] = heartbeats[Verdict.FENCED]
-        self.hits["told-to-register"] = heartbeats[Verdict.UNKNOWN]
+        self.hits["heartbeats"] = heartbeats[Judgement.ACCEPTED]
+        self.hits["stale-heartbeat"] = heartbeats[Judgement.STALE] + heartbeats[Judgement.DUPLICATE]
+        self.hits["overtaken-heartbeat"] = heartbeats[Judgement.STALE]
+        self.hits["duplicate-delivered"] = heartbeats[Judgement.DUPLICATE]
+        self.hits["fenced"] = heartbeats[Judgement.FENCED]
+        self.hits["told-to-register"] = heartbeats[Judgement.UNKNOWN]
 
     def fault_began(self, fault: Fault) -> None:
         """Count the goal that the kind of `fault` reaches by beginning."""

@@ -6,12 +6,11 @@ only while nothing in it is due, so that reading sweeps nothing.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from minicloud.store.port import Entry
 from minicloud.wire.gen.minicloud.execution import RegisterWorkerRequest
-from sim.cluster.control_plane import ControlPlaneRun
+from sim.cluster.control_plane import ControlPlaneNode, ControlPlaneRun
 from sim.cluster.topology import CONTROL_PLANE
 from sim.cluster.worker import WorkerRun
 from sim.faults.kind import Registry
@@ -29,7 +28,7 @@ from sim.oracle.stalls import Stalls
 from sim.oracle.step import Step
 from sim.oracle.truth import Truth
 from sim.oracle.views import compare_views
-from sim.simulation.simulation import Simulation, Watcher
+from sim.simulation.simulation import Simulation, SimulationObserver
 from sim.verdict.goals import missed_goals
 from sim.verdict.outcome import Outcome, Quantiles, Violation
 from sim.verdict.promises import CRASHED_DETECTED, LIVE_RECOVERED, NOTHING_STUCK
@@ -39,7 +38,7 @@ _LONGEST_S, _SHORTEST_S = 60.0, 1.0
 _FEW = 200  # workers: so few are looked at after each change, too
 
 
-class Oracle(Watcher):
+class Oracle(SimulationObserver):
     """Give it to one `Simulation`; `fill` an outcome afterwards. `until_failure` ends the run with the first
     violation."""
 
@@ -81,8 +80,6 @@ class Oracle(Watcher):
         self._removals = {fault.at_s for fault in schedule.faults if KINDS[fault.kind].strikes_off}
         self._few = workers <= _FEW
         self._every_s = min(_LONGEST_S, max(_SHORTEST_S, _SAMPLES_PER_WORKER_S * workers))
-        self._node.disk.on_crash = self.coverage.lost_power
-        self._node.disk.on_failure = partial(self.coverage.reach, "store-failed")
         self._timeline.at(self._every_s, self._sample)
 
     def fill(self, outcome: Outcome) -> None:
@@ -157,6 +154,12 @@ class Oracle(Watcher):
             self._meet(run)
         self._stalls.reported(by_s, run.node.clock.monotonic_s())
         self._model.postpone(by_s)
+
+    def lost_power(self, node: ControlPlaneNode, written: int, kept: int) -> None:
+        self.coverage.lost_power(written, kept)
+
+    def write_failed(self, node: ControlPlaneNode) -> None:
+        self.coverage.reach("store-failed")
 
     def _meet(self, run: ControlPlaneRun) -> None:
         """A control plane has started. It may sweep before it says so: this comes before anything it does."""

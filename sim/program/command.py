@@ -172,11 +172,11 @@ def _shrink(schedule: Schedule, outcome: Outcome, options: argparse.Namespace) -
         found, _ = run_one(candidate, how)
         return any(violation.promise == promise for violation in found.violations)
 
-    def tell(line: str) -> None:
+    def report(line: str) -> None:
         print(f"  {line}", file=sys.stderr)
 
     print(f"shrinking {schedule.name}, seed {schedule.seed}, which breaks {promise}", file=sys.stderr)
-    shrinker = Shrinker(schedule, breaks_it, tell)
+    shrinker = Shrinker(schedule, breaks_it, report)
     try:
         shrinker.run()
     except Interrupted as error:
@@ -202,12 +202,12 @@ def _check_determinism(schedules: list[Schedule], options: argparse.Namespace) -
         if difference is None:
             print(f"{name}: two processes, one trace", flush=True)
         else:
-            print("\n".join(_told(name, difference)), flush=True)
+            print("\n".join(_describe(name, difference)), flush=True)
             code = NOT_DETERMINISTIC
     return code
 
 
-def _told(name: str, difference: Difference) -> list[str]:
+def _describe(name: str, difference: Difference) -> list[str]:
     lines = [f"{name}: NOT DETERMINISTIC: the traces part at event {difference.line}"]
     lines += [f"    {line}" for line in difference.before]
     lines += [f"  1 {line}" for line in difference.first] or ["  1 (ends here)"]

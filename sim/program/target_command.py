@@ -43,7 +43,7 @@ def main_real(options: argparse.Namespace, schedule: Schedule | None) -> int:
     log.redirect_stderr()  # progress is shown by the loop that the workers run in
     progress = Progress(sys.stderr)
     try:
-        outcome = trio.run(lambda: run_real(schedule, target, ramp_s=ramp_s, tell=progress))
+        outcome = trio.run(lambda: run_real(schedule, target, ramp_s=ramp_s, report=progress))
     finally:
         progress.done()
         log.flush()  # what is written from here on goes past the queue that progress went through

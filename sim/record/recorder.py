@@ -23,7 +23,7 @@ from sim.record.lines import ANSWERS, REQUESTS
 from sim.record.recollection import Recollection
 from sim.record.record import Record, Sample
 from sim.record.trace import Trace
-from sim.simulation.simulation import Simulation, Watcher
+from sim.simulation.simulation import Simulation, SimulationObserver
 from sim.verdict.outcome import Outcome, Violation
 
 _SAMPLES = 1_200  # in a run, at most
@@ -33,8 +33,8 @@ _SHORTEST_STEP_S = 1.0
 _AFTERMATH_S = 5.0
 
 
-class Recorder(Watcher):
-    """Give it to the one `Simulation` of `schedule`, after the watcher that appends to `violations`.
+class Recorder(SimulationObserver):
+    """Give it to the one `Simulation` of `schedule`, after the observer that appends to `violations`.
 
     The file `trace` gets every event as a line of text. Raises `OSError` where it cannot be opened; where it
     cannot be written the run ends, and `close` raises the error.
@@ -77,7 +77,7 @@ class Recorder(Watcher):
             raise self._trace.error
 
     def record(self, detection_s: Sequence[float] = (), recovery_s: Sequence[float] = ()) -> Record:
-        """What was recorded, once the run is over, with the durations that another watcher has measured."""
+        """What was recorded, once the run is over, with the durations that another observer has measured."""
         self._record.detection_s = list(detection_s)
         self._record.recovery_s = list(recovery_s)
         return self._record

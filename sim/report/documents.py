@@ -106,7 +106,7 @@ def to_junit(outcomes: Sequence[Outcome]) -> bytes:
             failure = ElementTree.SubElement(
                 case, "failure", type=_plain(violation.promise), message=_plain(violation.text)
             )
-            failure.text = _plain(_told(violation))
+            failure.text = _plain(_describe(violation))
         if outcome.verdict is Verdict.INCONCLUSIVE:
             message = f"never happened: {', '.join(outcome.missed_goals)}"
             ElementTree.SubElement(case, "error", type="inconclusive", message=_plain(message))
@@ -119,7 +119,7 @@ def to_junit(outcomes: Sequence[Outcome]) -> bytes:
     return document + b"\n"
 
 
-def _told(violation: Violation) -> str:
+def _describe(violation: Violation) -> str:
     return "\n".join([f"{violation.text} (at {violation.at_s:.3f} s, {violation.node})", *violation.context])
 
 

@@ -139,6 +139,6 @@ def _conclusion(outcomes: Sequence[Outcome], paint: Paint) -> str:
     worst = next((one for one in (Verdict.BROKEN, Verdict.INCONCLUSIVE) if by_verdict[one]), Verdict.HELD)
     virtual_s = sum(outcome.virtual_seconds for outcome in outcomes)
     heartbeats = sum(outcome.heartbeats for outcome in outcomes)
-    told = ", ".join(f"{number} {verdict}" for verdict, number in by_verdict.items() if number)
-    text = f"{of(len(outcomes), 'run')}: {told}"
+    numbers = ", ".join(f"{number} {verdict}" for verdict, number in by_verdict.items() if number)
+    text = f"{of(len(outcomes), 'run')}: {numbers}"
     return f"{paint(text, _STYLES[worst])}  ({clock(virtual_s)} virtual, {of(heartbeats, 'heartbeat')})"

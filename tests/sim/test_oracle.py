@@ -238,9 +238,9 @@ def test_run_that_is_watched_is_the_same_run() -> None:
         Fault("crash", 50.0, (CONTROL_PLANE,), 3.0),
     )
     traces = []
-    for watchers in ([], [Oracle()]):
+    for observers in ([], [Oracle()]):
         recorder = Recorder(schedule)
-        Simulation(schedule, [*watchers, recorder]).run()
+        Simulation(schedule, [*observers, recorder]).run()
         outcome = Outcome("test", 1, 6)
         recorder.fill(outcome)
         traces.append(outcome.trace_hash)

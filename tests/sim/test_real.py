@@ -78,7 +78,7 @@ class World:
                 random=Random(4),
                 run_id="r",
                 ramp_s=5.0,
-                tell=self.moments.append,
+                report=self.moments.append,
             )
 
             async def interfere() -> None:
