@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
 
-from minicloud.control.plane import Timers
+from minicloud.core.liveness.policy import LivenessPolicy
 from minicloud.wire.gen.minicloud.common import ResourceInfo
 from minicloud.wire.gen.minicloud.execution import RegisterWorkerRequest
 from minicloud.worker.agent_state import AgentState, Outage, Phase
@@ -19,7 +19,7 @@ from sim.oracle.truth import Machine, Running
 from sim.simulation.simulation import Simulation
 from sim.verdict.outcome import Outcome, Violation
 
-TOPOLOGY = Topology(workers=6, ramp_s=1.0, timers=Timers(5.0, 15.0, 600.0))
+TOPOLOGY = Topology(workers=6, ramp_s=1.0, timers=LivenessPolicy(5.0, 15.0, 600.0))
 
 
 def schedule_of(*faults: Fault, chaos_s: float = 50.0, topology: Topology = TOPOLOGY) -> Schedule:
