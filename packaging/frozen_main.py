@@ -37,7 +37,7 @@ def main() -> int:
 def _run() -> int:
     # Plain imports: PyInstaller follows no other kind.
     if Path(sys.argv[0]).name == "minicloud-sim":
-        from sim.main import main as minicloud_sim
+        from sim.program.main import main as minicloud_sim
 
         return minicloud_sim()
     from minicloud.__main__ import main as minicloud

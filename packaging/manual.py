@@ -14,7 +14,7 @@ from minicloud.cli.address import DEFAULT_URL
 from minicloud.cli.parser import COMMANDS, serve_parser
 from minicloud.config.table import CONFIG_FILE_ENV, SETTINGS, URL_ENV, WORKER_ENV
 from parsers import actions, commands
-from sim.cli import sim_parser
+from sim.program.cli import sim_parser
 
 _HEADINGS = {"examples": "EXAMPLES", "exit codes": "EXIT STATUS"}
 

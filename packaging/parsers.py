@@ -16,7 +16,7 @@ from minicloud.cli.health import health_parser
 from minicloud.cli.licenses import licenses_parser
 from minicloud.cli.parser import COMMANDS, Parser, serve_parser
 from minicloud.cli.workers import stats_parser, workers_parser
-from sim.cli import sim_parser
+from sim.program.cli import sim_parser
 
 _PARSERS: Mapping[str, Callable[[], Parser]] = {
     "dev": dev_parser,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from sim.main import main
+from sim.program.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

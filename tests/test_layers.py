@@ -174,3 +174,57 @@ def test_http2_knows_no_grpc() -> None:
     for path in sorted((ROOT / "minicloud" / "http2").glob("*.py")):
         for name in _imports(path):
             assert name.split(".")[0] not in {"grpclib", "google", "betterproto2"}, f"{path.name}: {name}"
+
+
+# The simulator: its own floors, by the same rules.
+
+SIM_FLOORS = (
+    {"engine", "options"},
+    {"net"},
+    {"cluster"},
+    {"faults"},
+    {"simulation", "verdict", "search"},
+    {"oracle", "record", "scenario"},
+    {"report"},
+    {"real"},
+    {"program"},
+    {"__main__"},
+)
+
+
+def _sim_graph() -> dict[str, list[str]]:
+    """Every module of the simulator with those that it imports anywhere, also in functions and for types."""
+    modules = {}
+    for path in sorted((ROOT / "sim").rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+
+    def ours(name: str) -> str:
+        while name and name not in modules:
+            name = name.rpartition(".")[0]
+        return name
+
+    return {
+        module: sorted({target for name in _imports(path) if (target := ours(name))} - {module, "sim"})
+        for module, path in modules.items()
+    }
+
+
+def test_simulator_imports_never_run_to_a_higher_floor() -> None:
+    floors = {room: number for number, rooms in enumerate(SIM_FLOORS) for room in rooms}
+    loose = {path.stem for path in (ROOT / "sim").glob("*.py")}
+    assert loose == {"__init__", "__main__"}
+    assert [
+        f"{module} imports {target}"
+        for module, targets in _sim_graph().items()
+        for target in targets
+        if _room(module) != _room(target) and floors[_room(target)] >= floors[_room(module)]
+    ] == []
+
+
+def test_simulator_imports_hold_no_circle() -> None:
+    left = _sim_graph()
+    while free := [module for module, targets in left.items() if not set(targets) & set(left)]:
+        for module in free:
+            del left[module]
+    assert list(left) == [], "each of these imports itself, through others"

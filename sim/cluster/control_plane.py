@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import trio
 
@@ -14,13 +15,43 @@ from minicloud.core.liveness.policy import LivenessPolicy
 from minicloud.store.port import Entry
 from sim.cluster.disk import Disk, DiskStore
 from sim.cluster.node import Node
-from sim.cluster.observer import ClusterObserver
 from sim.engine.clocks import NodeClock, ProcessClock
 from sim.engine.process import Process
 from sim.engine.randomness import Streams
 from sim.net.depths import DepthName, SimServer, make_server
 from sim.net.network import Delay, Network
 from sim.net.tap import Tapped
+
+
+class ControlPlaneObserver:
+    """Receives what happens to control planes, each call in the step in which it happens.
+
+    Every method does nothing here: a subclass overrides those that it needs. None may wait or raise.
+    """
+
+    def control_plane_started(self, run: ControlPlaneRun) -> None:
+        """It has loaded its disk and serves from now on."""
+
+    def control_plane_ended(self, run: ControlPlaneRun) -> None:
+        """It was killed, or ended by itself: then `run.process.failure` is the reason."""
+
+    def took(self, run: ControlPlaneRun, message: Any) -> None:
+        """Its service is about to handle `message`."""
+
+    def answered(self, run: ControlPlaneRun, message: Any, answer: Any) -> None:
+        """Its service answers `message` with `answer`."""
+
+    def changed(self, run: ControlPlaneRun, entry: Entry) -> None:
+        """Its membership has changed."""
+
+    def stalled(self, run: ControlPlaneRun, by_s: float) -> None:
+        """It has noticed that it stood still, and moves its deadlines by `by_s`."""
+
+    def lost_power(self, node: ControlPlaneNode, written: int, kept: int) -> None:
+        """The disk of `node` lost power: of `written` changes that were not synced, it has `kept`."""
+
+    def write_failed(self, node: ControlPlaneNode) -> None:
+        """The disk of `node` failed to write."""
 
 
 class ControlPlaneNode(Node["ControlPlaneRun"]):
@@ -36,16 +67,19 @@ class ControlPlaneNode(Node["ControlPlaneRun"]):
         depth: DepthName,
         streams: Streams,
         clock: NodeClock,
-        observers: Sequence[ClusterObserver],
+        observers: Sequence[ControlPlaneObserver],
         *,
         timers: LivenessPolicy,
         service_time: Delay,
     ) -> None:
-        super().__init__(name, network, depth, streams, clock, observers)
+        super().__init__(name, network, depth, streams, clock)
+        self.observers = observers
         self.timers = timers
         self.service_time = service_time
         self.slowness: list[Delay] = []  # what each call takes on top
-        self.disk = Disk(streams.stream(name, "disk"))
+        self.disk = Disk(
+            streams.stream(name, "disk"), lost_power=self._lost_power, write_failed=self._write_failed
+        )
 
     def kill(self) -> None:
         """Lose power: connections break, what the disk had not synced may be lost."""
@@ -56,6 +90,14 @@ class ControlPlaneNode(Node["ControlPlaneRun"]):
     def wipe(self) -> None:
         """Have an empty disk."""
         self.disk.wipe()
+
+    def _lost_power(self, written: int, kept: int) -> None:
+        for observer in self.observers:
+            observer.lost_power(self, written, kept)
+
+    def _write_failed(self) -> None:
+        for observer in self.observers:
+            observer.write_failed(self)
 
     def _new_run(self) -> ControlPlaneRun:
         return ControlPlaneRun(self)

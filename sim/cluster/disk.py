@@ -28,22 +28,32 @@ class DiskError(MiniCloudError):
 
 
 class Disk:
-    """What a machine keeps from one run of its program to the next."""
+    """The disk of a machine, which stays from one run of its program to the next.
 
-    def __init__(self, random: Random, sync_time: Delay = SSD) -> None:
+    `lost_power` is called when power is lost, with the number of changes that were not synced, and the number
+    of those that are on the disk all the same; `write_failed` is called for each write that fails.
+    """
+
+    def __init__(
+        self,
+        random: Random,
+        sync_time: Delay = SSD,
+        *,
+        lost_power: Callable[[int, int], None] = lambda written, kept: None,
+        write_failed: Callable[[], None] = lambda: None,
+    ) -> None:
         self.sync_time = sync_time
         self.random = random
         self.failing = 0  # writes fail while it is more than 0
-        # Told, when power is lost, how many changes were not synced yet, and how many of those are there.
-        self.on_crash: Callable[[int, int], None] = lambda written, kept: None
-        self.on_failure: Callable[[], None] = lambda: None  # called for each write that fails
+        self._lost_power = lost_power
+        self._write_failed = write_failed
         self._kept: list[Change] = []
         self._written: list[Change] = []  # after the last sync
 
     def write(self, changes: list[Change]) -> None:
         """Write without a sync. Raises `DiskError` while the disk fails."""
         if self.failing:
-            self.on_failure()
+            self._write_failed()
             raise DiskError("the disk is full")
         self._written.extend(changes)
 
@@ -55,7 +65,7 @@ class Disk:
     def crash(self) -> None:
         """Lose power: of what was written after the last sync, some prefix is there."""
         kept = self.random.randint(0, len(self._written))
-        self.on_crash(len(self._written), kept)
+        self._lost_power(len(self._written), kept)
         self._kept.extend(self._written[:kept])
         self._written.clear()
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar
 
 import trio
 
-from sim.cluster.observer import ClusterObserver
 from sim.engine.clocks import NodeClock
 from sim.engine.process import Process
 from sim.engine.randomness import Streams
@@ -38,7 +36,6 @@ class Node(ABC, Generic[RunT]):
         depth: DepthName,
         streams: Streams,
         clock: NodeClock,
-        observers: Sequence[ClusterObserver],
     ) -> None:
         self.name = name
         self.network = network
@@ -46,7 +43,6 @@ class Node(ABC, Generic[RunT]):
         self.timeline = network.timeline
         self.streams = streams
         self.clock = clock
-        self.observers = observers
         self.starts = 0
         self.run: RunT | None = None  # the present one, or the last
 

@@ -24,13 +24,28 @@ from minicloud.worker.control_plane_client import ControlPlaneClient
 from minicloud.worker.queries import QueryTracker
 from sim.cluster.control_plane import ControlPlaneNode
 from sim.cluster.node import Node
-from sim.cluster.observer import ClusterObserver
 from sim.engine.clocks import NodeClock, ProcessClock
 from sim.engine.process import Process
 from sim.engine.randomness import Streams
 from sim.net.depths import DepthName, SimChannel, make_channel
 from sim.net.network import Network
 from sim.net.wire import WireChannel
+
+
+class WorkerObserver:
+    """Receives what happens to workers, each call in the step in which it happens.
+
+    Every method does nothing here: a subclass overrides those that it needs. None may wait or raise.
+    """
+
+    def worker_started(self, run: WorkerRun) -> None:
+        """A worker's program has begun."""
+
+    def call_failed(self, run: WorkerRun, error: str) -> None:
+        """A call of a worker failed with what its agent takes to be `error`."""
+
+    def worker_ended(self, run: WorkerRun, reason: str) -> None:
+        """It left for `reason`, failed, or was killed; then `reason` is empty."""
 
 
 class WorkerNode(Node["WorkerRun"]):
@@ -43,13 +58,14 @@ class WorkerNode(Node["WorkerRun"]):
         depth: DepthName,
         streams: Streams,
         clock: NodeClock,
-        observers: Sequence[ClusterObserver],
+        observers: Sequence[WorkerObserver],
         *,
         control_planes: Sequence[ControlPlaneNode],
         wanted_id: str,
         zone: str,
     ) -> None:
-        super().__init__(name, network, depth, streams, clock, observers)
+        super().__init__(name, network, depth, streams, clock)
+        self.observers = observers
         self.control_planes = control_planes
         self.wanted_id = wanted_id
         self.zone = zone

@@ -1,10 +1,6 @@
-"""Everything that can go wrong, by the name scenarios use."""
+"""Faults: their kinds, in one table, and the effect of each on a simulated cluster or on real workers.
 
-from __future__ import annotations
-
-from sim.faults.effect import Effect
-from sim.faults.links import LINK_EFFECTS
-from sim.faults.machines import MACHINE_EFFECTS
-from sim.faults.operators import OPERATOR_EFFECTS
-
-EFFECTS: dict[str, Effect] = {**LINK_EFFECTS, **MACHINE_EFFECTS, **OPERATOR_EFFECTS}
+kind = KINDS["partition"]
+undo = kind.effect(cluster, kind.complete(fault))  # cut the links of fault.nodes
+undo()                                             # and join them again
+"""

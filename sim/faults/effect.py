@@ -1,7 +1,13 @@
-"""What a fault does to a cluster: a function that begins it and answers with the function that ends it.
+"""The effect of a fault on a simulated cluster: a function that begins it and returns one that ends it.
+
+    def partition(link: Link, direction: Direction, fault: Fault) -> Undo:
+        direction.cut += 1
+        return lambda: ...
+
+The fault that an effect receives has a value for each option of its kind (`FaultKind.complete`).
 
 Always holds: effects overlap freely and end in any order; when all have ended the cluster is whole again,
-but for what an end cannot mend (a wiped disk, a worker that has left).
+except for what an end cannot mend, such as a wiped disk (tests/sim/test_faults.py).
 """
 
 from __future__ import annotations
@@ -9,21 +15,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sim.cluster.cluster import Cluster
-from sim.scenario.schedule import Fault
-from sim.scenario.table import default_of
+from sim.faults.schedule import Fault
 
 Undo = Callable[[], None]
-# Both are called in an event of the timeline, and wait for nothing.
+# Both are called in an event of the timeline, and must not wait.
 Effect = Callable[[Cluster, Fault], Undo]
 
 
 def nothing() -> None:
-    """The end of what has none."""
+    """End a fault that has nothing to undo."""
 
 
 def number(fault: Fault, option: str) -> float:
-    """A numeric option, by the name that schedules have; its default where the fault leaves it out."""
-    value = fault.options.get(option, default_of(fault.kind, option))
+    """A numeric option of a complete fault, by the name that schedules have."""
+    value = fault.options[option]
     assert not isinstance(value, str), f"{fault.kind}: {option} is a number"
-    assert isinstance(value, float | int)
     return value

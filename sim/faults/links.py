@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterator
 
 from sim.cluster.cluster import Cluster
 from sim.faults.effect import Effect, Undo, nothing, number
+from sim.faults.schedule import Fault
 from sim.net.network import Delay, Direction, Link
-from sim.scenario.schedule import Fault
 
 _OnDirection = Callable[[Link, Direction, Fault], Undo]
 
 
 def _directions(cluster: Cluster, fault: Fault) -> Iterator[tuple[Link, Direction]]:
     named = frozenset(fault.nodes)
-    direction = fault.options.get("direction", "both")
+    direction = fault.options["direction"]
     for worker in cluster.workers.values():
         for control_plane in worker.control_planes:
             if worker.name in named or control_plane.name in named:
@@ -85,16 +85,21 @@ def _with_probability(change: Callable[[Direction, float], None]) -> Effect:
     return effect
 
 
-def _lose(direction: Direction, by: float) -> None:
+def _change_loss(direction: Direction, by: float) -> None:
     direction.loss = max(0.0, round(direction.loss + by, 9))
 
 
-def _duplicate(direction: Direction, by: float) -> None:
+def _change_duplication(direction: Direction, by: float) -> None:
     direction.duplication = max(0.0, round(direction.duplication + by, 9))
 
 
-def _reorder(direction: Direction, by: float) -> None:
+def _change_reordering(direction: Direction, by: float) -> None:
     direction.reordering = max(0.0, round(direction.reordering + by, 9))
+
+
+loss = _with_probability(_change_loss)
+duplication = _with_probability(_change_duplication)
+reordering = _with_probability(_change_reordering)
 
 
 def reset(cluster: Cluster, fault: Fault) -> Undo:
@@ -104,14 +109,3 @@ def reset(cluster: Cluster, fault: Fault) -> Undo:
         everyone = cluster.control_plane.name in fault.nodes
         run.server.reset(None if everyone else frozenset(fault.nodes))
     return nothing
-
-
-LINK_EFFECTS: dict[str, Effect] = {
-    "partition": partition,
-    "hold": hold,
-    "delay": delay,
-    "loss": _with_probability(_lose),
-    "duplication": _with_probability(_duplicate),
-    "reordering": _with_probability(_reorder),
-    "reset": reset,
-}

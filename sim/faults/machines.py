@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from sim.cluster.cluster import Cluster
 from sim.cluster.control_plane import ControlPlaneNode
 from sim.cluster.worker import WorkerNode
-from sim.faults.effect import Effect, Undo, nothing, number
+from sim.faults.effect import Undo, nothing, number
+from sim.faults.schedule import Fault
 from sim.net.network import Delay
-from sim.scenario.schedule import Fault
 
 
 def _nodes(cluster: Cluster, fault: Fault) -> Iterator[WorkerNode | ControlPlaneNode]:
@@ -22,7 +22,7 @@ def crash(cluster: Cluster, fault: Fault) -> Undo:
     `never`."""
     for node in _nodes(cluster, fault):
         node.kill()
-    return nothing if fault.options.get("restart") == "never" else lambda: _start(cluster, fault)
+    return nothing if fault.options["restart"] == "never" else lambda: _start(cluster, fault)
 
 
 def stop(cluster: Cluster, fault: Fault) -> Undo:
@@ -135,18 +135,3 @@ def clock_step(cluster: Cluster, fault: Fault) -> Undo:
             clock.step_wall(-by_s)
 
     return end
-
-
-MACHINE_EFFECTS: dict[str, Effect] = {
-    "crash": crash,
-    "stop": stop,
-    "wipe": wipe,
-    "stale-disk": stale_disk,
-    "duplicate-id": duplicate_id,
-    "move": move,
-    "pause": pause,
-    "disk-failure": disk_failure,
-    "slow-server": slow_server,
-    "clock-drift": clock_drift,
-    "clock-step": clock_step,
-}

@@ -8,8 +8,8 @@ from contextlib import suppress
 from minicloud.core.commands import Command, Cordon, Drain, Remove, Uncordon
 from minicloud.core.errors import InvalidError, StoreUnavailableError, UnknownWorkerError
 from sim.cluster.cluster import Cluster
-from sim.faults.effect import Effect, Undo, nothing
-from sim.scenario.schedule import Fault
+from sim.faults.effect import Undo, nothing
+from sim.faults.schedule import Fault
 
 
 def _command(cluster: Cluster, fault: Fault, command: Callable[[str], Command]) -> None:
@@ -45,6 +45,3 @@ def remove(cluster: Cluster, fault: Fault) -> Undo:
     """These workers are struck off, and so made to register again."""
     _command(cluster, fault, Remove)
     return nothing
-
-
-OPERATOR_EFFECTS: dict[str, Effect] = {"cordon": cordon, "drain": drain, "remove": remove}

@@ -13,11 +13,11 @@ from minicloud.wire.gen.minicloud.execution import (
 )
 from sim.oracle.durability import Durability
 from sim.oracle.ledger import Ledger
-from sim.oracle.model import Model, Verdict
-from sim.oracle.promises import OLD_INCARNATIONS_FENCED, VIEW_IS_TRUTH
+from sim.oracle.model import Judgement, Model
 from sim.oracle.step import Step
+from sim.verdict.promises import OLD_INCARNATIONS_FENCED, VIEW_IS_TRUTH
 
-_REFUSED = (Verdict.FENCED, Verdict.UNKNOWN)
+_REFUSED = (Judgement.FENCED, Judgement.UNKNOWN)
 
 
 class Calls:
@@ -25,14 +25,14 @@ class Calls:
     start, `totals` of all in this run."""
 
     def __init__(self, model: Model, step: Step, ledger: Ledger, durability: Durability) -> None:
-        self.heartbeats = dict.fromkeys(Verdict, 0)
-        self._before = dict.fromkeys(Verdict, 0)
+        self.heartbeats = dict.fromkeys(Judgement, 0)
+        self._before = dict.fromkeys(Judgement, 0)
         self._model = model
         self._step = step
         self._ledger = ledger
         self._durability = durability
         # Verdicts on messages that are not answered in the step that takes them, by the message's identity.
-        self._waiting: dict[int, Verdict] = {}
+        self._waiting: dict[int, Judgement] = {}
         self.judges: dict[type[Any], Callable[[Any, float], None]] = {
             HeartbeatRequest: self._judge_heartbeat,
             RegisterWorkerRequest: self._judge_registration,
@@ -44,26 +44,26 @@ class Calls:
         """A control plane has started: nothing is under way."""
         self._waiting.clear()
         self._before = self.totals
-        self.heartbeats = dict.fromkeys(Verdict, 0)
+        self.heartbeats = dict.fromkeys(Judgement, 0)
 
     @property
-    def totals(self) -> dict[Verdict, int]:
-        return {verdict: self._before[verdict] + count for verdict, count in self.heartbeats.items()}
+    def totals(self) -> dict[Judgement, int]:
+        return {judgement: self._before[judgement] + count for judgement, count in self.heartbeats.items()}
 
     def answered(self, message: Any, answer: Any) -> None:
         """The service answers."""
         step = self._step
         if step.unsettled:
             step.settle()
-        verdict = self._waiting.pop(id(message), None) if self._waiting else None
-        if verdict is None and step.message is message:
-            verdict = step.verdict
+        judgement = self._waiting.pop(id(message), None) if self._waiting else None
+        if judgement is None and step.message is message:
+            judgement = step.judgement
         kind = type(message)
         if kind is HeartbeatRequest:
-            if verdict is not None:
+            if judgement is not None:
                 self._ledger.checks[OLD_INCARNATIONS_FENCED] += 1
-                if answer.acknowledged is (verdict in _REFUSED):
-                    self._wrong_answer(message, verdict, answer.acknowledged)
+                if answer.acknowledged is (judgement in _REFUSED):
+                    self._wrong_answer(message, judgement, answer.acknowledged)
         elif kind is RegisterWorkerRequest:
             if answer.registered:
                 worker_id = answer.assigned_worker_id
@@ -71,49 +71,49 @@ class Calls:
                 self._ledger.note(worker_id, "is told it is registered, incarnation", answer.incarnation)
                 if member is not None and member.incarnation >= answer.incarnation:
                     self._durability.acknowledged(worker_id, answer.incarnation)
-        elif kind is DeregisterWorkerRequest and verdict is not None:
+        elif kind is DeregisterWorkerRequest and judgement is not None:
             self._ledger.checks[OLD_INCARNATIONS_FENCED] += 1
-            if answer.deregistered is (verdict in _REFUSED):
-                self._wrong_answer(message, verdict, answer.deregistered)
+            if answer.deregistered is (judgement in _REFUSED):
+                self._wrong_answer(message, judgement, answer.deregistered)
             elif answer.deregistered and message.worker_id not in self._model.members:
                 self._durability.left(message.worker_id)
 
     def _judge_heartbeat(self, message: Any, now_s: float) -> None:
         model, step = self._model, self._step
         worker_id = message.worker_id
-        verdict = step.verdict = model.judge(worker_id, message.incarnation, message.sequence)
-        self.heartbeats[verdict] += 1
-        if verdict is Verdict.UNKNOWN:
+        judgement = step.judgement = model.judge(worker_id, message.incarnation, message.sequence)
+        self.heartbeats[judgement] += 1
+        if judgement is Judgement.UNKNOWN:
             self._ledger.note(worker_id, "heartbeat of nobody registered, sequence", message.sequence)
             return
         member = model.members[worker_id]
         member.recent.append(
-            (self._ledger.timeline.now_s, _HEARTBEATS[verdict], message.incarnation, message.sequence)
+            (self._ledger.timeline.now_s, _HEARTBEATS[judgement], message.incarnation, message.sequence)
         )
-        if verdict is Verdict.ACCEPTED:
+        if judgement is Judgement.ACCEPTED:
             model.accept(member, message, now_s)
             if not member.healthy:
                 step.recovering = member
                 step.unsettled = True
-                self._waiting[id(message)] = verdict
+                self._waiting[id(message)] = judgement
 
     def _judge_registration(self, message: Any, now_s: float) -> None:
         self._ledger.note(message.worker_id, "asks to register from", message.endpoint)
 
     def _judge_leave(self, message: Any, now_s: float) -> None:
         worker_id = message.worker_id
-        verdict = self._step.verdict = self._model.judge(worker_id, message.incarnation)
-        self._waiting[id(message)] = verdict
-        self._ledger.note(worker_id, "leaves, incarnation", message.incarnation, verdict.name)
+        judgement = self._step.judgement = self._model.judge(worker_id, message.incarnation)
+        self._waiting[id(message)] = judgement
+        self._ledger.note(worker_id, "leaves, incarnation", message.incarnation, judgement.name)
 
-    def _wrong_answer(self, message: Any, verdict: Verdict, granted: bool) -> None:
-        """The answer to a heartbeat or a leave is not what the verdict on it demands."""
-        told = "taken for one of a member" if granted else "answered with an order to register"
+    def _wrong_answer(self, message: Any, judgement: Judgement, granted: bool) -> None:
+        """The answer to a heartbeat or a leave is not what the judgement on it demands."""
+        treated = "taken for one of a member" if granted else "answered with an order to register"
         self._ledger.violate(
-            OLD_INCARNATIONS_FENCED if verdict in _REFUSED else VIEW_IS_TRUTH,
+            OLD_INCARNATIONS_FENCED if judgement in _REFUSED else VIEW_IS_TRUTH,
             message.worker_id,
             f"a {type(message).__name__} for {message.worker_id}, incarnation {message.incarnation}, that "
-            f"had to be {verdict.name} was {told}",
+            f"had to be {judgement.name} was {treated}",
         )
 
 
@@ -121,8 +121,8 @@ def _judge_nothing(message: Any, now_s: float) -> None: ...
 
 
 _HEARTBEATS = {
-    Verdict.ACCEPTED: "heartbeat accepted, incarnation and sequence",
-    Verdict.STALE: "overtaken heartbeat, incarnation and sequence",
-    Verdict.DUPLICATE: "doubled heartbeat, incarnation and sequence",
-    Verdict.FENCED: "fenced heartbeat, incarnation and sequence",
+    Judgement.ACCEPTED: "heartbeat accepted, incarnation and sequence",
+    Judgement.STALE: "overtaken heartbeat, incarnation and sequence",
+    Judgement.DUPLICATE: "doubled heartbeat, incarnation and sequence",
+    Judgement.FENCED: "fenced heartbeat, incarnation and sequence",
 }

@@ -11,9 +11,9 @@ from typing import Any
 from minicloud.control.membership import Membership
 from minicloud.core.model import Admin, Health, Status, Worker, WorkerId
 from minicloud.core.registry import Registry
-from sim.oracle.ledger import Ledger
+from sim.oracle.ledger import FirstOfEach, Ledger
 from sim.oracle.model import Member, Model
-from sim.oracle.promises import (
+from sim.verdict.promises import (
     CORDON_LASTS,
     COUNTS_ADD_UP,
     DELIVERY_IDEMPOTENT,
@@ -24,7 +24,6 @@ from sim.oracle.promises import (
     ONLY_HEALTHY_OFFERED,
     REGISTRATIONS_DURABLE,
     VERDICT_ON_TIME,
-    Promise,
 )
 
 
@@ -34,7 +33,7 @@ class Comparison:
     def __init__(self, model: Model, ledger: Ledger) -> None:
         self._model = model
         self._ledger = ledger
-        self._told: dict[tuple[Promise, str], None] = {}
+        self._first = FirstOfEach(ledger)
 
     def compare(self, membership: Membership) -> None:
         """Nothing may be due, so that reading changes nothing."""
@@ -46,7 +45,9 @@ class Comparison:
             found += 1
             member = members.get(worker.worker_id)
             if member is None:
-                self._tell(COUNTS_ADD_UP, worker.worker_id, f"{worker.worker_id} is registered: nobody is")
+                self._first.violate(
+                    COUNTS_ADD_UP, worker.worker_id, f"{worker.worker_id} is registered: nobody is"
+                )
             else:
                 self._compare(worker, member)
         for promise in (
@@ -61,14 +62,16 @@ class Comparison:
         if found != len(members):
             for worker_id in members:
                 if registry.get(worker_id) is None:
-                    self._tell(REGISTRATIONS_DURABLE, worker_id, f"{worker_id} is not registered any more")
+                    self._first.violate(
+                        REGISTRATIONS_DURABLE, worker_id, f"{worker_id} is not registered any more"
+                    )
         self._compare_departed(registry)
         offered = 0
         for worker in registry.schedulable_workers():
             offered += 1
             member = members.get(worker.worker_id)
             if member is None or member.status is not Status.HEALTHY:
-                self._tell(
+                self._first.violate(
                     ONLY_HEALTHY_OFFERED,
                     worker.worker_id,
                     f"{worker.worker_id} is {model.status_of(worker.worker_id)} and offered for scheduling",
@@ -91,9 +94,9 @@ class Comparison:
         if (worker.health is Health.HEALTHY) is not member.healthy:
             promise = NO_EARLY_VERDICT if member.healthy else VERDICT_ON_TIME
             right = "HEALTHY" if member.healthy else "UNHEALTHY"
-            self._tell(promise, worker_id, f"{worker_id} is {worker.health}, and has to be {right}")
+            self._first.violate(promise, worker_id, f"{worker_id} is {worker.health}, and has to be {right}")
         if worker.incarnation != member.incarnation:
-            self._tell(
+            self._first.violate(
                 OLD_INCARNATIONS_FENCED,
                 worker_id,
                 f"{worker_id} is registered in incarnation {worker.incarnation}, its last one was "
@@ -102,13 +105,13 @@ class Comparison:
         self._compare_admin(worker, member.admin)
         self._ledger.checks[LEAVING_NOT_OFFERED] += member.announced_leaving
         if member.announced_leaving and worker.schedulable:
-            self._tell(
+            self._first.violate(
                 LEAVING_NOT_OFFERED,
                 worker_id,
                 f"{worker_id} has announced that it is shutting down, and is offered for scheduling",
             )
         if worker.endpoint != member.endpoint:
-            self._tell(
+            self._first.violate(
                 ENDPOINT_PROVED,
                 worker_id,
                 f"{worker_id} is listed at {worker.endpoint}; it registered from {member.endpoint} last",
@@ -116,7 +119,7 @@ class Comparison:
         if not member.restored and (
             worker.last_heartbeat_s != member.accepted_s or worker.sequence != member.sequence
         ):
-            self._tell(
+            self._first.violate(
                 DELIVERY_IDEMPOTENT,
                 worker_id,
                 f"the last heartbeat counted of {worker_id} is {worker.sequence} at "
@@ -125,7 +128,7 @@ class Comparison:
             )
         shown, reported = worker.resources, member.resources
         if shown.memory_used_mb != reported.memory_used_mb or shown.active_queries != reported.active_queries:
-            self._tell(
+            self._first.violate(
                 DELIVERY_IDEMPOTENT,
                 worker_id,
                 f"{worker_id} is shown with {_load(shown)} in use, and reported {_load(reported)} last",
@@ -139,21 +142,16 @@ class Comparison:
         for worker_id in self._model.held():
             if registry.departures.get(WorkerId(worker_id)) is None:
                 text = f"{worker_id} is {self._model.admin_of(worker_id)}, and is listed nowhere"
-                self._tell(CORDON_LASTS, worker_id, text)
+                self._first.violate(CORDON_LASTS, worker_id, text)
 
     def _compare_admin(self, worker: Worker, admin: Admin) -> None:
         self._ledger.checks[CORDON_LASTS] += 1
         if worker.admin is not admin:
-            self._tell(
+            self._first.violate(
                 CORDON_LASTS,
                 worker.worker_id,
                 f"{worker.worker_id} is {worker.admin}; the last act of an operator made it {admin}",
             )
-
-    def _tell(self, promise: Promise, worker_id: str, text: str) -> None:
-        if (promise, worker_id) not in self._told:
-            self._told[promise, worker_id] = None
-            self._ledger.violate(promise, worker_id, text)
 
 
 def _load(resources: Any) -> str:

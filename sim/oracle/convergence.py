@@ -20,12 +20,16 @@ from minicloud.worker.agent_config import AgentConfig
 from minicloud.worker.agent_state import AgentState, Phase
 from minicloud.worker.ticks import JITTER
 from sim.cluster.control_plane import ControlPlaneRun
+from sim.faults.kinds import KINDS
 from sim.net.network import OVERTAKEN_S
 from sim.oracle.durability import Durability
 from sim.oracle.herd import Herd
-from sim.oracle.ledger import Ledger
+from sim.oracle.ledger import FirstOfEach, Ledger
 from sim.oracle.model import Member
-from sim.oracle.promises import (
+from sim.oracle.remains import Remains
+from sim.oracle.truth import Machine, Running, Truth
+from sim.simulation.simulation import Simulation
+from sim.verdict.promises import (
     CRASHED_DETECTED,
     ENDPOINT_PROVED,
     HERD_BOUNDED,
@@ -34,13 +38,9 @@ from sim.oracle.promises import (
     VIEW_IS_TRUTH,
     Promise,
 )
-from sim.oracle.remains import Remains
-from sim.oracle.truth import Machine, Running, Truth
-from sim.simulation import Simulation
 
 _SERVICE_S = 0.1  # what a call may take of a server that is not behind
 _DRIFT = 1.001  # clocks are wrong by less, once every fault has ended
-_LINGERING = ("reordering", "duplication", "delay")  # faults that leave messages on their way
 _PHASES = {Admin.ACTIVE: Phase.ACTIVE, Admin.CORDONED: Phase.CORDONED, Admin.DRAINING: Phase.DRAINING}
 
 
@@ -53,8 +53,9 @@ class Convergence:
         delay_s = topology.delay.most_s + _SERVICE_S
         lingers_s = 0.0
         for fault in simulation.schedule.faults:
-            if fault.kind in _LINGERING:
-                lengths_s = (fault.options.get("high_s", 0.5), fault.options.get("tail_s", 0.0), OVERTAKEN_S)
+            if KINDS[fault.kind].lingers:
+                options = KINDS[fault.kind].complete(fault).options
+                lengths_s = (options.get("high_s", 0.0), options.get("tail_s", 0.0), OVERTAKEN_S)
                 lingers_s = max(lingers_s, *(float(length_s) for length_s in lengths_s))
         interval_s = topology.timers.heartbeat_interval_s
         self.bound_s = _DRIFT * (
@@ -69,7 +70,7 @@ class Convergence:
         self._remains = Remains(simulation, ledger)
         self._healed = False
         self._calm_since_s = 0.0
-        self._told: dict[tuple[Promise, str], None] = {}
+        self._first = FirstOfEach(ledger)
 
     # What the oracle tells
 
@@ -154,7 +155,7 @@ class Convergence:
                 name = machine.node.name
                 holder = holders.setdefault((state.worker_id, state.incarnation), name)
                 if holder != name:
-                    self._tell(
+                    self._first.violate(
                         IDS_UNIQUE,
                         state.worker_id,
                         f"{holder} and {name} both are {state.worker_id} in incarnation {state.incarnation}",
@@ -181,7 +182,7 @@ class Convergence:
             else:
                 self._check_truth(machine, worker, state)
                 continue
-            self._tell(
+            self._first.violate(
                 LIVE_RECOVERED,
                 state.worker_id or name,
                 f"{name} ({state.worker_id or 'without an id'}) {shown}; it has been running and connected "
@@ -210,7 +211,7 @@ class Convergence:
         true = (node.zone, 8, state.phase)
         self._ledger.checks[VIEW_IS_TRUTH] += 1
         if shown != true:
-            self._tell(
+            self._first.violate(
                 VIEW_IS_TRUTH,
                 worker.worker_id,
                 f"{worker.worker_id} is shown with zone, cores and phase {shown}; true is {true}",
@@ -244,10 +245,4 @@ class Convergence:
     def _require(self, promise: Promise, holds: bool, node: str, text: str) -> None:
         self._ledger.checks[promise] += 1
         if not holds:
-            self._tell(promise, node, text)
-
-    def _tell(self, promise: Promise, node: str, text: str) -> None:
-        """A violation, told of once for each node."""
-        if (promise, node) not in self._told:
-            self._told[promise, node] = None
-            self._ledger.violate(promise, node, text)
+            self._first.violate(promise, node, text)

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 from minicloud.store.port import StoredWorker
 from sim.engine.clocks import NodeClock
+from sim.faults.schedule import Fault
 from sim.oracle.ledger import Ledger
-from sim.oracle.promises import OLD_INCARNATIONS_FENCED, REGISTRATIONS_DURABLE
-from sim.scenario.schedule import Fault
+from sim.verdict.promises import OLD_INCARNATIONS_FENCED, REGISTRATIONS_DURABLE
 
 
 class Durability:
@@ -26,10 +26,10 @@ class Durability:
         self._clock = clock
         self._promised: dict[str, int] = {}  # registered, in this incarnation or a later one
         self._gone: dict[str, None] = {}  # were told that they have left
-        self._highest_told: dict[str, int] = {}  # incarnation, of all that anybody was told
+        self._acknowledged: dict[str, int] = {}  # incarnation, of all that anybody was told
         self._highest: dict[str, int] = {}  # of all there were
         self._backups: list[tuple[Fault, tuple[dict[str, int], dict[str, None], dict[str, int]]]] = []
-        # What the disk has of `_highest_told`, where it has come back without some of it and nothing has been
+        # What the disk has of `_acknowledged`, where it has come back without some of it and nothing has been
         # acknowledged since.
         self._found: dict[str, int] | None = None
         self._started_at_wall_s = 0.0  # the time that the wall clock showed at the last start
@@ -40,7 +40,7 @@ class Durability:
         """A worker was told that it is registered."""
         self._found = None
         self._promised[worker_id] = incarnation
-        self._highest_told[worker_id] = max(incarnation, self._highest_told.get(worker_id, 0))
+        self._acknowledged[worker_id] = max(incarnation, self._acknowledged.get(worker_id, 0))
 
     def registered(self, worker_id: str, incarnation: int) -> None:
         """It is, whether or not it will ever hear of it."""
@@ -73,7 +73,7 @@ class Durability:
 
     def backed_up(self, fault: Fault) -> None:
         """The disk was copied."""
-        self._backups.append((fault, (dict(self._promised), dict(self._gone), dict(self._highest_told))))
+        self._backups.append((fault, (dict(self._promised), dict(self._gone), dict(self._acknowledged))))
 
     def restored(self, fault: Fault) -> None:
         """The disk was restored from the copy made when `fault` began."""
@@ -87,10 +87,10 @@ class Durability:
         """A control plane starts on a disk that holds `kept`."""
         self._started_at_wall_s = self._clock.wall_s()
         if self._found is not None and self._started_at_wall_s <= self._given_since_wall_s:
-            for worker_id, incarnation in self._highest_told.items():
+            for worker_id, incarnation in self._acknowledged.items():
                 self._twice[worker_id] = max(incarnation, self._twice.get(worker_id, 0))
-            self._highest_told = dict(self._found)
-        self._highest = dict(self._highest_told)
+            self._acknowledged = dict(self._found)
+        self._highest = dict(self._acknowledged)
         on_disk = {str(worker.worker_id): worker.incarnation for worker in kept if not worker.departure}
         for worker_id, incarnation in self._promised.items():
             self._ledger.require(

@@ -10,8 +10,10 @@ from minicloud.store.port import Entry
 from minicloud.wire.gen.minicloud.execution import DeregisterWorkerRequest, RegisterWorkerRequest
 from sim.oracle.durability import Durability
 from sim.oracle.ledger import Ledger
-from sim.oracle.model import Member, Model, Verdict
-from sim.oracle.promises import (
+from sim.oracle.model import Judgement, Member, Model
+from sim.oracle.step import Step
+from sim.oracle.truth import Truth
+from sim.verdict.promises import (
     COUNTS_ADD_UP,
     IDENTITY_RETURNS,
     IDS_UNIQUE,
@@ -19,8 +21,6 @@ from sim.oracle.promises import (
     REGISTRATIONS_DURABLE,
     VERDICT_ON_TIME,
 )
-from sim.oracle.step import Step
-from sim.oracle.truth import Truth
 
 # Rounding apart, a verdict falls at the instant it is due. A microsecond is far above rounding, and far below
 # anything that waits.
@@ -168,7 +168,7 @@ class Entries:
                 granted = (
                     isinstance(message, DeregisterWorkerRequest)
                     and message.worker_id == member.worker_id
-                    and self._step.verdict is Verdict.ACCEPTED
+                    and self._step.judgement is Judgement.ACCEPTED
                 )
         self._ledger.require(
             REGISTRATIONS_DURABLE,

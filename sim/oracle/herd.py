@@ -9,12 +9,12 @@ with a standard deviation of sqrt(n) / 2, of which four are allowed.
 
 from __future__ import annotations
 
-from sim.cluster.cluster import CONTROL_PLANE
+from sim.cluster.topology import CONTROL_PLANE
 from sim.cluster.worker import WorkerRun
 from sim.oracle.ledger import Ledger
-from sim.oracle.promises import HERD_BOUNDED
 from sim.oracle.truth import Running, Truth
-from sim.simulation import Simulation
+from sim.simulation.simulation import Simulation
+from sim.verdict.promises import HERD_BOUNDED
 
 _ATTEMPTS, _ATTEMPTS_PER_S = 20, 0.2  # of one worker in one outage
 _RETURN_S = 60.0  # after a start of the control plane: the herd's time

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from heapq import merge
 from operator import itemgetter
 
-from sim.cluster.cluster import CONTROL_PLANE
+from sim.cluster.topology import CONTROL_PLANE
 from sim.engine.timeline import Timeline
-from sim.oracle.promises import PROMISES, Promise
-from sim.outcome import Violation
+from sim.verdict.outcome import Violation
+from sim.verdict.promises import PROMISES, Promise
 
 MOST_KEPT = 100
 MOST_OF_ONE = 20
@@ -81,3 +81,17 @@ class Ledger:
         nodes = (node,) if node == CONTROL_PLANE else (CONTROL_PLANE, node)
         streams = [self._recent[name] for name in nodes if name in self._recent]
         return list(merge(*streams, key=itemgetter(0)))[-_EVENTS:]
+
+
+class FirstOfEach:
+    """Passes on to `ledger` the first violation of each promise on each node, and drops later ones."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._found: dict[tuple[Promise, str], None] = {}
+
+    def violate(self, promise: Promise, node: str, text: str) -> None:
+        """Record that `promise` did not hold for `node`, unless that is known."""
+        if (promise, node) not in self._found:
+            self._found[promise, node] = None
+            self._ledger.violate(promise, node, text)

@@ -19,7 +19,7 @@ from sim.oracle.ledger import Event, Ledger
 _FAR_BEHIND = 10
 
 
-class Verdict(IntEnum):
+class Judgement(IntEnum):
     """What has to become of a message addressed to a member. (Other enums hash in Python, which shows.)"""
 
     ACCEPTED = auto()
@@ -229,18 +229,18 @@ class Model:
         self._put(member)
         return member
 
-    def judge(self, worker_id: str, incarnation: int, sequence: int = 0) -> Verdict:
+    def judge(self, worker_id: str, incarnation: int, sequence: int = 0) -> Judgement:
         """What has to become of a message. Changes nothing."""
         member = self.members.get(worker_id)
         if member is None:
-            return Verdict.UNKNOWN
+            return Judgement.UNKNOWN
         if incarnation and incarnation != member.incarnation:
-            return Verdict.FENCED
+            return Judgement.FENCED
         if incarnation and 0 < sequence < member.sequence - _FAR_BEHIND:
-            return Verdict.FENCED  # somebody else moved the sequence: the worker has to register again
+            return Judgement.FENCED  # somebody else moved the sequence: the worker has to register again
         if sequence and sequence <= member.sequence:
-            return Verdict.DUPLICATE if sequence == member.sequence else Verdict.STALE
-        return Verdict.ACCEPTED
+            return Judgement.DUPLICATE if sequence == member.sequence else Judgement.STALE
+        return Judgement.ACCEPTED
 
     def accept(self, member: Member, message: Any, now_s: float) -> None:
         """A heartbeat of `member` counts. Whether an unhealthy one recovers is `recover`'s."""

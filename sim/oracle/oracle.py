@@ -6,44 +6,45 @@ only while nothing in it is due, so that reading sweeps nothing.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from minicloud.store.port import Entry
 from minicloud.wire.gen.minicloud.execution import RegisterWorkerRequest
-from sim.cluster.cluster import CONTROL_PLANE
-from sim.cluster.control_plane import ControlPlaneRun
+from sim.cluster.control_plane import ControlPlaneNode, ControlPlaneRun
+from sim.cluster.topology import CONTROL_PLANE
 from sim.cluster.worker import WorkerRun
+from sim.faults.kind import Registry
+from sim.faults.kinds import KINDS
+from sim.faults.schedule import Fault
 from sim.oracle.calls import Calls
 from sim.oracle.comparison import Comparison
 from sim.oracle.convergence import Convergence
+from sim.oracle.coverage import Coverage
 from sim.oracle.durability import Durability
 from sim.oracle.entries import STEP_S, Entries
 from sim.oracle.ledger import Ledger
 from sim.oracle.model import Model
-from sim.oracle.promises import CRASHED_DETECTED, LIVE_RECOVERED, NOTHING_STUCK
 from sim.oracle.stalls import Stalls
 from sim.oracle.step import Step
 from sim.oracle.truth import Truth
 from sim.oracle.views import compare_views
-from sim.outcome import Outcome, Quantiles, Violation
-from sim.probes import Probes
-from sim.scenario.schedule import Fault
-from sim.simulation import Simulation, Watcher
+from sim.simulation.simulation import Simulation, SimulationObserver
+from sim.verdict.goals import missed_goals
+from sim.verdict.outcome import Outcome, Quantiles, Violation
+from sim.verdict.promises import CRASHED_DETECTED, LIVE_RECOVERED, NOTHING_STUCK
 
 _SAMPLES_PER_WORKER_S = 0.05  # a worker more, that much longer from one look at everybody to the next
 _LONGEST_S, _SHORTEST_S = 60.0, 1.0
 _FEW = 200  # workers: so few are looked at after each change, too
-_SYNCHRONIZING = ("pause", "hold", "slow-server", "delay")
 
 
-class Oracle(Watcher):
+class Oracle(SimulationObserver):
     """Give it to one `Simulation`; `fill` an outcome afterwards. `until_failure` ends the run with the first
     violation."""
 
     def __init__(self, until_failure: bool = False) -> None:
         self.violations: list[Violation] = []
-        self.probes = Probes()
+        self.coverage = Coverage()
         self._until_failure = until_failure
         self._stopped = False
         self._run: ControlPlaneRun | None = None
@@ -76,22 +77,22 @@ class Oracle(Watcher):
         self._stalls = Stalls(self._ledger, timers.heartbeat_timeout_s)
         self._comparison = Comparison(self._model, self._ledger)
         self._convergence = Convergence(simulation, self._ledger, self._truth, self._durability)
-        self._removals = {fault.at_s for fault in schedule.faults if fault.kind == "remove"}
+        self._removals = {fault.at_s for fault in schedule.faults if KINDS[fault.kind].strikes_off}
         self._few = workers <= _FEW
         self._every_s = min(_LONGEST_S, max(_SHORTEST_S, _SAMPLES_PER_WORKER_S * workers))
-        self._node.disk.on_crash = self.probes.lost_power
-        self._node.disk.on_failure = partial(self.probes.hit, "store-failed")
         self._timeline.at(self._every_s, self._sample)
 
     def fill(self, outcome: Outcome) -> None:
         """Say what was found, once the run is over."""
-        self.probes.counted(self._calls.totals)
-        self.probes.hits["lost-for-good"] = self._ledger.checks[CRASHED_DETECTED]
+        self.coverage.counted(self._calls.totals)
+        self.coverage.hits["lost-for-good"] = self._ledger.checks[CRASHED_DETECTED]
         outcome.violations = self.violations
         outcome.violations_total = self._ledger.total
         outcome.checks = {str(promise): count for promise, count in self._ledger.checks.items()}
-        outcome.probes = {name: count for name, count in self.probes.hits.items() if count}
-        outcome.missed_probes = self.probes.missed(self._schedule.probes, self._schedule.topology.depth)
+        outcome.goals = {name: count for name, count in self.coverage.hits.items() if count}
+        outcome.missed_goals = missed_goals(
+            self.coverage.hits, self._schedule.probes, self._schedule.topology.depth
+        )
         outcome.detection_seconds = Quantiles.of(self._truth.detection_s)
         outcome.recovery_seconds = Quantiles.of(self._truth.recovery_s)
         outcome.false_positives = self._truth.false_positives
@@ -144,7 +145,7 @@ class Oracle(Watcher):
         member = self._model.members.get(entry.worker_id)
         if entry.kind == "unhealthy" and member is not None:
             self._convergence.declared_unhealthy(member)
-        self.probes.changed(entry)
+        self.coverage.changed(entry)
         if self._few:
             self._look_soon()
 
@@ -153,6 +154,12 @@ class Oracle(Watcher):
             self._meet(run)
         self._stalls.reported(by_s, run.node.clock.monotonic_s())
         self._model.postpone(by_s)
+
+    def lost_power(self, node: ControlPlaneNode, written: int, kept: int) -> None:
+        self.coverage.lost_power(written, kept)
+
+    def write_failed(self, node: ControlPlaneNode) -> None:
+        self.coverage.reach("store-failed")
 
     def _meet(self, run: ControlPlaneRun) -> None:
         """A control plane has started. It may sweep before it says so: this comes before anything it does."""
@@ -168,7 +175,7 @@ class Oracle(Watcher):
         self._entries.restart(now_s)
         self._model.restart(snapshot, now_s)
         self._convergence.disturbed()
-        self.probes.control_plane_started(run, len(kept))
+        self.coverage.control_plane_started(run, len(kept))
 
     # Workers and faults
 
@@ -176,7 +183,7 @@ class Oracle(Watcher):
         self._truth.started(run.node.name)
         self._ledger.note(run.node.wanted_id, "starts on", run.node.name)
         if run.node.starts > 1:
-            self.probes.hit("restarted-worker")
+            self.coverage.reach("restarted-worker")
 
     def worker_ended(self, run: WorkerRun, reason: str) -> None:
         self._truth.look((run.node.name,))
@@ -190,31 +197,27 @@ class Oracle(Watcher):
         )
 
     def call_failed(self, run: WorkerRun, error: str) -> None:
-        self.probes.call_failed(error)
+        self.coverage.call_failed(error)
 
     def fault_began(self, fault: Fault) -> None:
-        self.probes.fault(fault.kind)
+        self.coverage.fault_began(fault)
         self._note_fault("begins", fault)
-        if CONTROL_PLANE in fault.nodes:
-            match fault.kind:
-                case "wipe":
-                    self._durability.wiped()
-                    self.probes.hit("disk-wiped")
-                case "pause":
-                    self.probes.hit("control-plane-paused")
-        if fault.kind == "stale-disk":
+        registry = KINDS[fault.kind].registry
+        if registry is Registry.WIPED and CONTROL_PLANE in fault.nodes:
+            self._durability.wiped()
+        elif registry is Registry.RESTORED:
             self._durability.backed_up(fault)
         self._after(fault)
 
     def fault_ended(self, fault: Fault) -> None:
         self._note_fault("ends", fault)
-        if fault.kind == "stale-disk":
+        self.coverage.fault_ended(fault)
+        if KINDS[fault.kind].registry is Registry.RESTORED:
             self._durability.restored(fault)
-            self.probes.hit("disk-restored")
         self._after(fault)
 
     def _after(self, fault: Fault) -> None:
-        if fault.kind in _SYNCHRONIZING:
+        if KINDS[fault.kind].synchronizes:
             self._convergence.synchronized()
         if CONTROL_PLANE in fault.nodes:
             self._truth.look(self._truth.machines)
@@ -233,7 +236,7 @@ class Oracle(Watcher):
             self._entries.awake_since_s = now_s
             self._convergence.disturbed()
             if self._model.due(now_s):
-                self.probes.hit("sweep-while-paused")
+                self.coverage.reach("sweep-while-paused")
         self._awake = awake
 
     def _note_fault(self, what: str, fault: Fault) -> None:

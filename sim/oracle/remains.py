@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import trio
 
-from sim.cluster.cluster import CONTROL_PLANE
 from sim.cluster.control_plane import ControlPlaneRun
+from sim.cluster.topology import CONTROL_PLANE
 from sim.oracle.ledger import Ledger
-from sim.oracle.promises import NOTHING_STUCK
-from sim.simulation import Simulation
+from sim.simulation.simulation import Simulation
+from sim.verdict.promises import NOTHING_STUCK
 
 _SETTLED_WITHIN_S = 10.0
 # What a worker may have planned or run more at one moment than at another: timers of a call under way.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sim.cluster.cluster import CONTROL_PLANE
+from sim.cluster.topology import CONTROL_PLANE
 from sim.oracle.ledger import Ledger
-from sim.oracle.promises import STALLS_COMPENSATED
+from sim.verdict.promises import STALLS_COMPENSATED
 
 # A stall is noticed when the control plane wakes up more than this late ...
 _TOLERANCE_S = 1.0

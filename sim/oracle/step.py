@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from sim.oracle.ledger import Ledger
-from sim.oracle.model import Member, Model, Verdict
-from sim.oracle.promises import LIVE_RECOVERED, VERDICT_ON_TIME
+from sim.oracle.model import Judgement, Member, Model
+from sim.verdict.promises import LIVE_RECOVERED, VERDICT_ON_TIME
 
 
 class Step:
@@ -22,7 +22,7 @@ class Step:
     def __init__(self, model: Model, ledger: Ledger) -> None:
         self.message: Any = None
         self.now_s = 0.0
-        self.verdict: Verdict | None = None
+        self.judgement: Judgement | None = None
         self.recovering: Member | None = None  # an accepted heartbeat has to make it healthy
         self.unsettled = False
         self._due: list[str] = []
@@ -32,7 +32,7 @@ class Step:
 
     def restart(self) -> None:
         """A control plane has started: what its predecessor was in the middle of is void."""
-        self.message = self.verdict = self.recovering = self._judge = None
+        self.message = self.judgement = self.recovering = self._judge = None
         self._due = []
         self.unsettled = False
 
@@ -42,7 +42,7 @@ class Step:
             self.settle()
         self.message = message
         self.now_s = now_s
-        self.verdict = None
+        self.judgement = None
         if self._model.has_due(now_s):
             self._due = self._model.due(now_s)
             self._judge = judge

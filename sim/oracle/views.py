@@ -13,13 +13,13 @@ from minicloud.control.rest.app import create_rest_app
 from minicloud.control.rest.readiness import Readiness
 from minicloud.wire.gen.minicloud.common import WorkerStatus
 from minicloud.wire.gen.minicloud.execution import ListWorkersRequest, ListWorkersResponse
-from sim.cluster.cluster import CONTROL_PLANE
 from sim.cluster.control_plane import ControlPlaneRun
+from sim.cluster.topology import CONTROL_PLANE
 from sim.oracle.calls import Calls
 from sim.oracle.entries import Entries
 from sim.oracle.ledger import Ledger
-from sim.oracle.model import Verdict
-from sim.oracle.promises import VIEWS_AGREE
+from sim.oracle.model import Judgement
+from sim.verdict.promises import VIEWS_AGREE
 
 _STATUSES = ("HEALTHY", "UNHEALTHY", "DRAINING")
 _PAGE = 500  # workers asked for at a time; Quart's test client hangs on answers of more than ten chunks
@@ -82,10 +82,10 @@ def _compare_counters(
     """Counters of this run with what the oracle has counted in it."""
     verdicts = calls.heartbeats
     right = {
-        ("minicloud_heartbeats_total", "accepted"): verdicts[Verdict.ACCEPTED],
-        ("minicloud_heartbeats_total", "stale"): verdicts[Verdict.STALE] + verdicts[Verdict.DUPLICATE],
-        ("minicloud_heartbeats_total", "unknown"): verdicts[Verdict.UNKNOWN],
-        ("minicloud_heartbeats_total", "fenced"): verdicts[Verdict.FENCED],
+        ("minicloud_heartbeats_total", "accepted"): verdicts[Judgement.ACCEPTED],
+        ("minicloud_heartbeats_total", "stale"): verdicts[Judgement.STALE] + verdicts[Judgement.DUPLICATE],
+        ("minicloud_heartbeats_total", "unknown"): verdicts[Judgement.UNKNOWN],
+        ("minicloud_heartbeats_total", "fenced"): verdicts[Judgement.FENCED],
     }
     for (kind, detail), count in entries.counts.items():
         if kind == "registered":
@@ -93,9 +93,12 @@ def _compare_counters(
         elif kind == "departed":
             right["minicloud_deregistrations_total", detail] = count
     for (name, label), count in right.items():
-        told = round(metrics.get((name, label), 0.0))
+        counted = round(metrics.get((name, label), 0.0))
         ledger.require(
-            VIEWS_AGREE, told == count, CONTROL_PLANE, f"{name} of {label} is {told}, and there were {count}"
+            VIEWS_AGREE,
+            counted == count,
+            CONTROL_PLANE,
+            f"{name} of {label} is {counted}, and there were {count}",
         )
 
 

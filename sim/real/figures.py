@@ -9,9 +9,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from sim.outcome import Violation
 from sim.real.histogram import Histogram
 from sim.real.outcome import RealOutcome
+from sim.verdict.outcome import Violation
 
 _KEPT_VIOLATIONS = 100
 

@@ -16,16 +16,18 @@ import trio
 from grpclib.exceptions import GRPCError
 
 from minicloud.wire.gen.minicloud.execution import DeregisterWorkerRequest, WorkerManagementServiceStub
-from sim.real.faults import EFFECTS, Scene
+from sim.faults.kinds import KINDS, REAL
+from sim.faults.real import Scene
+from sim.faults.schedule import Fault, Schedule
 from sim.real.figures import Figures, Method
 from sim.real.ledger import Ledger
 from sim.real.outcome import RealOutcome
 from sim.real.parallel import in_parallel
 from sim.real.worker import Connect, RealWorker, Site
-from sim.scenario.schedule import Fault, Schedule
 
-_TELL_EVERY_S = 1.0
+_REPORT_EVERY_S = 1.0
 _OPERATORS_CALL_S = 10.0
+_STRIKE_OFF_AT_ONCE = 100
 
 # Everybody leaves at once is a storm that would say nothing of the control plane's ordinary days.
 _LEAVE_AT_ONCE = 20
@@ -55,7 +57,7 @@ class Fleet:
     """The workers of `schedule` at `address`, to which `connect` makes a connection; `run` it once.
 
     `operator` strikes workers off, on a connection of its own. `run_id` tells the installations of this run
-    from those of others. `tell` is called each second.
+    from those of others. `report` is called each second.
     """
 
     def __init__(
@@ -68,13 +70,13 @@ class Fleet:
         random: Random,
         run_id: str,
         ramp_s: float,
-        tell: Callable[[Moment], None] = lambda moment: None,
+        report: Callable[[Moment], None] = lambda moment: None,
     ) -> None:
         self.figures = Figures()
         self._schedule = schedule
         self._operator = operator
         self._ramp_s = ramp_s
-        self._tell = tell
+        self._report = report
         self._ledger = Ledger(self.figures, self._elapsed_s)
         site = Site(connect, address, self.figures, self._ledger, random, self._elapsed_s, run_id)
         self._workers = {worker.name: worker for worker in _workers(schedule, site)}
@@ -85,7 +87,7 @@ class Fleet:
         self._ramp_over = False
         self._leaving = False
         self._heartbeats_in_ramp = 0
-        self._heartbeats_told = 0
+        self._heartbeats_reported = 0
         self._faults: Counter[str] = Counter()
 
     async def run(self) -> RealOutcome:
@@ -93,13 +95,13 @@ class Fleet:
         self._started_s = trio.current_time()
         with self._everything:
             async with trio.open_nursery() as programs:
-                async with trio.open_nursery() as telling:
-                    telling.start_soon(self._tell_for_ever)
+                async with trio.open_nursery() as reporting:
+                    reporting.start_soon(self._report_for_ever)
                     with self._story:
                         await self._live(programs)
                     self._sum_up()
                     await self._leave()
-                    telling.cancel_scope.cancel()
+                    reporting.cancel_scope.cancel()
                 programs.cancel_scope.cancel()
         self._outcome.left_registered = len(self._ledger.held)
         self.figures.fill(self._outcome)
@@ -128,15 +130,16 @@ class Fleet:
         self._heartbeats_in_ramp = self.figures.heartbeats
 
     async def _suffer(self, fault: Fault, programs: trio.Nursery) -> None:
-        scene = Scene([self._workers[name] for name in fault.nodes], programs, self._strike_off)
+        workers = [self._workers[name] for name in fault.nodes]
+        scene = Scene(workers, programs, lambda: in_parallel(_STRIKE_OFF_AT_ONCE, self._strike_off, workers))
         await trio.sleep_until(self._started_s + fault.at_s)
-        for worker in scene.workers:
+        for worker in workers:
             worker.begin_trouble()
         self._faults[fault.kind] += 1
-        async with EFFECTS[fault.kind](scene, fault):
+        async with REAL[fault.kind](scene, KINDS[fault.kind].complete(fault)):
             await trio.sleep_until(self._started_s + fault.end_s)
         self._faults[fault.kind] -= 1
-        for worker in scene.workers:
+        for worker in workers:
             worker.end_trouble()
 
     # Leaving
@@ -176,14 +179,17 @@ class Fleet:
 
     # Figures
 
-    async def _tell_for_ever(self) -> None:
+    async def _report_for_ever(self) -> None:
         while True:
-            self._tell(self._moment())
-            await trio.sleep(_TELL_EVERY_S)
+            self._report(self._moment())
+            await trio.sleep(_REPORT_EVERY_S)
 
     def _moment(self) -> Moment:
         figures = self.figures
-        heartbeats, self._heartbeats_told = figures.heartbeats - self._heartbeats_told, figures.heartbeats
+        heartbeats, self._heartbeats_reported = (
+            figures.heartbeats - self._heartbeats_reported,
+            figures.heartbeats,
+        )
         latency = figures.latencies[Method.HEARTBEAT]
         return Moment(
             self._elapsed_s(),
@@ -192,7 +198,7 @@ class Fleet:
             self._leaving,
             len(self._workers),
             self._registered(),
-            heartbeats / _TELL_EVERY_S,
+            heartbeats / _REPORT_EVERY_S,
             figures.errors.total(),
             figures.violations_total,
             latency.percentile_s(0.5),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from sim.outcome import Quantiles
+from sim.verdict.outcome import Quantiles
 
 # From 10 us, below which nothing crosses a socket, to 1,000 s, above which no call waits.
 _LEAST_S, _MOST_S, _GROWTH = 1e-5, 1e3, 1.05

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from sim.outcome import Violation
 from sim.real.figures import Figures
+from sim.verdict.outcome import Violation
 
 
 class Holder(Protocol):

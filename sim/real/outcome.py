@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sim.outcome import Quantiles, Violation
+from sim.verdict.outcome import Quantiles, Violation
 
 
 @dataclass(frozen=True, slots=True)

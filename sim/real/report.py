@@ -9,11 +9,11 @@ from typing import TextIO
 import msgspec
 
 from minicloud.cli.text import clean
-from sim.outcome import Quantiles
 from sim.real.fleet import Moment
 from sim.real.outcome import Load, RealOutcome
 from sim.report.figures import clock
 from sim.report.status_line import StatusLine
+from sim.verdict.outcome import Quantiles
 
 _LINES_EVERY_S = 10.0  # where there is no terminal
 _SHOWN_VIOLATIONS = 5

@@ -16,12 +16,12 @@ from minicloud.rpc.channel import open_channel
 from minicloud.wire.gen.minicloud.execution import ListWorkersRequest, WorkerManagementServiceStub
 from minicloud.worker.control_plane_client import TO_CONTROL_PLANE
 from sim.engine.interruption import ENDING, Interrupted
+from sim.faults.schedule import Schedule
 from sim.real.faults import check_supported
 from sim.real.fleet import Fleet, Moment
 from sim.real.outcome import RealOutcome
 from sim.real.target import RealModeError, Target
 from sim.real.usage import own_usage, usage_of_listener
-from sim.scenario.schedule import Schedule
 
 _FIRST_ANSWER_S = 10.0
 # A person who interrupts a run waits no longer; workers that are still registered then become UNHEALTHY.
@@ -29,9 +29,9 @@ _LEAVE_WHEN_INTERRUPTED_S = 0.6
 
 
 async def run_real(
-    schedule: Schedule, target: Target, *, ramp_s: float, tell: Callable[[Moment], None]
+    schedule: Schedule, target: Target, *, ramp_s: float, report: Callable[[Moment], None]
 ) -> RealOutcome:
-    """Run `schedule` at `target`, in real time, its workers starting over `ramp_s`; `tell` is called each
+    """Run `schedule` at `target`, in real time, its workers starting over `ramp_s`; `report` is called each
     second. A signal to end goes on to the end, where workers deregister, for at most 0.6 s.
 
     Raises `UnsupportedFaultError` for what cannot be done there, `RealModeError` where the target is no
@@ -43,7 +43,7 @@ async def run_real(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(interruption.wait)
             with interruption.scope:
-                outcome = await _run(schedule, target, interruption, ramp_s=ramp_s, tell=tell)
+                outcome = await _run(schedule, target, interruption, ramp_s=ramp_s, report=report)
             nursery.cancel_scope.cancel()
     if outcome is None:
         raise Interrupted(interruption.number, "no worker had started")
@@ -84,7 +84,7 @@ async def _run(
     interruption: _Interruption,
     *,
     ramp_s: float,
-    tell: Callable[[Moment], None],
+    report: Callable[[Moment], None],
 ) -> RealOutcome:
     check_supported(schedule)
     random = Random(os.urandom(16))
@@ -102,7 +102,7 @@ async def _run(
         if growing and not moment.leaving:
             _settle()
         growing = not moment.ramp_over
-        tell(moment)
+        report(moment)
 
     async def connect() -> trio.abc.Stream:
         return await trio.open_tcp_stream(target.host, target.port)
@@ -118,7 +118,7 @@ async def _run(
             random=random,
             run_id=f"{random.getrandbits(32):08x}",
             ramp_s=ramp_s,
-            tell=sample,
+            report=sample,
         )
         interruption.fleet = fleet
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import trio
 from grpclib.const import Status
@@ -24,14 +24,13 @@ from minicloud.wire.gen.minicloud.execution import (
     RegisterWorkerResponse,
     WorkerManagementServiceStub,
 )
+from sim.faults.real import Way
 from sim.real.figures import Figures, Method
 
 if TYPE_CHECKING:
     from grpclib.metadata import Deadline
 
     from minicloud.rpc.metadata import MetadataLike
-
-Way = Literal["to-server", "to-client"]
 
 
 class Caller(Protocol):

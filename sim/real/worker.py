@@ -29,10 +29,11 @@ from minicloud.worker.agent_config import AgentConfig
 from minicloud.worker.agent_state import AgentState
 from minicloud.worker.control_plane_client import TO_CONTROL_PLANE, ControlPlaneClient
 from minicloud.worker.queries import QueryTracker
+from sim.faults.real import Way
 from sim.net.network import Delay
 from sim.real.figures import Figures, Method
 from sim.real.ledger import Ledger
-from sim.real.stub import MeasuredStub, Way
+from sim.real.stub import MeasuredStub
 
 Connect = Callable[[], Awaitable[trio.abc.Stream]]
 
@@ -85,6 +86,19 @@ class RealWorker:
         program, self.program = self.program, None
         if program is not None:
             program.kill()
+
+    @property
+    def running(self) -> Program | None:
+        """The program that runs now."""
+        return self.program
+
+    def wipe(self) -> None:
+        """Become another installation."""
+        self.wipes += 1
+
+    def want_id_of(self, name: str) -> None:
+        """Have the next program want the id of the worker `name`."""
+        self.wanted_id = PREFIX + name
 
     def begin_trouble(self) -> None:
         self._trouble += 1

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import replace
 
-from sim.outcome import Violation
 from sim.record.last_calls import LastCalls
 from sim.record.record import Mark, Moment
+from sim.verdict.outcome import Violation
 
 _KEPT = 30_000  # calls of all nodes together
 _FEWEST, _MOST = 2, 48  # of one node

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from sim.faults.schedule import Schedule
 from sim.net.journal import Exchange
-from sim.outcome import Violation
-from sim.scenario.schedule import Schedule
+from sim.verdict.outcome import Violation
 
 
 class Sample(NamedTuple):

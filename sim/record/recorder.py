@@ -17,14 +17,14 @@ from minicloud.store.port import Entry
 from minicloud.wire.gen.minicloud.execution import HeartbeatRequest, RegisterWorkerRequest
 from sim.cluster.control_plane import ControlPlaneRun
 from sim.cluster.worker import WorkerRun
+from sim.faults.schedule import Fault, Schedule
 from sim.net.journal import Exchange, Journal
-from sim.outcome import Outcome, Violation
 from sim.record.lines import ANSWERS, REQUESTS
 from sim.record.recollection import Recollection
 from sim.record.record import Record, Sample
 from sim.record.trace import Trace
-from sim.scenario.schedule import Fault, Schedule
-from sim.simulation import Simulation, Watcher
+from sim.simulation.simulation import Simulation, SimulationObserver
+from sim.verdict.outcome import Outcome, Violation
 
 _SAMPLES = 1_200  # in a run, at most
 _SHORTEST_STEP_S = 1.0
@@ -33,8 +33,8 @@ _SHORTEST_STEP_S = 1.0
 _AFTERMATH_S = 5.0
 
 
-class Recorder(Watcher):
-    """Give it to the one `Simulation` of `schedule`, after the watcher that appends to `violations`.
+class Recorder(SimulationObserver):
+    """Give it to the one `Simulation` of `schedule`, after the observer that appends to `violations`.
 
     The file `trace` gets every event as a line of text. Raises `OSError` where it cannot be opened; where it
     cannot be written the run ends, and `close` raises the error.
@@ -77,7 +77,7 @@ class Recorder(Watcher):
             raise self._trace.error
 
     def record(self, detection_s: Sequence[float] = (), recovery_s: Sequence[float] = ()) -> Record:
-        """What was recorded, once the run is over, with the durations that another watcher has measured."""
+        """What was recorded, once the run is over, with the durations that another observer has measured."""
         self._record.detection_s = list(detection_s)
         self._record.recovery_s = list(recovery_s)
         return self._record

@@ -48,11 +48,11 @@ def course(record: Record) -> Markup:
         class_="course",
         viewBox=f"0 0 {number(_WIDTH)} {number(height)}",
         role="img",
-        aria_label=_said(record),
+        aria_label=_describe(record),
     )
 
 
-def _said(record: Record) -> str:
+def _describe(record: Record) -> str:
     """What the drawing shows, for who cannot see it."""
     most = max((sample.unhealthy for sample in record.samples), default=0)
     last = record.samples[-1] if record.samples else None

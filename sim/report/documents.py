@@ -11,8 +11,10 @@ from xml.etree import ElementTree
 
 import msgspec
 
-from sim.outcome import Outcome, Quantiles, Verdict, Violation
+from sim.verdict.outcome import Outcome, Quantiles, Verdict, Violation
 
+# The names of fields in JSON, where they differ from those in the code.
+_NAMES = {"goals": "probes", "missed_goals": "missed_probes"}
 _WORST_FIRST = (Verdict.BROKEN, Verdict.INCONCLUSIVE, Verdict.HELD)
 
 
@@ -27,7 +29,7 @@ def to_json(outcomes: Sequence[Outcome], *, whole: bool = True) -> bytes:
 
 
 def _document(outcome: Outcome) -> dict[str, Any]:
-    document = asdict(outcome)
+    document = {_NAMES.get(name, name): value for name, value in asdict(outcome).items()}
     document["verdict"] = outcome.verdict.value
     return document
 
@@ -64,8 +66,8 @@ def _sums(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         ],
         "violations_total": total(lambda outcome: outcome.violations_total),
         "checks": counted(lambda outcome: outcome.checks),
-        "probes": counted(lambda outcome: outcome.probes),
-        "missed_probes": list(dict.fromkeys(name for outcome in outcomes for name in outcome.missed_probes)),
+        "probes": counted(lambda outcome: outcome.goals),
+        "missed_probes": list(dict.fromkeys(name for outcome in outcomes for name in outcome.missed_goals)),
         "detection_seconds": _worst([outcome.detection_seconds for outcome in outcomes]),
         "recovery_seconds": _worst([outcome.recovery_seconds for outcome in outcomes]),
         "false_positives": total(lambda outcome: outcome.false_positives),
@@ -104,9 +106,9 @@ def to_junit(outcomes: Sequence[Outcome]) -> bytes:
             failure = ElementTree.SubElement(
                 case, "failure", type=_plain(violation.promise), message=_plain(violation.text)
             )
-            failure.text = _plain(_told(violation))
+            failure.text = _plain(_describe(violation))
         if outcome.verdict is Verdict.INCONCLUSIVE:
-            message = f"never happened: {', '.join(outcome.missed_probes)}"
+            message = f"never happened: {', '.join(outcome.missed_goals)}"
             ElementTree.SubElement(case, "error", type="inconclusive", message=_plain(message))
         if outcome.command:
             ElementTree.SubElement(case, "system-out").text = _plain(outcome.command)
@@ -117,7 +119,7 @@ def to_junit(outcomes: Sequence[Outcome]) -> bytes:
     return document + b"\n"
 
 
-def _told(violation: Violation) -> str:
+def _describe(violation: Violation) -> str:
     return "\n".join([f"{violation.text} (at {violation.at_s:.3f} s, {violation.node})", *violation.context])
 
 

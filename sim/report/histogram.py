@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from sim.outcome import Quantiles
 from sim.report.axes import Scale, round_up, value_axis
 from sim.report.figures import count, of, seconds
 from sim.report.markup import Markup, element, joined, number
+from sim.verdict.outcome import Quantiles
 
 _WIDTH, _HEIGHT = 530.0, 236.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 512.0, 64.0, 196.0
@@ -37,11 +37,11 @@ def histogram(
         element("text", f"{index * step_s:g} s", class_="tick middle", x=x(index * step_s), y=_BOTTOM + 15)
         for index in range(first, math.floor(x.high / step_s) + 1)
     ]
-    told = f"p50 {seconds(quantiles.p50)}, p95 {seconds(quantiles.p95)}, p99 {seconds(quantiles.p99)}, "
-    told += f"worst {seconds(quantiles.max)}"
+    figures = f"p50 {seconds(quantiles.p50)}, p95 {seconds(quantiles.p95)}, p99 {seconds(quantiles.p99)}, "
+    figures += f"worst {seconds(quantiles.max)}"
     return element(
         "svg",
-        element("title", f"{name.capitalize()}: {of(len(durations_s), 'time')}, {told}"),
+        element("title", f"{name.capitalize()}: {of(len(durations_s), 'time')}, {figures}"),
         element("text", f"{name}, {count(len(durations_s))} of them", class_="label", x=_LEFT, y=16),
         value_axis(x, y, ""),
         *bars,
@@ -49,11 +49,11 @@ def histogram(
         _line(x, quantiles.p99, "p99", "quantile", 36),
         _line(x, bound[1], bound[0], "bound", 48),
         *ticks,
-        element("text", told, class_="tick", x=_LEFT, y=_BOTTOM + 32),
+        element("text", figures, class_="tick", x=_LEFT, y=_BOTTOM + 32),
         class_="histogram",
         viewBox=f"0 0 {number(_WIDTH)} {number(_HEIGHT)}",
         role="img",
-        aria_label=f"{name}: {told}",
+        aria_label=f"{name}: {figures}",
     )
 
 

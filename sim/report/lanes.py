@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sim.faults.schedule import Fault
 from sim.report.axes import Scale
 from sim.report.figures import clock, count, exactly, nodes, of, seconds
 from sim.report.markup import Markup, element, joined, number
-from sim.scenario.schedule import Fault
 
 _ROW = 20.0
 _GAP = 6.0
@@ -50,7 +50,7 @@ def _rows(faults: Sequence[Fault]) -> list[list[Fault]]:
 
 def _bar(fault: Fault, x: Scale, y: float) -> Markup:
     left = x(fault.at_s)
-    title = element("title", _told(fault))
+    title = element("title", _describe(fault))
     if not fault.for_s:
         points = [(left, y + 3), (left + 6, y + 10), (left, y + 17), (left - 6, y + 10)]
         shape = " ".join(f"{number(px)},{number(py)}" for px, py in points)
@@ -64,7 +64,7 @@ def _bar(fault: Fault, x: Scale, y: float) -> Markup:
 
 
 def _crowd(kind: str, faults: Sequence[Fault], x: Scale, y: float, height: float) -> Markup:
-    """On how many nodes a kind is at once, where single bars could not be told apart."""
+    """On how many nodes a kind is at once, where single bars could not be title apart."""
     least_s = (x.high - x.low) / (x.end - x.start)  # what is over at once is a column wide
     changes = sorted(
         [(fault.at_s, len(fault.nodes)) for fault in faults]
@@ -85,14 +85,14 @@ def _crowd(kind: str, faults: Sequence[Fault], x: Scale, y: float, height: float
     ]
     first_s, last_s = faults[0].at_s, max(fault.end_s for fault in faults)
     text = f"{of(len(faults), 'time')}, up to {count(most)} at once"
-    told = f"{kind}, {clock(first_s)} to {clock(last_s)}: {text}"
+    title = f"{kind}, {clock(first_s)} to {clock(last_s)}: {text}"
     return joined(
-        element("path", element("title", told), class_="fault", d="".join(path) + "Z"),
+        element("path", element("title", title), class_="fault", d="".join(path) + "Z"),
         element("text", text, class_="tick end halo", x=x.end - 4, y=y + 13),
     )
 
 
-def _told(fault: Fault) -> str:
+def _describe(fault: Fault) -> str:
     named = ", ".join(fault.nodes[:_NAMED_NODES])
     more = f" and {len(fault.nodes) - _NAMED_NODES} more" if len(fault.nodes) > _NAMED_NODES else ""
     options = "".join(f", {name} {value}" for name, value in fault.options.items())

@@ -15,11 +15,11 @@ from pathlib import Path
 import trio
 
 from minicloud import __version__
-from sim.outcome import Outcome, Verdict
 from sim.record.record import Record
 from sim.report.figures import clock, count, of, seconds
 from sim.report.markup import Markup, Part, element, joined
 from sim.report.run_section import run_section
+from sim.verdict.outcome import Outcome, Verdict
 
 # Read now: a run may take hours, after which the executable's folder may have been cleaned up.
 _CSS = (files("sim.report") / "page.css").read_text(encoding="utf-8")
@@ -58,7 +58,9 @@ def page(runs: Sequence[Run], *, whole: bool = True) -> str:
     body = element(
         "body",
         element("h1", "MiniCloud, simulated"),
-        element("p", _said(runs) + ("" if whole else " Interrupted: there were more to run."), class_="dim"),
+        element(
+            "p", _describe(runs) + ("" if whole else " Interrupted: there were more to run."), class_="dim"
+        ),
         _overview(runs, shown) if len(runs) > 1 else None,
         *(run_section(outcome, record, f"run-{number}") for number, (outcome, record) in shown.items()),
         _footer(),
@@ -72,16 +74,18 @@ def _in_full(runs: Sequence[Run]) -> dict[int, Run]:
     return {number: runs[number] for number in sorted(order[:_MOST_IN_FULL])}
 
 
-def _said(runs: Sequence[Run]) -> str:
+def _describe(runs: Sequence[Run]) -> str:
     outcomes = [outcome for outcome, _ in runs]
     virtual_s = sum(outcome.virtual_seconds for outcome in outcomes)
-    told = [
+    described = [
         f"{sum(outcome.verdict is verdict for outcome in outcomes)} {verdict}"
         for verdict in Verdict
         if any(outcome.verdict is verdict for outcome in outcomes)
     ]
     heartbeats = of(sum(outcome.heartbeats for outcome in outcomes), "heartbeat")
-    return f"{of(len(runs), 'run')}, {', '.join(told)}; {clock(virtual_s)} of virtual time, {heartbeats}."
+    return (
+        f"{of(len(runs), 'run')}, {', '.join(described)}; {clock(virtual_s)} of virtual time, {heartbeats}."
+    )
 
 
 def _overview(runs: Sequence[Run], shown: dict[int, Run]) -> Markup:

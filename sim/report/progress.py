@@ -9,9 +9,9 @@ from collections.abc import Callable
 from time import perf_counter  # the real one: inside a run, asking `time` for it is an error
 from typing import TextIO
 
+from sim.faults.schedule import Schedule
 from sim.report.figures import clock, nodes, of, times
 from sim.report.status_line import StatusLine
-from sim.scenario.schedule import Schedule
 
 _REDRAWN_S = 0.1
 _TENTHS = 10
@@ -27,20 +27,20 @@ class Progress:
         self._real_s = real_s
         self._began_s = real_s()
         self._drawn_s = -1.0
-        self._told = 0
+        self._tenths = 0
         self._schedule: Schedule | None = None
 
     def at(self, schedule: Schedule, now_s: float) -> None:
         """The run under way has come to `now_s`."""
         if schedule is not self._schedule:
-            self._schedule, self._began_s, self._told = schedule, self._real_s(), 0
+            self._schedule, self._began_s, self._tenths = schedule, self._real_s(), 0
         end_s = schedule.phases.end_s
         share = min(1.0, now_s / end_s) if end_s else 1.0
         if not self._due(share):
             return
         elapsed_s = self._real_s() - self._began_s
         speed = f"  {times(now_s / elapsed_s)}" if elapsed_s > 0.5 else ""
-        self._tell(
+        self._show(
             share, f"{schedule.name}  {clock(now_s)} of {clock(end_s)}{speed}  {_happening(schedule, now_s)}"
         )
 
@@ -48,7 +48,7 @@ class Progress:
         """Of several runs so many are over, and a promise broke in so many."""
         share = done / total
         if self._due(share):
-            self._tell(share, f"{done} of {of(total, 'run')}{f'  {broken} broken' if broken else ''}")
+            self._show(share, f"{done} of {of(total, 'run')}{f'  {broken} broken' if broken else ''}")
 
     def close(self) -> None:
         """Leave a terminal as if nothing had been there."""
@@ -56,19 +56,19 @@ class Progress:
 
     def _due(self, share: float) -> bool:
         if not self._line.possible:
-            return int(share * _TENTHS) > self._told
+            return int(share * _TENTHS) > self._tenths
         real_s = self._real_s()
         if self._drawn_s >= 0 and real_s - self._drawn_s < _REDRAWN_S:
             return False
         self._drawn_s = real_s
         return True
 
-    def _tell(self, share: float, text: str) -> None:
+    def _show(self, share: float, text: str) -> None:
         text = f"{share:4.0%}  {text.rstrip()}"
         if self._line.possible:
             self._line.draw(f"{self._line.bar(share)} {text}")
             return
-        self._told = int(share * _TENTHS)
+        self._tenths = int(share * _TENTHS)
         self._stream.write(f"{text}\n")
         self._stream.flush()
 

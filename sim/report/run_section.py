@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sim.oracle.promises import PROMISES
-from sim.outcome import Outcome, Quantiles, Violation
-from sim.probes import PROBES
 from sim.record.record import Record
 from sim.report.course import course
 from sim.report.figures import clock, count, exactly, of, seconds, times
 from sim.report.histogram import histogram
 from sim.report.markup import Markup, Part, element, joined
 from sim.report.spacetime import spacetime
+from sim.verdict.goals import GOALS
+from sim.verdict.outcome import Outcome, Quantiles, Violation
+from sim.verdict.promises import PROMISES
 
 _VIOLATIONS = 10  # in words; the rest are counted
 
@@ -49,16 +49,16 @@ def run_section(outcome: Outcome, record: Record, anchor: str) -> Markup:
         element("h3", "Promises"),
         _promises(outcome),
         element("h3", "Probes: what has to happen for a run to show anything"),
-        _probes(outcome, record),
+        _goals(outcome, record),
         class_="run",
         id=anchor,
     )
 
 
 def _inconclusive(outcome: Outcome) -> Markup | None:
-    if not outcome.missed_probes:
+    if not outcome.missed_goals:
         return None
-    return element("p", f"Never happened, though this run is about it: {', '.join(outcome.missed_probes)}.")
+    return element("p", f"Never happened, though this run is about it: {', '.join(outcome.missed_goals)}.")
 
 
 def _facts(outcome: Outcome, record: Record) -> Markup:
@@ -155,16 +155,14 @@ def _promises(outcome: Outcome) -> Markup:
     return _table(("Promise", "", "Checked", "Verdict"), rows)
 
 
-def _probes(outcome: Outcome, record: Record) -> Markup:
+def _goals(outcome: Outcome, record: Record) -> Markup:
     wanted = record.schedule.probes
     rows: list[tuple[Part, ...]] = []
-    for name in dict.fromkeys([*wanted, *outcome.missed_probes, *outcome.probes]):
-        hits = outcome.probes.get(name, 0)
-        missed = name in outcome.missed_probes
+    for name in dict.fromkeys([*wanted, *outcome.missed_goals, *outcome.goals]):
+        hits = outcome.goals.get(name, 0)
+        missed = name in outcome.missed_goals
         state = element("b", "never", class_="inconclusive") if missed else None
-        rows.append(
-            (name, PROBES.get(name, ""), count(hits), state or ("required" if name in wanted else ""))
-        )
+        rows.append((name, GOALS.get(name, ""), count(hits), state or ("required" if name in wanted else "")))
     if not rows:
         return element("p", "None was hit, and none was asked for.", class_="empty")
     return _table(("Probe", "", "Hit", ""), rows)

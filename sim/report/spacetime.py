@@ -145,10 +145,10 @@ def _exchange(exchange: Exchange, columns: dict[str, float], rows: _Rows) -> Mar
     again = [rows(at_s) for at_s in returned[len(answered) :]]  # doubled on their way back
     if again:
         parts.append(_arrow(server, client, rows(answered[-1]), again, "again", answer=True))
-    told = f"{name} of {exchange.client}, sent {exactly(exchange.sent_s)}" + "".join(
+    title = f"{name} of {exchange.client}, sent {exactly(exchange.sent_s)}" + "".join(
         f", {step} {exactly(at_s)}" for step, at_s in steps
     )
-    return element("g", element("title", told), *parts)
+    return element("g", element("title", title), *parts)
 
 
 def _arrow(

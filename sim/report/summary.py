@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from minicloud.cli.text import Paint, clean, table
-from sim.outcome import Outcome, Quantiles, Verdict, Violation
 from sim.report.figures import clock, count, exactly, of, seconds, times
+from sim.verdict.outcome import Outcome, Quantiles, Verdict, Violation
 
 _STYLES = {Verdict.HELD: "green", Verdict.BROKEN: "red", Verdict.INCONCLUSIVE: "yellow"}
 _SHOWN_VIOLATIONS = 3
@@ -82,8 +82,8 @@ def _troubles(outcome: Outcome, paint: Paint) -> list[str]:
     total = max(outcome.violations_total, len(outcome.violations))
     if total > _SHOWN_VIOLATIONS:
         lines.append(f"  and {of(total - _SHOWN_VIOLATIONS, 'more violation')}")
-    if outcome.missed_probes:
-        missed = ", ".join(outcome.missed_probes)
+    if outcome.missed_goals:
+        missed = ", ".join(outcome.missed_goals)
         lines.append(f"  {paint('never happened', 'yellow')}, so this run shows little: {missed}")
     if outcome.command:
         lines.append(f"  {paint('again with', 'dim')}  {outcome.command}")
@@ -139,6 +139,6 @@ def _conclusion(outcomes: Sequence[Outcome], paint: Paint) -> str:
     worst = next((one for one in (Verdict.BROKEN, Verdict.INCONCLUSIVE) if by_verdict[one]), Verdict.HELD)
     virtual_s = sum(outcome.virtual_seconds for outcome in outcomes)
     heartbeats = sum(outcome.heartbeats for outcome in outcomes)
-    told = ", ".join(f"{number} {verdict}" for verdict, number in by_verdict.items() if number)
-    text = f"{of(len(outcomes), 'run')}: {told}"
+    numbers = ", ".join(f"{number} {verdict}" for verdict, number in by_verdict.items() if number)
+    text = f"{of(len(outcomes), 'run')}: {numbers}"
     return f"{paint(text, _STYLES[worst])}  ({clock(virtual_s)} virtual, {of(heartbeats, 'heartbeat')})"

@@ -5,21 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from sim.probes import MESSAGES_ALONE, PROBES
+from sim.faults.kind import FaultKind, Lasts
+from sim.faults.kinds import KINDS
+from sim.options.key import REQUIRED, Key
 from sim.scenario.scenario import builtin
 from sim.scenario.table import (
     FAULT,
-    KINDS,
     PHASES,
-    REQUIRED,
     SELECTORS,
     TIMERS,
     TOP,
     TOPOLOGY,
-    FaultKind,
-    Key,
-    Lasts,
 )
+from sim.verdict.goals import GOALS, MESSAGES_ALONE
 
 _EXAMPLE = "one-way-partition"
 
@@ -84,7 +82,7 @@ def _lines() -> Iterator[str]:
         ("probe", "what has happened"),
         (
             (f"`{name}`", f"{text} (`--depth messages` alone)" if name in MESSAGES_ALONE else text)
-            for name, text in PROBES.items()
+            for name, text in GOALS.items()
         ),
     )
     yield _SCHEDULES

@@ -6,23 +6,20 @@ were. Kinds that are patterns (a rolling restart, a link that flaps) become the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
-from sim.cluster.cluster import CONTROL_PLANE, Topology
+from sim.cluster.topology import CONTROL_PLANE, Topology
 from sim.engine.randomness import Streams
+from sim.faults.kind import On
+from sim.faults.schedule import Fault, Phases, Schedule
 from sim.scenario.reading import FaultSection, ScenarioError
 from sim.scenario.scenario import Scenario
-from sim.scenario.schedule import Fault, Phases, Schedule
 from sim.scenario.selectors import SelectorError, select
-from sim.scenario.table import MOST_FAULTS, On, default_of
+from sim.scenario.table import MOST_FAULTS
 
 # So many that the start itself is no storm: a control plane takes some thousand registrations a second.
 _MOST_STARTS_PER_S = 2_000
-
-# A pattern makes of one fault, with its nodes and times drawn, the faults it stands for.
-_Pattern = Callable[[Fault, Random], list[Fault]]
 
 
 def expand(
@@ -54,7 +51,7 @@ def expand(
         if len(faults) > MOST_FAULTS:
             raise section.place.refuse("", _too_many(section))
     faults.sort(key=lambda fault: fault.at_s)
-    return Schedule(scenario.name, seed, topology, phases, tuple(faults), scenario.probes)
+    return Schedule(scenario.name, seed, topology, phases, tuple(faults), scenario.goals)
 
 
 def _too_many(section: FaultSection) -> str:
@@ -81,7 +78,7 @@ def _faults(section: FaultSection, topology: Topology, phases: Phases, random: R
     if of is not None and of not in topology.worker_names:
         last = topology.worker_names[-1]
         raise section.place.refuse("of", f"{kind.name}: of = {of!r} is none of worker-0 to {last}")
-    pattern = _PATTERNS.get(kind.name)
+    pattern = kind.pattern
     faults: list[Fault] = []
     for at_s in _moments(section, phases, random):
         fault = Fault(
@@ -91,9 +88,13 @@ def _faults(section: FaultSection, topology: Topology, phases: Phases, random: R
             _drawn_s(section.lasts_s, random),
             section.options,
         )
-        if kind.name == "flapping-link" and _beats(fault) > MOST_FAULTS:
+        if pattern is None:
+            faults.append(fault)
+            continue
+        complete = kind.complete(fault)
+        if pattern.count(complete) > MOST_FAULTS:
             raise section.place.refuse("", _too_many(section))
-        faults += [fault] if pattern is None else pattern(fault, random)
+        faults += pattern.expand(complete, random)
     return faults
 
 
@@ -133,66 +134,3 @@ def _moments(section: FaultSection, phases: Phases, random: Random) -> list[floa
 def _drawn_s(span_s: tuple[float, float], random: Random) -> float:
     low_s, high_s = span_s
     return low_s + (high_s - low_s) * random.random() if high_s > low_s else low_s
-
-
-# Patterns
-
-
-def _one_way(fault: Fault, random: Random) -> list[Fault]:
-    """A partition of one direction, by default that to the server."""
-    options = {"direction": "to-server", **fault.options}
-    return [Fault("partition", fault.at_s, fault.nodes, fault.for_s, options)]
-
-
-def _swizzle(fault: Fault, random: Random) -> list[Fault]:
-    """Links are stopped one by one in one order, and freed one by one in another."""
-    half_s = fault.for_s / 2
-    starts = sorted(random.random() * half_s for _ in fault.nodes)
-    ends = [half_s + random.random() * half_s for _ in fault.nodes]
-    order = random.sample(fault.nodes, len(fault.nodes))
-    return [
-        Fault("hold", fault.at_s + start_s, (node,), end_s - start_s)
-        for node, start_s, end_s in zip(order, starts, ends, strict=True)
-    ]
-
-
-def _flapping(fault: Fault, random: Random) -> list[Fault]:
-    """Links are cut for `down_s` and whole for `up_s`, over and over, each to its own beat."""
-    down_s, up_s = _option_s(fault, "down_s"), _option_s(fault, "up_s")
-    faults = []
-    for node in fault.nodes:
-        at_s = fault.at_s + random.random() * up_s
-        while at_s + down_s <= fault.end_s:
-            faults.append(Fault("partition", at_s, (node,), down_s))
-            at_s += down_s + up_s * (0.5 + random.random())
-    return faults
-
-
-def _rolling_restart(fault: Fault, random: Random) -> list[Fault]:
-    """Programs are restarted one after the other, each down for `down_s`."""
-    down_s = _option_s(fault, "down_s")
-    step_s = max(0.0, fault.for_s - down_s) / len(fault.nodes)
-    return [
-        Fault("crash", fault.at_s + number * step_s, (node,), down_s)
-        for number, node in enumerate(fault.nodes)
-    ]
-
-
-def _beats(fault: Fault) -> float:
-    """How many faults a flapping link makes, at most."""
-    beat_s = _option_s(fault, "down_s") + _option_s(fault, "up_s") / 2
-    return len(fault.nodes) * fault.for_s / beat_s
-
-
-def _option_s(fault: Fault, name: str) -> float:
-    value = fault.options.get(name, default_of(fault.kind, name))
-    assert isinstance(value, float)
-    return value
-
-
-_PATTERNS: dict[str, _Pattern] = {
-    "one-way-partition": _one_way,
-    "swizzle": _swizzle,
-    "flapping-link": _flapping,
-    "rolling-restart": _rolling_restart,
-}

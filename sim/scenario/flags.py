@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 
 from minicloud.config.durations import format_duration
+from sim.faults.kind import FaultKind, Lasts
+from sim.faults.kinds import KINDS
+from sim.options.values import duration, suggestion
 from sim.scenario.reading import FaultSection, FlagPlace, default_target, read_fault
 from sim.scenario.scenario import Scenario
-from sim.scenario.table import KINDS, FaultKind, Lasts
-from sim.scenario.values import duration, suggestion
 
 HELP = (
     "add a fault: loss=5%%, delay=50ms..500ms, clock-drift=1.05, crash=random:10%%, partition=zone:a; "

@@ -7,9 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from minicloud.core.errors import MiniCloudError
+from sim.cluster.topology import CONTROL_PLANE
+from sim.faults.kind import FaultKind, Lasts, On
+from sim.faults.kinds import KINDS
+from sim.faults.schedule import Options
+from sim.options.key import REQUIRED, Key
+from sim.options.values import shown, suggestion
 from sim.scenario.lines import Lines, Path
-from sim.scenario.table import CONTROL_PLANE, FAULT, KINDS, REQUIRED, FaultKind, Key, Lasts, On
-from sim.scenario.values import shown, suggestion
+from sim.scenario.table import FAULT
 
 
 class ScenarioError(MiniCloudError):
@@ -56,7 +61,7 @@ class FaultSection:
     lasts_s: tuple[float, float]
     times: int
     every_s: float | None
-    options: dict[str, float | str]
+    options: Options
     place: Place
 
 

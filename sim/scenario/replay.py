@@ -11,12 +11,14 @@ from typing import Any
 
 import msgspec
 
-from sim.cluster.cluster import CONTROL_PLANE, Topology
-from sim.faults import EFFECTS
+from sim.cluster.topology import CONTROL_PLANE, Topology
+from sim.faults.kind import Lasts, On
+from sim.faults.kinds import KINDS, SIMULATED
+from sim.faults.schedule import Fault, Phases, Schedule, ScheduleError
 from sim.net.network import Delay
-from sim.scenario.schedule import Fault, Phases, Schedule, ScheduleError
-from sim.scenario.table import KINDS, PHASES, TIMERS, TOP, TOPOLOGY, Key, Lasts, On
-from sim.scenario.values import share, shown, suggestion
+from sim.options.key import Key
+from sim.options.values import share, shown, suggestion
+from sim.scenario.table import PHASES, TIMERS, TOP, TOPOLOGY
 
 
 def read_schedule(path: str) -> Schedule:
@@ -87,8 +89,10 @@ def _check_delay(delay: Delay, where: str) -> None:
 
 
 def _check_fault(fault: Fault, topology: Topology, phases: Phases, where: str) -> None:
-    if fault.kind not in EFFECTS:
-        _refuse(f"{where}.kind", fault.kind, f"is no kind of fault: {suggestion(fault.kind, list(EFFECTS))}")
+    if fault.kind not in SIMULATED:
+        _refuse(
+            f"{where}.kind", fault.kind, f"is no kind of fault: {suggestion(fault.kind, list(SIMULATED))}"
+        )
     kind = KINDS[fault.kind]
     for name in ("at_s", "for_s"):
         if not getattr(fault, name) >= 0:
@@ -105,7 +109,7 @@ def _check_fault(fault: Fault, topology: Topology, phases: Phases, where: str) -
             _refuse(f"{where}.options.{name}", value, f"is no option of {fault.kind}: {hint}")
         _check_value(kind.option(name), value, f"{where}.options.{name}")
     of = fault.options.get("of")
-    if fault.kind == "duplicate-id" and of not in topology.worker_names:
+    if any(key.code_name == "of" for key in kind.options) and of not in topology.worker_names:
         _refuse(f"{where}.options.of", of, "is no worker of the topology: give another")
 
 

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from minicloud.core.liveness.policy import LivenessPolicy
-from sim.cluster.cluster import Topology
+from sim.cluster.topology import Topology
+from sim.faults.schedule import Phases
 from sim.net.network import Delay
+from sim.options.key import Key
+from sim.options.values import duration, shown, suggestion
 from sim.scenario.lines import Lines, place_of
 from sim.scenario.reading import FaultSection, FilePlace, Place, ScenarioError, read_fault, read_keys
-from sim.scenario.schedule import Phases
-from sim.scenario.table import PHASES, TIMERS, TOP, TOPOLOGY, Key
-from sim.scenario.values import duration, shown, suggestion
+from sim.scenario.table import PHASES, TIMERS, TOP, TOPOLOGY
 
 _MOST_BYTES = 500_000
 _TABLES = {"topology": TOPOLOGY, "timers": TIMERS, "phases": PHASES}
@@ -27,7 +28,7 @@ _TABLES = {"topology": TOPOLOGY, "timers": TIMERS, "phases": PHASES}
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One scenario. `probes` are what must have happened for a run to have shown anything; `place` is where
+    """One scenario. `goals` are its coverage goals; `place` is where
     its topology is written."""
 
     name: str
@@ -35,7 +36,7 @@ class Scenario:
     topology: Topology
     phases: Phases
     faults: tuple[FaultSection, ...]
-    probes: tuple[str, ...]
+    goals: tuple[str, ...]
     place: Place
 
 

@@ -6,9 +6,9 @@ import re
 from random import Random
 
 from minicloud.core.errors import MiniCloudError
-from sim.cluster.cluster import CONTROL_PLANE, Topology
+from sim.cluster.topology import CONTROL_PLANE, Topology
+from sim.options.values import suggestion
 from sim.scenario.table import FORMS
-from sim.scenario.values import suggestion
 
 _SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%", re.ASCII)
 _COUNT = re.compile(r"[1-9][0-9]{0,6}", re.ASCII)

@@ -9,14 +9,14 @@ from __future__ import annotations
 from random import Random
 
 from minicloud.core.liveness.policy import LivenessPolicy
-from sim.cluster.cluster import CONTROL_PLANE, Topology
+from sim.cluster.topology import CONTROL_PLANE, Topology
 from sim.engine.randomness import Streams
-from sim.faults import EFFECTS
+from sim.faults.kind import FaultKind, Lasts, On
+from sim.faults.kinds import KINDS, SIMULATED
+from sim.faults.schedule import Fault, Phases, Schedule
 from sim.net.network import Delay
 from sim.scenario.reading import ScenarioError
-from sim.scenario.schedule import Fault, Phases, Schedule
 from sim.scenario.selectors import select
-from sim.scenario.table import KINDS, Lasts
 
 NAME = "swarm"
 SUMMARY = "Options and faults drawn from the seed: many kinds at once, each run other ones."
@@ -25,11 +25,18 @@ _SETUP_S = 60.0
 _SHORTEST_CHAOS_S = 120.0
 _SHORTEST_S = 510.0  # of a run: the longest timers a seed may draw need as much
 _FAULTS = (3, 12)
-_ON_CONTROL_PLANE = (
-    "crash", "pause", "wipe", "partition", "stale-disk",
-    "disk-failure", "slow-server", "clock-step", "clock-drift",
-)  # fmt: skip
-_ON_WORKERS = tuple(kind for kind in EFFECTS if kind not in ("stale-disk", "disk-failure", "slow-server"))
+
+
+def _place(kind: FaultKind) -> int:
+    assert kind.swarm_place is not None
+    return kind.swarm_place
+
+
+_ON_CONTROL_PLANE = tuple(
+    kind.name
+    for kind in sorted((kind for kind in KINDS.values() if kind.swarm_place is not None), key=_place)
+)
+_ON_WORKERS = tuple(kind.name for kind in SIMULATED.values() if kind.on is not On.CONTROL_PLANE)
 
 
 def swarm(seed: int, workers: int | None = None, duration_s: float | None = None) -> Schedule:
@@ -66,7 +73,7 @@ def swarm(seed: int, workers: int | None = None, duration_s: float | None = None
         for_s = 0.0 if KINDS[kind].lasts is Lasts.MOMENT else _lasts_s(timeout_s, random)
         at_s = phases.setup_s + random.random() * (chaos_s - for_s)
         nodes = select(target, topology, random)
-        faults.append(Fault(kind, at_s, nodes, for_s, _options(kind, target, topology, random)))
+        faults.append(Fault(kind, at_s, nodes, for_s, KINDS[kind].draw(target, topology.workers, random)))
     faults.sort(key=lambda fault: fault.at_s)
     return Schedule(NAME, seed, topology, phases, tuple(faults), ("registered", "heartbeats"))
 
@@ -80,29 +87,3 @@ def _target(topology: Topology, random: Random) -> str:
 def _lasts_s(timeout_s: float, random: Random) -> float:
     """Well below the timeout, around it, or well above."""
     return timeout_s * random.choice([0.05, 0.5, 0.9, 1.0, 1.1, 2.0]) * (0.9 + 0.2 * random.random())
-
-
-def _options(kind: str, target: str, topology: Topology, random: Random) -> dict[str, float | str]:
-    match kind:
-        case "partition" | "hold":
-            return {"direction": random.choice(["both", "to-server", "to-client"])}
-        case "loss" | "duplication" | "reordering":
-            return {"probability": random.choice([0.01, 0.1, 0.5])}
-        case "delay":
-            high_s = random.choice([0.1, 1.0, 8.0])
-            return {"low_s": high_s / 10, "high_s": high_s}
-        case "slow-server":
-            high_s = random.choice([0.001, 0.01, 0.1])
-            return {"low_s": high_s / 10, "high_s": high_s}
-        case "stop":
-            return {"busy_s": random.choice([0.0, 5.0, 60.0])}
-        case "clock-drift":
-            return {"rate": random.choice([0.95, 0.999, 1.001, 1.05])}
-        case "clock-step":
-            return {"by_s": random.choice([-86_400.0, -60.0, 0.3, 60.0, 86_400.0])}
-        case "crash" if target != CONTROL_PLANE and random.random() < 0.3:
-            return {"restart": "never"}
-        case "duplicate-id":
-            return {"of": f"worker-{random.randrange(topology.workers)}"}
-        case _:
-            return {}

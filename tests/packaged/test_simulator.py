@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sim.run import How, run_one
+from sim.program.run import How, run_one
 from sim.scenario.swarm import swarm
 from tests.integration.processes import Launcher, Process
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from minicloud.cli.itself import child_environment, minicloud_command
-from sim.determinism import CannotCompareError, compare_processes, first_difference
 from sim.scenario.expand import expand
 from sim.scenario.scenario import load
+from sim.search.determinism import CannotCompareError, compare_processes, first_difference
 
 
 def write(path: Path, lines: list[str]) -> Path:

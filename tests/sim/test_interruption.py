@@ -221,11 +221,11 @@ def test_signal_while_modules_are_imported_ends_in_one_line() -> None:
     done = run_script("""
 class Importing:
     def find_spec(self, name, *_):
-        if name == "sim.command":
+        if name == "sim.program.command":
             signal.raise_signal(signal.SIGINT)
 
 sys.meta_path.insert(0, Importing())
-from sim.main import main
+from sim.program.main import main
 sys.exit(main(["--list"]))
 """)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "minicloud-sim: interrupted\n")
@@ -324,7 +324,7 @@ def test_signal_while_a_name_server_does_not_answer_ends_in_one_line() -> None:
     done = run_script("""
 import socket
 from threading import Event, current_thread, main_thread
-from sim.main import main
+from sim.program.main import main
 
 def getaddrinfo(*arguments, **options):
     if current_thread() is main_thread():
@@ -343,7 +343,7 @@ sys.exit(main(["--target", "slow.invalid:9090"]))
 def test_process_of_the_pool_that_is_killed_is_an_error_of_one_line(tmp_path: Path) -> None:
     done = run_script("""
 import multiprocessing, os, threading
-from sim.main import main
+from sim.program.main import main
 
 def kill():
     while not multiprocessing.active_children():

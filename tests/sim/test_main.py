@@ -8,10 +8,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from sim.cli import BROKEN, COULD_NOT_RUN, HELD, INCONCLUSIVE, NOT_DETERMINISTIC
-from sim.determinism import Difference
-from sim.main import main
-from sim.scenario.schedule import Schedule
+from sim.faults.schedule import Schedule
+from sim.program.cli import BROKEN, COULD_NOT_RUN, HELD, INCONCLUSIVE, NOT_DETERMINISTIC
+from sim.program.main import main
+from sim.search.determinism import Difference
 
 SMALL = ["--scenario", "steady", "--workers", "3", "--jobs", "1"]
 # What `--json` promises to have.
@@ -47,7 +47,7 @@ def test_runs_that_differ_exit_3_and_the_first_difference_is_shown(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     difference = Difference(17, ("same",), ("left",), ())
-    monkeypatch.setattr("sim.command.compare_processes", lambda *_: difference)
+    monkeypatch.setattr("sim.program.command.compare_processes", lambda *_: difference)
     assert main([*SMALL, "--check-determinism"]) == NOT_DETERMINISTIC
     said = capsys.readouterr().out
     assert "event 17" in said

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import pytest
 
-from sim.mutants import MUTANTS, Mutant, applied
+from sim.faults.schedule import Schedule
 from sim.oracle.oracle import Oracle
-from sim.oracle.promises import PROMISES
-from sim.scenario.schedule import Schedule
-from sim.simulation import Simulation
+from sim.simulation.simulation import Simulation
+from sim.verdict.mutants import MUTANTS, Mutant, applied
+from sim.verdict.promises import PROMISES
 
 _SEEDS = (1, 2)
 _SCHEDULES = list(

@@ -349,18 +349,17 @@ def _kept(disk: Disk) -> list[int]:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_disk_that_loses_power_has_what_was_synced_and_some_prefix_of_the_rest(seed: int) -> None:
-    told: list[tuple[int, int]] = []
-    disk = Disk(Streams(seed).stream("disk"))
-    disk.on_crash = lambda written, kept: told.append((written, kept))
+    lost: list[tuple[int, int]] = []
+    disk = Disk(Streams(seed).stream("disk"), lost_power=lambda written, kept: lost.append((written, kept)))
     changes = _changes(10)
     disk.write(changes[:4])
     disk.sync()
     disk.write(changes[4:])
     disk.crash()
-    assert _kept(disk) == list(range(1, 5 + told[0][1]))
-    assert told[0][0] == 6
+    assert _kept(disk) == list(range(1, 5 + lost[0][1]))
+    assert lost[0][0] == 6
     disk.sync()
-    assert len(_kept(disk)) == 4 + told[0][1]
+    assert len(_kept(disk)) == 4 + lost[0][1]
 
 
 def test_disk_crashes_of_many_seeds_keep_nothing_a_part_and_all() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sim.cli import COULD_NOT_RUN, HELD
-from sim.main import main
+from sim.program.cli import COULD_NOT_RUN, HELD
+from sim.program.main import main
 
 STEADY = ("--scenario", "steady", "--workers", "3")
 

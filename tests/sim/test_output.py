@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from minicloud.cli.itself import child_environment
-from sim.cli import BROKEN, COULD_NOT_RUN, HELD, INCONCLUSIVE
+from sim.program.cli import BROKEN, COULD_NOT_RUN, HELD, INCONCLUSIVE
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("--scenario", "steady", "--workers", "3", "--jobs", "1")

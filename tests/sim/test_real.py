@@ -25,7 +25,8 @@ from minicloud.rpc.server import Server
 from minicloud.store.memory import MemoryStore
 from minicloud.store.port import Entry
 from minicloud.wire.gen.minicloud.execution import WorkerManagementServiceStub
-from sim.cluster.cluster import Topology
+from sim.cluster.topology import Topology
+from sim.faults.schedule import Fault, Phases, Schedule
 from sim.real.faults import UnsupportedFaultError, check_supported
 from sim.real.figures import Figures, Method
 from sim.real.fleet import Fleet, Moment
@@ -34,7 +35,6 @@ from sim.real.ledger import Ledger
 from sim.real.outcome import RealOutcome
 from sim.real.report import Progress
 from sim.real.target import RealModeError, allow_open_files, find_target
-from sim.scenario.schedule import Fault, Phases, Schedule
 
 PHASES = Phases(10.0, 300.0, 60.0)
 
@@ -78,7 +78,7 @@ class World:
                 random=Random(4),
                 run_id="r",
                 ramp_s=5.0,
-                tell=self.moments.append,
+                report=self.moments.append,
             )
 
             async def interfere() -> None:

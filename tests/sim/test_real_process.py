@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from sim.cli import COULD_NOT_RUN, HELD
-from sim.cluster.cluster import Topology
-from sim.main import main
-from sim.scenario.schedule import Fault, Phases, Schedule
+from sim.cluster.topology import Topology
+from sim.faults.schedule import Fault, Phases, Schedule
+from sim.program.cli import COULD_NOT_RUN, HELD
+from sim.program.main import main
 from tests.integration.processes import ControlPlane, Launcher, Process, eventually
 
 ROOT = Path(__file__).resolve().parents[2]

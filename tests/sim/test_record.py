@@ -9,19 +9,19 @@ from grpclib.const import Status
 
 from minicloud.store.port import Entry
 from sim.cluster.control_plane import ControlPlaneRun
+from sim.faults.schedule import Schedule
 from sim.net.journal import Exchange
-from sim.outcome import Outcome, Violation
 from sim.record.last_calls import LastCalls
 from sim.record.record import Record
 from sim.record.recorder import Recorder
 from sim.record.trace import Trace
 from sim.scenario.expand import expand
 from sim.scenario.scenario import load
-from sim.scenario.schedule import Schedule
-from sim.simulation import Simulation, Watcher
+from sim.simulation.simulation import Simulation, SimulationObserver
+from sim.verdict.outcome import Outcome, Violation
 
 
-class Accuser(Watcher):
+class Accuser(SimulationObserver):
     """Finds that the first worker to become UNHEALTHY should not have."""
 
     def __init__(self) -> None:
@@ -42,11 +42,11 @@ def schedule_of(scenario: str, seed: int = 1, workers: int = 9) -> Schedule:
 
 
 def recorded(
-    schedule: Schedule, watchers: Sequence[Watcher] = (), trace: Path | None = None
+    schedule: Schedule, observers: Sequence[SimulationObserver] = (), trace: Path | None = None
 ) -> tuple[Outcome, Record]:
-    violations = next((one.violations for one in watchers if isinstance(one, Accuser)), [])
+    violations = next((one.violations for one in observers if isinstance(one, Accuser)), [])
     recorder = Recorder(schedule, violations, trace)
-    Simulation(schedule, [*watchers, recorder]).run()
+    Simulation(schedule, [*observers, recorder]).run()
     outcome = Outcome(schedule.name, schedule.seed, schedule.topology.workers)
     recorder.fill(outcome)
     return outcome, recorder.record()

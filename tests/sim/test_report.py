@@ -16,10 +16,10 @@ import pytest
 from grpclib.const import Status
 
 from minicloud.cli.text import Paint
+from sim.faults.schedule import Fault, Phases
 from sim.net.journal import Exchange
 from sim.net.network import Counts
 from sim.oracle.oracle import Oracle
-from sim.outcome import Outcome, Quantiles, Verdict, Violation
 from sim.record.record import Mark, Moment, Record
 from sim.record.recorder import Recorder
 from sim.report.axes import round_up, time_ticks
@@ -32,8 +32,8 @@ from sim.report.status_line import StatusLine
 from sim.report.summary import summary
 from sim.scenario.expand import expand
 from sim.scenario.scenario import load
-from sim.scenario.schedule import Fault, Phases
-from sim.simulation import Simulation
+from sim.simulation.simulation import Simulation
+from sim.verdict.outcome import Outcome, Quantiles, Verdict, Violation
 
 # What `--json` has to have, at least.
 KEYS = {
@@ -58,7 +58,7 @@ HELD = Outcome(
     registrations=50,
     trace_hash="ab12",
     checks={"4 ids-unique": 9},
-    probes={"registered": 50},
+    goals={"registered": 50},
     detection_seconds=Quantiles(1.0, 2.0, 3.0, 4.0, 7),
     peak_registrations_per_second=12,
     messages=Counts(10, 8, 2, 1),
@@ -74,7 +74,7 @@ BROKEN = replace(
     false_positives=2,
     command="minicloud-sim --scenario partition --seed 7",
 )
-INCONCLUSIVE = replace(HELD, seed=3, missed_probes=("fenced",))
+INCONCLUSIVE = replace(HELD, seed=3, missed_goals=("fenced",))
 
 
 @cache
@@ -131,7 +131,7 @@ def test_quantiles_are_those_of_the_nearest_rank() -> None:
 def test_verdict_of_a_violation_wins_over_a_missed_probe() -> None:
     assert HELD.verdict is Verdict.HELD
     assert INCONCLUSIVE.verdict is Verdict.INCONCLUSIVE
-    assert replace(BROKEN, missed_probes=("fenced",)).verdict is Verdict.BROKEN
+    assert replace(BROKEN, missed_goals=("fenced",)).verdict is Verdict.BROKEN
 
 
 # JSON

@@ -7,17 +7,16 @@ from dataclasses import replace
 
 import pytest
 
-from sim.cluster.cluster import CONTROL_PLANE, Topology
+from sim.cluster.topology import CONTROL_PLANE, Topology
 from sim.engine.randomness import Streams
-from sim.faults import EFFECTS
+from sim.faults.kinds import KINDS, SIMULATED
+from sim.faults.schedule import Fault, Schedule, ScheduleError
 from sim.scenario.expand import expand
 from sim.scenario.flags import fault_from_flag
 from sim.scenario.reading import ScenarioError
 from sim.scenario.scenario import Scenario, builtin_names, load, parse
-from sim.scenario.schedule import Fault, Schedule, ScheduleError
 from sim.scenario.selectors import SelectorError, select
 from sim.scenario.swarm import swarm
-from sim.scenario.table import KINDS
 
 TEN = Topology(workers=10, zones=("a", "b"))
 
@@ -34,7 +33,7 @@ def test_builtin_scenario_expands_to_faults_that_end_with_the_chaos(name: str) -
     for fault in schedule.faults:
         assert fault.nodes
         assert schedule.phases.setup_s <= fault.at_s <= fault.end_s <= schedule.phases.heal_s + 1e-9
-        assert fault.kind in EFFECTS
+        assert fault.kind in SIMULATED
 
 
 @pytest.mark.parametrize("name", ["partition", "lossy-network", "duplicate-ids"])
@@ -81,8 +80,8 @@ def test_swarm_draws_faults_that_fit_its_topology(seed: int) -> None:
 
 def test_swarm_leaves_kinds_out() -> None:
     kinds = [{fault.kind for fault in swarm(seed).faults} for seed in range(100)]
-    assert set.union(*kinds) == set(EFFECTS)
-    assert all(len(each) < len(EFFECTS) / 2 + 3 for each in kinds)
+    assert set.union(*kinds) == set(SIMULATED)
+    assert all(len(each) < len(SIMULATED) / 2 + 3 for each in kinds)
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicloud.core.errors import MiniCloudError
+from sim.faults.schedule import ScheduleError
 from sim.scenario.expand import expand
 from sim.scenario.flags import fault_from_flag
 from sim.scenario.lines import Lines
 from sim.scenario.reading import ScenarioError
 from sim.scenario.replay import read_schedule
 from sim.scenario.scenario import load, parse
-from sim.scenario.schedule import ScheduleError
 
 HEAD = 'name = "x"\nsummary = "s"\n'  # two lines before what is tried
 

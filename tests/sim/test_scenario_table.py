@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from sim.cli import COULD_NOT_RUN, HELD
-from sim.faults import EFFECTS
-from sim.main import main
-from sim.real.faults import EFFECTS as REAL_EFFECTS
+from sim.faults.kind import Lasts
+from sim.faults.kinds import KINDS, REAL, SIMULATED
+from sim.options.key import REQUIRED, Key
+from sim.program.cli import COULD_NOT_RUN, HELD
+from sim.program.main import main
 from sim.scenario.document import document
-from sim.scenario.expand import _PATTERNS, expand
+from sim.scenario.expand import expand
 from sim.scenario.scenario import builtin, builtin_names, parse
-from sim.scenario.table import FAULT, KINDS, PHASES, REQUIRED, TIMERS, TOP, TOPOLOGY, Key, Lasts
+from sim.scenario.table import FAULT, PHASES, TIMERS, TOP, TOPOLOGY
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "scenarios.md"
 KEYS = [
@@ -25,8 +26,10 @@ KEYS = [
 
 
 def test_every_kind_of_fault_has_an_effect_or_a_pattern() -> None:
-    assert set(KINDS) == {*EFFECTS, *_PATTERNS}
-    assert set(REAL_EFFECTS) < set(EFFECTS)
+    patterns = {name for name, kind in KINDS.items() if kind.pattern is not None}
+    assert patterns
+    assert set(KINDS) == {*SIMULATED, *patterns}
+    assert set(REAL) < set(SIMULATED)
 
 
 @pytest.mark.parametrize(("name", "key"), KEYS, ids=[name for name, _ in KEYS])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sim.cluster.cluster import Topology
-from sim.scenario.schedule import Fault, Phases, Schedule
-from sim.shrink import MOST_TRIES, Shrinker
+from sim.cluster.topology import Topology
+from sim.faults.schedule import Fault, Phases, Schedule
+from sim.search.shrink import MOST_TRIES, Shrinker
 
 FAULTS = tuple(
     Fault("crash", 120.0 + number, (f"worker-{number}", f"worker-{number + 1}"), 100.0)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from minicloud.core.liveness.policy import LivenessPolicy
-from sim.cluster.cluster import CONTROL_PLANE, Topology
-from sim.scenario.schedule import Fault, Phases, Schedule
+from sim.cluster.topology import CONTROL_PLANE, Topology
+from sim.faults.schedule import Fault, Phases, Schedule
 
 _TIMERS = LivenessPolicy(heartbeat_interval_s=5.0, heartbeat_timeout_s=15.0, retention_s=60.0)
 _TOPOLOGY = Topology(workers=12, ramp_s=2.0, timers=_TIMERS)

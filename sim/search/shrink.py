@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from sim.scenario.schedule import Fault, Schedule
+from sim.faults.schedule import Fault, Schedule
 
 MOST_TRIES = 300
 
@@ -26,12 +26,12 @@ class Shrinker:
     """Shrinks `schedule`, of which `fails` holds. `smallest` is the best so far, at any time."""
 
     def __init__(
-        self, schedule: Schedule, fails: Fails, tell: Callable[[str], None] = lambda line: None
+        self, schedule: Schedule, fails: Fails, report: Callable[[str], None] = lambda line: None
     ) -> None:
         self.smallest = schedule
         self.tries = 0
         self._fails = fails
-        self._tell = tell
+        self._report = report
 
     def run(self) -> Schedule:
         """The smallest schedule found; each fault in it is needed, unless the tries ran out."""
@@ -41,7 +41,7 @@ class Shrinker:
             self._fewer_faults()
             self._less_time()
         except _TriesUsedUpError:
-            self._tell(f"stopped after {MOST_TRIES} runs")
+            self._report(f"stopped after {MOST_TRIES} runs")
         return self.smallest
 
     def _try(self, candidate: Schedule) -> bool:
@@ -52,7 +52,7 @@ class Shrinker:
         if not self._fails(candidate):
             return False
         self.smallest = candidate
-        self._tell(describe(candidate))
+        self._report(describe(candidate))
         return True
 
     def _fewer_faults(self) -> None:

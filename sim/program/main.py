@@ -34,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None, interruption: Interruption) -> int:
-    from sim.cli import sim_parser
-    from sim.command import run_command
+    from sim.program.cli import sim_parser
+    from sim.program.command import run_command
 
     options = sim_parser().parse_args(arguments)
     interruption.deliver()
@@ -45,7 +45,7 @@ def _run(arguments: Sequence[str] | None, interruption: Interruption) -> int:
 def _failed(error: BaseException) -> int:
     """Print what was in the way, and return the exit code. What nobody expects is raised again."""
     from minicloud.core.errors import MiniCloudError
-    from sim.cli import COULD_NOT_RUN, HELD
+    from sim.program.cli import COULD_NOT_RUN, HELD
 
     cause = _cause(error)
     if isinstance(cause, ReaderGoneError):

@@ -9,8 +9,8 @@ import argparse
 from collections.abc import Iterable
 
 from minicloud.core.errors import MiniCloudError
-from sim.mutants import MUTANTS
-from sim.scenario.values import suggestion
+from sim.options.values import suggestion
+from sim.verdict.mutants import MUTANTS
 
 
 class CannotRunError(MiniCloudError):

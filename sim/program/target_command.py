@@ -8,17 +8,17 @@ import sys
 import trio
 
 from minicloud import log
-from sim.cli import BROKEN, HELD
-from sim.cluster.cluster import Topology
+from sim.cluster.topology import Topology
 from sim.engine.interruption import Interrupted, finished_first
+from sim.faults.schedule import Phases, Schedule
+from sim.program.cli import BROKEN, HELD
+from sim.program.results import STANDARD_OUTPUT, write_file
 from sim.real.faults import check_supported
 from sim.real.outcome import RealOutcome
 from sim.real.report import Progress, summary, to_json
 from sim.real.run import run_real
 from sim.real.target import allow_open_files, find_target
-from sim.results import STANDARD_OUTPUT, write_file
 from sim.scenario.scenario import seconds
-from sim.scenario.schedule import Phases, Schedule
 
 _DEFAULT_WORKERS = 50
 _DEFAULT_S = 60.0
@@ -43,7 +43,7 @@ def main_real(options: argparse.Namespace, schedule: Schedule | None) -> int:
     log.redirect_stderr()  # progress is shown by the loop that the workers run in
     progress = Progress(sys.stderr)
     try:
-        outcome = trio.run(lambda: run_real(schedule, target, ramp_s=ramp_s, tell=progress))
+        outcome = trio.run(lambda: run_real(schedule, target, ramp_s=ramp_s, report=progress))
     finally:
         progress.done()
         log.flush()  # what is written from here on goes past the queue that progress went through

@@ -15,12 +15,12 @@ from minicloud.cli.output import ReaderGoneError
 from minicloud.cli.text import Paint
 from minicloud.core.errors import MiniCloudError
 from sim.engine.interruption import finished_first
+from sim.faults.kinds import KINDS
+from sim.faults.schedule import Fault, Schedule
+from sim.program.run import Run
 from sim.report.documents import to_json, to_junit
 from sim.report.page import write_report
 from sim.report.summary import summary
-from sim.run import Run
-from sim.scenario.schedule import Fault, Schedule
-from sim.scenario.table import KINDS
 
 STANDARD_OUTPUT = "-"
 

@@ -21,7 +21,7 @@ import msgspec
 
 from minicloud.cli.child import die_with_parent
 from minicloud.core.errors import MiniCloudError
-from sim.scenario.schedule import Schedule
+from sim.faults.schedule import Schedule
 
 _HASH_SEEDS = ("1", "4242")
 _CONTEXT_LINES = 8

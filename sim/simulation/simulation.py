@@ -13,11 +13,11 @@ from sim.cluster.observer import ClusterObserver
 from sim.engine.loop import run_virtually
 from sim.engine.randomness import Streams
 from sim.engine.timeline import Timeline
-from sim.faults import EFFECTS
-from sim.scenario.schedule import Fault, Schedule
+from sim.faults.kinds import KINDS
+from sim.faults.schedule import Fault, Schedule
 
 
-class Watcher(ClusterObserver):
+class SimulationObserver(ClusterObserver):
     """Sees a whole run. Override what is of interest."""
 
     def begins(self, simulation: Simulation) -> None:
@@ -39,18 +39,18 @@ class Watcher(ClusterObserver):
 class Simulation:
     """`run` it once. `progress`, if there is one, is called each virtual second."""
 
-    def __init__(self, schedule: Schedule, watchers: Sequence[Watcher]) -> None:
+    def __init__(self, schedule: Schedule, observers: Sequence[SimulationObserver]) -> None:
         self.schedule = schedule
         self.timeline = Timeline()
         self.streams = Streams(schedule.seed)
-        self.cluster = Cluster(schedule.topology, self.timeline, self.streams, watchers)
+        self.cluster = Cluster(schedule.topology, self.timeline, self.streams, observers)
         self.progress: Callable[[], None] | None = None
-        self._watchers = watchers
+        self._watchers = observers
         self._over = trio.Event()
 
     def run(self) -> None:
         """Run it. Raises what the simulator's own code raises; what the production code does wrong is for
-        the watchers to see."""
+        the observers to see."""
         # What thousands of workers would log costs a third of a run, and nobody would read it.
         logged = structlog.get_config()
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
@@ -60,24 +60,24 @@ class Simulation:
             structlog.configure(**logged)
 
     def stop(self) -> None:
-        """Let the run be over now; the watchers still `check`."""
+        """Let the run be over now; the observers still `check`."""
         self._over.set()
 
     async def _main(self) -> None:
-        for watcher in self._watchers:
-            watcher.begins(self)
+        for observer in self._watchers:
+            observer.begins(self)
         phases = self.schedule.phases
         for fault in self.schedule.faults:
             self.timeline.at(fault.at_s, self._begin, fault)
         self.timeline.at(phases.heal_s, self._heal)
         self.timeline.at(phases.end_s, self.stop)
         if self.progress is not None:
-            self._tell()
+            self._report_progress()
         async with trio.open_nursery() as nursery:
             self.cluster.start(nursery)
             await self._over.wait()
-            for watcher in self._watchers:
-                await watcher.check()
+            for observer in self._watchers:
+                await observer.check()
             self.timeline.clear()
             nursery.cancel_scope.cancel()
         self.timeline.clear()  # of what was planned on the way out
@@ -85,9 +85,11 @@ class Simulation:
     # Each is an event of the timeline.
 
     def _begin(self, fault: Fault) -> None:
-        undo = EFFECTS[fault.kind](self.cluster, fault)
-        for watcher in self._watchers:
-            watcher.fault_began(fault)
+        kind = KINDS[fault.kind]
+        assert kind.effect is not None, f"{fault.kind} is a pattern, of which a schedule has the parts"
+        undo = kind.effect(self.cluster, kind.complete(fault))
+        for observer in self._watchers:
+            observer.fault_began(fault)
         if fault.for_s:
             self.timeline.at(fault.end_s, self._undo, fault, undo)
         else:
@@ -95,14 +97,14 @@ class Simulation:
 
     def _undo(self, fault: Fault, undo: Callable[[], None]) -> None:
         undo()
-        for watcher in self._watchers:
-            watcher.fault_ended(fault)
+        for observer in self._watchers:
+            observer.fault_ended(fault)
 
     def _heal(self) -> None:
-        for watcher in self._watchers:
-            watcher.healed()
+        for observer in self._watchers:
+            observer.healed()
 
-    def _tell(self) -> None:
+    def _report_progress(self) -> None:
         assert self.progress is not None
         self.progress()
-        self.timeline.at(self.timeline.now_s + 1.0, self._tell)
+        self.timeline.at(self.timeline.now_s + 1.0, self._report_progress)

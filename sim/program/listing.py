@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sim.mutants import MUTANTS
-from sim.probes import MESSAGES_ALONE, PROBES
+from sim.faults.kinds import KINDS
+from sim.options.values import suggestion
 from sim.scenario import swarm
 from sim.scenario.document import document
 from sim.scenario.reading import ScenarioError
 from sim.scenario.scenario import builtin, builtin_names, load
-from sim.scenario.table import KINDS
-from sim.scenario.values import suggestion
+from sim.verdict.goals import GOALS, MESSAGES_ALONE
+from sim.verdict.mutants import MUTANTS
 
 FORMAT = "format"
 
@@ -24,16 +24,16 @@ def listing() -> str:
         + (f" ({', '.join(option.name for option in kind.options)})" if kind.options else "")
         for kind in KINDS.values()
     }
-    probes = {
+    goals = {
         name: f"{text} (--depth messages alone)" if name in MESSAGES_ALONE else text
-        for name, text in PROBES.items()
+        for name, text in GOALS.items()
     }
     mutants = {name: mutant.summary for name, mutant in MUTANTS.items()}
     return "\n\n".join(
         (
             _section("scenarios", scenarios),
             _section("faults (and the options of each)", faults),
-            _section("probes", probes),
+            _section("probes", goals),
             _section("mutants (--mutate)", mutants),
             f"--show NAME prints a scenario, --show {FORMAT} describes the keys and options of scenarios.",
         )

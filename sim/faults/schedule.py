@@ -11,11 +11,15 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from minicloud.core.errors import MiniCloudError
-from sim.cluster.cluster import Topology
+from sim.cluster.topology import Topology
 
 
 class ScheduleError(MiniCloudError):
     """A schedule that cannot be read."""
+
+
+# The options of a fault, by the names that schedules have.
+Options = dict[str, float | str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ class Fault:
     at_s: float
     nodes: tuple[str, ...]
     for_s: float = 0.0
-    options: dict[str, float | str] = field(default_factory=dict)
+    options: Options = field(default_factory=dict)
 
     @property
     def end_s(self) -> float:

@@ -11,24 +11,31 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from minicloud.cli.itself import child_environment, minicloud_command
-from sim.checking import CannotRunError, check_options
-from sim.cli import BROKEN, HELD, INCONCLUSIVE, MOST_RUNS, NOT_DETERMINISTIC, STANDING
-from sim.determinism import Difference, compare_processes
 from sim.engine.interruption import Interrupted
-from sim.listing import listing, show
-from sim.outcome import Outcome, Verdict
-from sim.pool import RunDiedError, run_many
+from sim.faults.schedule import Schedule
+from sim.program.checking import CannotRunError, check_options
+from sim.program.cli import BROKEN, HELD, INCONCLUSIVE, MOST_RUNS, NOT_DETERMINISTIC, STANDING
+from sim.program.listing import listing, show
+from sim.program.pool import RunDiedError, run_many
+from sim.program.results import (
+    CannotWriteError,
+    check_outputs,
+    named,
+    repeated,
+    write_results,
+    write_smallest,
+)
+from sim.program.run import How, Run, run_one
 from sim.report.figures import of
 from sim.report.progress import Progress
-from sim.results import CannotWriteError, check_outputs, named, repeated, write_results, write_smallest
-from sim.run import How, Run, run_one
 from sim.scenario import swarm
 from sim.scenario.expand import expand
 from sim.scenario.flags import fault_from_flag
 from sim.scenario.replay import read_schedule
 from sim.scenario.scenario import load, seconds
-from sim.scenario.schedule import Schedule
-from sim.shrink import Shrinker
+from sim.search.determinism import Difference, compare_processes
+from sim.search.shrink import Shrinker
+from sim.verdict.outcome import Outcome, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +57,7 @@ def run_command(options: argparse.Namespace) -> int:
         print(show(options.show), end="")
         return HELD
     if options.target:
-        from sim.real.main import main_real
+        from sim.program.target_command import main_real
 
         named_one = options.scenario or options.replay
         schedule = _plans(options)[0].schedule if named_one else None
@@ -165,11 +172,11 @@ def _shrink(schedule: Schedule, outcome: Outcome, options: argparse.Namespace) -
         found, _ = run_one(candidate, how)
         return any(violation.promise == promise for violation in found.violations)
 
-    def tell(line: str) -> None:
+    def report(line: str) -> None:
         print(f"  {line}", file=sys.stderr)
 
     print(f"shrinking {schedule.name}, seed {schedule.seed}, which breaks {promise}", file=sys.stderr)
-    shrinker = Shrinker(schedule, breaks_it, tell)
+    shrinker = Shrinker(schedule, breaks_it, report)
     try:
         shrinker.run()
     except Interrupted as error:
@@ -195,12 +202,12 @@ def _check_determinism(schedules: list[Schedule], options: argparse.Namespace) -
         if difference is None:
             print(f"{name}: two processes, one trace", flush=True)
         else:
-            print("\n".join(_told(name, difference)), flush=True)
+            print("\n".join(_describe(name, difference)), flush=True)
             code = NOT_DETERMINISTIC
     return code
 
 
-def _told(name: str, difference: Difference) -> list[str]:
+def _describe(name: str, difference: Difference) -> list[str]:
     lines = [f"{name}: NOT DETERMINISTIC: the traces part at event {difference.line}"]
     lines += [f"    {line}" for line in difference.before]
     lines += [f"  1 {line}" for line in difference.first] or ["  1 (ends here)"]

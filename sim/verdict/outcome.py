@@ -1,4 +1,4 @@
-"""What came of a run: figures, violations and probes, as `--json` writes them."""
+"""The outcome of a run: its figures, violations and coverage goals. `--json` writes it."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ class Outcome:
     violations: list[Violation] = field(default_factory=list)
     violations_total: int = 0  # those beyond the first hundred are counted only
     checks: dict[str, int] = field(default_factory=dict)  # by promise: how often it was checked
-    probes: dict[str, int] = field(default_factory=dict)  # how often each was hit
-    missed_probes: tuple[str, ...] = ()
+    goals: dict[str, int] = field(default_factory=dict)  # by coverage goal: how often it was reached
+    missed_goals: tuple[str, ...] = ()
     detection_seconds: Quantiles = field(default_factory=Quantiles)
     recovery_seconds: Quantiles = field(default_factory=Quantiles)
     false_positives: int = 0
@@ -82,7 +82,7 @@ class Outcome:
     def verdict(self) -> Verdict:
         if self.violations:
             return Verdict.BROKEN
-        return Verdict.INCONCLUSIVE if self.missed_probes else Verdict.HELD
+        return Verdict.INCONCLUSIVE if self.missed_goals else Verdict.HELD
 
     @property
     def speed(self) -> float:

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sim.mutants import applied
+from sim.faults.schedule import Schedule
 from sim.oracle.oracle import Oracle
-from sim.outcome import Outcome
 from sim.record.record import Record
 from sim.record.recorder import Recorder
-from sim.scenario.schedule import Schedule
-from sim.simulation import Simulation
+from sim.simulation.simulation import Simulation
+from sim.verdict.mutants import applied
+from sim.verdict.outcome import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +28,17 @@ class How:
 Run = tuple[Outcome, Record]
 
 
-def run_one(schedule: Schedule, how: How, tell: Callable[[Schedule, float], None] | None = None) -> Run:
-    """Run `schedule` here. `tell` is called with how far it has come, each virtual second.
+def run_one(schedule: Schedule, how: How, report: Callable[[Schedule, float], None] | None = None) -> Run:
+    """Run `schedule` here. `report` is called with how far it has come, each virtual second.
 
     Raises `OSError` where the trace cannot be written; what it has of an unfinished run is whole events.
     """
     oracle = Oracle(how.until_failure)
     recorder = Recorder(schedule, oracle.violations, how.trace)
     simulation = Simulation(schedule, [oracle, recorder])
-    if tell is not None:
-        told, timeline = tell, simulation.timeline
-        simulation.progress = lambda: told(schedule, timeline.now_s)
+    if report is not None:
+        timeline = simulation.timeline
+        simulation.progress = lambda: report(schedule, timeline.now_s)
     began_s = time.perf_counter()
     try:
         with applied(how.mutant):

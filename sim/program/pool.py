@@ -18,8 +18,8 @@ from multiprocessing.context import SpawnProcess
 from minicloud.cli.child import ended
 from minicloud.cli.parent import death_signal
 from minicloud.core.errors import MiniCloudError
-from sim.run import How, Run, run_one
-from sim.scenario.schedule import Schedule
+from sim.faults.schedule import Schedule
+from sim.program.run import How, Run, run_one
 
 _OF_A_TERMINAL = (signal.SIGINT, signal.SIGHUP)
 _GRACE_S = 0.3

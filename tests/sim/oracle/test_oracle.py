@@ -11,15 +11,22 @@ from structlog.typing import EventDict
 
 from minicloud.core.liveness.policy import LivenessPolicy
 from minicloud.wire.gen.minicloud.execution import RegisterWorkerRequest
-from sim.cluster.cluster import CONTROL_PLANE, Topology
+from sim.cluster.topology import CONTROL_PLANE, Topology
 from sim.engine.clocks import EPOCH_S
 from sim.engine.timeline import Timeline
-from sim.mutants import applied
+from sim.faults.schedule import Fault, Phases, Schedule
 from sim.oracle.durability import Durability
 from sim.oracle.ledger import MOST_KEPT, MOST_OF_ONE, Ledger
 from sim.oracle.model import Model
 from sim.oracle.oracle import Oracle
-from sim.oracle.promises import (
+from sim.oracle.step import Step
+from sim.record.recorder import Recorder
+from sim.scenario.scenario import builtin_names, load
+from sim.simulation.simulation import Simulation
+from sim.verdict.goals import GOALS
+from sim.verdict.mutants import applied
+from sim.verdict.outcome import Outcome, Violation
+from sim.verdict.promises import (
     CRASHED_DETECTED,
     HERD_BOUNDED,
     IDS_UNIQUE,
@@ -29,13 +36,6 @@ from sim.oracle.promises import (
     PROMISES,
     VERDICT_ON_TIME,
 )
-from sim.oracle.step import Step
-from sim.outcome import Outcome, Violation
-from sim.probes import PROBES
-from sim.record.recorder import Recorder
-from sim.scenario.scenario import builtin_names, load
-from sim.scenario.schedule import Fault, Phases, Schedule
-from sim.simulation import Simulation
 
 _TOPOLOGY = Topology(workers=6, ramp_s=1.0, timers=LivenessPolicy(5.0, 15.0, 600.0))
 
@@ -62,22 +62,22 @@ def test_oracle_of_a_crash_measures_detection_and_recovery() -> None:
     assert 15.0 - 5.25 <= detection.max <= 15.1  # its last heartbeat was sent up to an interval before
     assert 0.0 < recovery.max < 1.0
     assert outcome.false_positives == 0
-    assert outcome.probes["expired"] == outcome.probes["restarted-worker"] == 1
-    assert "recovered" not in outcome.probes  # it was registered again
+    assert outcome.goals["expired"] == outcome.goals["restarted-worker"] == 1
+    assert "recovered" not in outcome.goals  # it was registered again
 
 
 def test_oracle_of_a_paused_control_plane_sees_no_verdict_on_workers_that_were_well() -> None:
     outcome = _outcome(_schedule(Fault("pause", 20.0, (CONTROL_PLANE,), 20.0)))
     assert outcome.violations == []
     assert outcome.false_positives == 0
-    assert "expired" not in outcome.probes
-    assert outcome.probes["control-plane-paused"] == outcome.probes["sweep-while-paused"] == 1
+    assert "expired" not in outcome.goals
+    assert outcome.goals["control-plane-paused"] == outcome.goals["sweep-while-paused"] == 1
 
 
 def test_oracle_of_a_worker_that_never_comes_back_checks_that_it_is_unhealthy() -> None:
     outcome = _outcome(_schedule(Fault("crash", 12.0, ("worker-1",), 0.0, {"restart": "never"})))
     assert outcome.violations == []
-    assert outcome.checks[str(CRASHED_DETECTED)] == outcome.probes["lost-for-good"] > 0
+    assert outcome.checks[str(CRASHED_DETECTED)] == outcome.goals["lost-for-good"] > 0
 
 
 def test_oracle_of_a_quiet_run_has_checked_every_promise_but_those_on_the_dead_and_the_leaving() -> None:
@@ -132,18 +132,18 @@ def test_oracle_of_a_registry_lost_after_a_start_with_a_fast_clock_knows_that_in
 
 def test_oracle_names_probes_that_were_missed() -> None:
     schedule = replace(_schedule(), probes=("registered", "forgotten"))
-    assert _outcome(schedule).missed_probes == ("forgotten",)
+    assert _outcome(schedule).missed_goals == ("forgotten",)
 
 
 def test_oracle_at_depth_wire_asks_for_no_probe_that_needs_doubled_messages() -> None:
     topology = replace(_TOPOLOGY, workers=2, depth="wire")
     schedule = replace(_schedule(topology=topology), probes=("duplicate-delivered", "forgotten"))
-    assert _outcome(schedule).missed_probes == ("forgotten",)
+    assert _outcome(schedule).missed_goals == ("forgotten",)
 
 
 @pytest.mark.parametrize("name", builtin_names())
 def test_builtin_scenario_asks_for_probes_that_there_are(name: str) -> None:
-    assert set(load(name).probes) <= set(PROBES)
+    assert set(load(name).goals) <= set(GOALS)
 
 
 def test_oracle_until_failure_ends_the_run_with_the_first_violation() -> None:
@@ -238,9 +238,9 @@ def test_run_that_is_watched_is_the_same_run() -> None:
         Fault("crash", 50.0, (CONTROL_PLANE,), 3.0),
     )
     traces = []
-    for watchers in ([], [Oracle()]):
+    for observers in ([], [Oracle()]):
         recorder = Recorder(schedule)
-        Simulation(schedule, [*watchers, recorder]).run()
+        Simulation(schedule, [*observers, recorder]).run()
         outcome = Outcome("test", 1, 6)
         recorder.fill(outcome)
         traces.append(outcome.trace_hash)
