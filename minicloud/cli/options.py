@@ -11,8 +11,8 @@ from minicloud.core.errors import ConfigError
 
 
 def id_argument(text: str) -> str:
-    """Return the ID argument of a command line. argparse takes an option with a space in its value for an
-    argument."""
+    """Return the worker id of a command line, but refuse a misspelt option: argparse passes an option with a
+    space in its value as the id."""
     if text.startswith("-"):
         raise argparse.ArgumentTypeError(f"there is no option {text.partition('=')[0]}")
     return text
