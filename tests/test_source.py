@@ -16,14 +16,14 @@ SHIPPED = ("minicloud", "sim", "packaging", "proto")
 
 
 def trees(*folders: str) -> Iterator[tuple[str, ast.Module]]:
-    """Each source file below `folders`: its name and its syntax tree."""
+    """Yield the name and the syntax tree of each source file below `folders`."""
     for folder in folders:
         for path in sorted((ROOT / folder).rglob("*.py")):
             yield str(path.relative_to(ROOT)), ast.parse(path.read_text("utf-8"))
 
 
 def raising_handlers(tree: ast.AST) -> list[int]:
-    """The lines of `except*` handlers that raise, await or exit."""
+    """Return the lines of `except*` handlers that raise, await or exit."""
     return [
         node.lineno
         for statement in ast.walk(tree)
@@ -36,7 +36,7 @@ def raising_handlers(tree: ast.AST) -> list[int]:
 
 
 def files_in_the_locales_encoding(tree: ast.AST) -> list[int]:
-    """The lines of calls that read or write text in whatever encoding the locale has."""
+    """Return the lines of calls that read or write text in whatever encoding the locale has."""
     return [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Call) and _leaves_encoding(node)]
 
 

@@ -69,15 +69,15 @@ class OwnMount:
 
 @contextmanager
 def mounted(path: Path, options: str) -> Iterator[OwnMount]:
-    """Return a file system in memory with these options, at a new folder; skip the test where none can be
-    mounted."""
+    """Mount a file system in memory with these options at `path` for the block; skip the test where that
+    fails."""
     with _mounted(path, f'-t tmpfs -o "{options}" none') as disk:
         yield disk
 
 
 @contextmanager
 def freezable(path: Path) -> Iterator[OwnMount]:
-    """Return a file system that can be frozen; skip the test where none can be mounted."""
+    """Mount a file system that can be frozen at `path` for the block; skip the test where that fails."""
     if not (shutil.which("mkfs.ext4") and shutil.which("fsfreeze")):
         pytest.skip("no mkfs.ext4 and fsfreeze here")
     image = path.with_name(f"{path.name}.image")

@@ -77,7 +77,7 @@ class OwnNetwork:
 
 @contextmanager
 def own_network(folder: Path, *addresses: str, names: Sequence[str] = ()) -> Iterator[OwnNetwork]:
-    """Return a factory of such networks; skip the test where none can be made."""
+    """Make such a network for the block; skip the test where none can be made."""
     for tool in ("unshare", "nsenter", "ip"):
         if not shutil.which(tool):
             pytest.skip(f"no {tool} here")

@@ -20,7 +20,7 @@ OPERATORS = ("/livez", "/readyz", "/metrics", "/api/workers", "/api/workers/stat
 
 @pytest.fixture
 def many_files() -> Iterator[None]:
-    """Allow this process as many open files as the system does."""
+    """Let this process have as many open files as it may."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < 4096:
         pytest.skip(f"{hard} open files are too few")
