@@ -49,10 +49,10 @@ _WITH_THE_TERMINAL = (
 
 
 class Terminal:
-    """One program, started now as the leader of a session whose terminal has so many columns.
+    """A `Terminal` starts one program as the leader of a session whose terminal has so many columns.
 
-    `env` is all of the program's environment, but for TERM, which is xterm unless `env` names another. What
-    the program writes is decoded as UTF-8; a byte that is not is shown as \\xNN.
+    `env` is all of the program's environment, but for TERM, which is xterm unless `env` names another. The
+    program's output is decoded as UTF-8; a byte that is not is shown as \\xNN.
     """
 
     def __init__(
