@@ -1,11 +1,10 @@
-"""Rules for the source that keep it independent of the Python and the locale it runs on.
-
-Reads the source, runs none of it.
-"""
+"""These tests keep rules of the source: it is independent of the Python and the locale it runs on, and its
+docstrings are sentences. They read the source and run none of it."""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,36 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ("minicloud", "sim", "packaging", "proto")
+# The files whose docstrings are sentences that stand alone, as patterns. A folder that is brought to this is
+# added here.
+PLAIN_PROSE = (
+    "minicloud/*.py",
+    "minicloud/app/**/*.py",
+    "minicloud/cli/**/*.py",
+    "minicloud/config/**/*.py",
+    "minicloud/net/**/*.py",
+    "packaging/**/*.py",
+    "proto/**/*.py",
+    ".ci/*.py",
+    "tests/*.py",
+    "tests/bench/**/*.py",
+    "tests/integration/**/*.py",
+    "tests/packaged/**/*.py",
+    "tests/packaging/**/*.py",
+    "tests/unit/*.py",
+    "tests/unit/app/**/*.py",
+    "tests/unit/cli/**/*.py",
+    "tests/unit/config/**/*.py",
+    "tests/unit/control/**/*.py",
+    "tests/unit/core/**/*.py",
+    "tests/unit/net/**/*.py",
+    "tests/unit/packaging/**/*.py",
+    "tests/unit/store/**/*.py",
+    "tests/unit/wire/**/*.py",
+    "tests/unit/worker/**/*.py",
+)
+# A docstring that begins with one of these words is a question or half a sentence.
+RIDDLES = {"As", "How", "Likewise", "What", "Where", "Whether", "Which", "Who", "Whom", "Whose", "Those"}
 
 
 def trees(*folders: str) -> Iterator[tuple[str, ast.Module]]:
@@ -60,6 +89,18 @@ def _leaves_encoding(call: ast.Call) -> bool:
     return mode is None or (isinstance(mode, ast.Constant) and "b" not in str(mode.value))
 
 
+def riddles(tree: ast.AST) -> list[int]:
+    """Return the lines of docstrings that begin with one of the words in `RIDDLES`."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    return [
+        node.body[0].lineno
+        for node in ast.walk(tree)
+        if isinstance(node, documented)
+        and (text := ast.get_docstring(node))
+        and re.split(r"\W", text, maxsplit=1)[0] in RIDDLES
+    ]
+
+
 @pytest.mark.parametrize(
     "body", ["raise", "await other()", "sys.exit(1)", "if x:\n    exit(2)", "async for x in y: pass"]
 )
@@ -99,4 +140,35 @@ def test_no_handler_of_an_exception_group_raises_as_python_before_3_11_4_wraps_i
 
 def test_text_of_files_and_processes_has_an_encoding_of_its_own_not_the_locales() -> None:
     wrong = {name: lines for name, tree in trees(*SHIPPED) if (lines := files_in_the_locales_encoding(tree))}
+    assert wrong == {}
+
+
+@pytest.mark.parametrize(
+    ("docstring", "found"),
+    [
+        ("What the program prints.", True),
+        ("Whether it is done.", True),
+        ("Those of one worker.", True),
+        ("Where it is.\n\nIt may be None.", True),
+        ("How long it takes.", True),
+        ("Return what the program prints.", False),
+        ("`What` is a class.", False),
+        ("Whatever it holds, the line is written.", False),
+    ],
+)
+def test_docstring_that_is_half_a_sentence_is_found(docstring: str, found: bool) -> None:
+    body = f"    {docstring!r}\n"
+    for code in (f"{docstring!r}\n", f"class C:\n{body}", f"def f():\n{body}", f"async def f():\n{body}"):
+        assert bool(riddles(ast.parse(code))) is found, code
+
+
+@pytest.mark.parametrize("pattern", PLAIN_PROSE)
+def test_no_docstring_is_half_a_sentence(pattern: str) -> None:
+    paths = sorted(ROOT.glob(pattern))
+    assert paths, f"{pattern} names no file"
+    wrong = {
+        str(path.relative_to(ROOT)): lines
+        for path in paths
+        if (lines := riddles(ast.parse(path.read_text("utf-8"))))
+    }
     assert wrong == {}
