@@ -1,12 +1,12 @@
 # Everything a person or CI does with this repository. `make` alone lists it.
-# PYTHON=/path/to/python3 makes the environment with that one; else the newest that suits is found.
+# PYTHON=/path/to/python3 makes the environment with that Python. Without it, the newest one that suits is used.
 PYTHON ?=
-# The one that the executable brings: it needs Python as a shared library.
+# The executable contains this Python, which must be built as a shared library.
 BINARY_PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c 'import sys, sysconfig, venv; \
 	sys.exit(sys.version_info < (3, 11) or not sysconfig.get_config_var("Py_ENABLE_SHARED"))' 2>/dev/null \
 	&& echo $$p && break; done)
 VENV ?= .venv
-# Never the one above, which has more than is needed to run.
+# The executable has an environment of its own, as the one above has more than is needed to run (DESIGN 37).
 BINARY_VENV := build/venv
 BIN := $(VENV)/bin
 SOURCES := minicloud sim tests proto packaging .ci
@@ -16,14 +16,15 @@ DOCUMENTS := packaging/completions packaging/man
 .DEFAULT_GOAL := help
 .PHONY: help run test check sim bench binary dist test-binary proto docs lock format clean drive-binary \
 	run-environment dev-environment binary-environment
-# What others have set for their own programs. The last one would have each of the thousand processes that the
-# tests start compile its sources anew.
+# These variables may be set for other programs. With the last one, each of the thousand processes that the tests
+# start would compile its sources anew.
 unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort
 
-# An interrupted dev cluster ends with its own line; make, which gets the Ctrl-C too, adds none if it is obeyed.
+# An interrupted dev cluster prints a line of its own. make gets the Ctrl-C too, and prints none if the recipe ends
+# with 0.
 run: run-environment ## Start a control plane and three workers on loopback; Ctrl-C ends them
 	@interrupted=; trap 'interrupted=yes' INT; \
 		"$(BIN)/python" -m minicloud dev || { code=$$?; [ -n "$$interrupted" ] || exit $$code; }
@@ -66,9 +67,9 @@ test-binary: dist ## Drive the built executable, by the tests of processes and s
 
 drive-binary: dev-environment
 	@MINICLOUD_EXECUTABLE="$(CURDIR)/dist/minicloud" PYTHONUTF8=1 "$(BIN)/python" -m pytest tests/packaged $(BINARY_TESTS)
-# BINARY_TESTS=tests/integration is all tests of processes. These are the ones about a process on its machine, its
-# files and what it brings with it. The others are about the network and the disk, where the executable runs the code
-# that the suite has tested.
+# BINARY_TESTS=tests/integration runs all tests of processes. The default is the tests of a process on its machine, of
+# its files and of the parts inside it. The others are about the network and the disk, where the executable runs the
+# code that the suite has tested.
 BINARY_TESTS ?= $(patsubst %,tests/integration/test_%.py,ctrl_c dev ending health membership openapi operators \
 	service_manager simulator standard_services starting strangers unread_log)
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Runs the two commands of README as somebody does who has just got the sources.
+"""This script runs the two commands of README as a person does who has just got the sources.
 
     .ci/stranger.py [PYTHON]
 
-In a copy of what git has, in a folder with a space in its name, with nothing installed; as an ordinary user,
-where this is run by root; on a terminal of 140 columns; in the C locale, with Python's own remedies for it
-switched off; by PYTHON, if it is given.
+It works in a copy of the files that git has, in a folder with a space in its name, with nothing installed; as
+an ordinary user, where root runs it; on a terminal of 140 columns; in the C locale, with Python's own
+remedies for that locale switched off; with PYTHON, if it is given.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[^\n]*\r(?!\n)")
 
 
 def main() -> int:
-    """Run both; the exit code."""
+    """Run both commands and return the exit code."""
     python = [f"PYTHON={sys.argv[1]}"] if len(sys.argv) > 1 else []
     with tempfile.TemporaryDirectory(prefix="stranger-") as work:
         home, folder = Path(work) / "home", Path(work) / "Mini Cloud"
@@ -44,7 +44,7 @@ def main() -> int:
 
 
 def copy_sources(folder: Path) -> None:
-    """Put the files that git has into `folder`."""
+    """Copy the files that git has into `folder`."""
     files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout
     for name in files.decode().split("\0"):
         if name and (ROOT / name).is_file():
@@ -54,14 +54,14 @@ def copy_sources(folder: Path) -> None:
 
 
 def base_python() -> str:
-    """The Python that the one running this was made of."""
+    """Return the Python from which the environment of the running one was made."""
     return str(getattr(sys, "_base_executable", sys.executable))
 
 
 def ordinary_user(work: Path, python: str) -> list[str]:
-    """The command that runs another one as a user who owns `work` and may do nothing special.
+    """Return a command that runs another one as a user who owns `work` and has no special rights.
 
-    Empty where this is not run by root, or where `python` is root's alone.
+    It is empty where root does not run this, or where only root can run `python`.
     """
     if os.geteuid() != 0:
         return []
@@ -76,14 +76,15 @@ def ordinary_user(work: Path, python: str) -> list[str]:
 
 
 def environment(home: Path) -> Mapping[str, str]:
-    """Where programs are, how packages are had here, and what is unusual."""
+    """Return an environment with the path of programs, the settings of the package index here, and the C
+    locale."""
     kept = {name: text for name, text in os.environ.items() if name.startswith(("PIP_", "SSL_CERT_"))}
     unusual = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
     return {"PATH": os.environ["PATH"], "HOME": str(home), "TMPDIR": str(home)} | kept | unusual
 
 
 def run(command: list[str], folder: Path, env: Mapping[str, str]) -> None:
-    """`make run`: until all is up, and then Ctrl-C."""
+    """Run `make run` until everything is up, and then press Ctrl-C."""
     with Terminal(command, env={**env, "NO_COLOR": "1"}, cwd=folder) as terminal:
         terminal.until_shown("worker-3      | started", INSTALLED_WITHIN_S)
         terminal.press(CTRL_C)
@@ -94,7 +95,7 @@ def run(command: list[str], folder: Path, env: Mapping[str, str]) -> None:
 
 
 def test(command: list[str], folder: Path, env: Mapping[str, str]) -> int:
-    """`make test`, shown when it has ended; its exit code."""
+    """Run `make test`, show its output at its end, and return its exit code."""
     with Terminal(command, env=env, cwd=folder) as terminal:
         try:
             return terminal.exit_code(TESTED_WITHIN_S)
@@ -103,7 +104,7 @@ def test(command: list[str], folder: Path, env: Mapping[str, str]) -> int:
 
 
 def plain(shown: str) -> str:
-    """`shown` without what a terminal obeys, and without what was drawn over."""
+    """Return `shown` without control codes, and without text that was drawn over."""
     return _CONTROLS.sub("", shown)
 
 

@@ -1,4 +1,4 @@
-"""The program: decides what is to be run, runs it, and turns failures into one line and an exit code."""
+"""This is the program: it chooses what to run, runs it, and turns failures into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Ends with `SystemExit` where argparse does: after --help, --version and usage errors.
     """
-    own = arguments is None  # the process is this program's alone
+    own = arguments is None  # no other program runs in this process
     if own:
         interruption.end_at_once_on_ctrl_c()
     try:
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MiniCloudError as error:
         return _failed(error)
     except BaseExceptionGroup as group:
-        # A nursery wraps what ended it, even if that is one error.
+        # A nursery wraps the error that ended it, even a single one.
         if group.subgroup(KeyboardInterrupt):
             return _interrupted(own)
         named = [error for error in _leaves(group) if isinstance(error, MiniCloudError)]
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         if own:
             interruption.end_at_once_on_ctrl_c()
-            # The interpreter ends without a search for garbage among what is about to be freed anyway.
+            # The interpreter ends without a search for garbage, as all memory is about to be freed.
             atexit.register(gc.freeze)
 
 
@@ -58,7 +58,7 @@ def _run(arguments: list[str], own: bool) -> int:
             bound = interruption.bounded()
     else:
         run = _server(arguments)
-    # Everything is imported: from here on there may be something to put in order.
+    # All imports are done. From here on a command may have something to put in order.
     interruption.raise_on_ctrl_c()
     with bound:
         return run()
@@ -66,7 +66,7 @@ def _run(arguments: list[str], own: bool) -> int:
 
 def _interrupted(own: bool) -> int:
     if own:
-        # Nothing is left to be put in order, and the interpreter's own end would take a tenth of a second.
+        # Nothing is left to put in order, and the interpreter's own end would take a tenth of a second.
         interruption.end_at_once()
     interruption.tell()
     return exits.INTERRUPTED
@@ -95,7 +95,7 @@ def _server(arguments: list[str]) -> Callable[[], int]:
 
 
 def _logged(run: Callable[[Config], int], config: Config) -> int:
-    """Run a program; however it ends, the last lines of its log are written before that is told."""
+    """Run a program and write the last lines of its log before its end is reported, however it ends."""
     from minicloud.log import flush
 
     try:
@@ -117,7 +117,7 @@ def _start_log(level: str, format: str, warnings: Sequence[str]) -> None:
 
 def _failed(error: MiniCloudError) -> int:
     if isinstance(error, ReaderGoneError):
-        return exits.OK  # the reader has what it wanted, as in `minicloud workers | head`
+        return exits.OK  # the reader has all the lines it wanted, as in `minicloud workers | head`
     note(error)
     if isinstance(error, RegistrationFailedError):
         return exits.GAVE_UP

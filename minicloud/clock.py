@@ -1,8 +1,8 @@
-"""Time as something passed in.
+"""Time is passed in (DESIGN 7): nothing in MiniCloud asks the machine for the time except through a `Clock`.
 
-Nothing in MiniCloud asks the machine for the time: shells hold a `Clock`, the core is handed `now_s`.
-Leases and waits live on monotonic seconds, so a wall clock that is set back or forward changes none of
-them; wall time is shown, kept, and read once at a control plane's start for the floor of its incarnations.
+Programs hold a `Clock`; the core gets `now_s` with each call. Leases and waits live on monotonic seconds, so
+a wall clock that is set back or forward changes none of them. Wall time is shown, stored, and read once at a
+control plane's start for the floor of its incarnations (DESIGN 11).
 """
 
 from __future__ import annotations
@@ -14,20 +14,23 @@ import trio
 
 
 class Clock(Protocol):
-    """Two readings and a sleep. One clock is one node's idea of time."""
+    """A `Clock` gives two readings and a sleep. Each node has one."""
 
     def monotonic_s(self) -> float:
-        """Seconds since an arbitrary start; never goes back."""
+        """Return the seconds since an arbitrary start; they never go back."""
 
     def wall_s(self) -> float:
-        """Unix seconds; may jump either way."""
+        """Return the Unix time in seconds; it may jump either way."""
 
     async def sleep_until(self, deadline_s: float) -> None:
         """Return once `monotonic_s()` has reached `deadline_s`; at once if it has already."""
 
 
 class SystemClock:
-    """The running Trio loop's clock (virtual under `trio.testing.MockClock`) and the machine's wall clock."""
+    """A `SystemClock` reads the running Trio loop's clock and the machine's wall clock.
+
+    The loop's clock is virtual under `trio.testing.MockClock`.
+    """
 
     def monotonic_s(self) -> float:
         return trio.current_time()
@@ -40,11 +43,11 @@ class SystemClock:
 
 
 class WallAnchor:
-    """Shows monotonic instants as Unix milliseconds, the same figure each time it is asked.
+    """A `WallAnchor` shows monotonic instants as Unix milliseconds, the same figure each time.
 
     Adding a fresh `wall - monotonic` to every instant would make a past heartbeat's time flicker by a
     millisecond between two readings. The offset is therefore kept, and taken anew only when the wall clock
-    has moved against it by more than `tolerance_s`.
+    has moved against it by more than `tolerance_s` (DESIGN 7).
     """
 
     def __init__(self, clock: Clock, tolerance_s: float = 0.5) -> None:
@@ -53,11 +56,11 @@ class WallAnchor:
         self._offset_s = clock.wall_s() - clock.monotonic_s()
 
     def unix_ms(self, at_s: float) -> int:
-        """The Unix time, in milliseconds, of the monotonic instant `at_s`."""
+        """Return the Unix time, in milliseconds, of the monotonic instant `at_s`."""
         return round((at_s + self._current_offset_s()) * 1000)
 
     def monotonic_s(self, unix_ms: int) -> float:
-        """The monotonic instant of a Unix time in milliseconds; may be negative."""
+        """Return the monotonic instant of a Unix time in milliseconds; it may be negative."""
         return unix_ms / 1000 - self._current_offset_s()
 
     def _current_offset_s(self) -> float:

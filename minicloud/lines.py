@@ -1,7 +1,8 @@
-"""Output that never waits for its reader: lines in a bounded queue, written by a thread of its own.
+"""Output goes through a bounded queue that a thread of its own writes, so that a program never waits for its
+reader.
 
-A pipe holds 64 KiB and a terminal can be stopped, so a write can block for as long as nobody reads. A write
-by the event loop would stop heartbeats with it.
+A pipe holds 64 KiB and a terminal can be stopped, so a write can block until the reader goes on. A write by
+the event loop would stop heartbeats with it (DESIGN 77).
 
 Always holds: `put` waits for no reader and raises nothing; lines are written in the order in which they were
 put, each of at most 4096 bytes in one piece; at most `most_lines` lines of `most_bytes` bytes together, or
@@ -23,11 +24,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
-# Some seconds of a busy control plane at level debug, hours at level info.
+# This holds some seconds of a busy control plane at level debug, and hours at level info.
 MOST_LINES = 10_000
 MOST_BYTES = 4 * 2**20
-# How long the end of a process waits for what is still queued. A full queue takes some hundredths of a second
-# where somebody reads.
+# The end of a process waits this long for the queue. A full queue takes some hundredths of a second where its
+# reader is awake.
 FLUSH_S = 1.0
 
 # The kernel keeps a write to a pipe in one piece up to this size (pipe(7)), so the lines of processes that
@@ -37,7 +38,7 @@ _RETRY_MS = 1000
 
 
 class _Piece(NamedTuple):
-    """Bytes for one write. The first `lead_bytes` of them tell of `told` dropped lines."""
+    """A `_Piece` has the bytes of one write. Its first `lead_bytes` bytes report `told` dropped lines."""
 
     data: bytes
     lead_bytes: int
@@ -45,9 +46,9 @@ class _Piece(NamedTuple):
 
 
 class LineQueue:
-    """Writes what is put to `fd`, from a thread of its own.
+    """A `LineQueue` writes the lines put into it to `fd`, from a thread of its own.
 
-    `dropped_line` makes the line that tells of so many dropped ones. A queue that had no room for a line
+    `dropped_line` makes the line that reports a number of dropped ones. A queue that had no room for a line
     drops the ones after it, too, until it has run empty: one line then counts them all.
     """
 
@@ -72,8 +73,8 @@ class LineQueue:
         self._changed = threading.Condition(threading.RLock())
         self._lines: deque[bytes] = deque()
         self._bytes = 0
-        self._overrun = False  # there was no room for a line, and the queue has not been empty since
-        self._untold = 0  # lines dropped of which no line has told
+        self._overrun = False  # a line had no room, and the queue has not been empty since
+        self._untold = 0  # dropped lines that no line has reported
         self._writing = False
         self._broken_off = False  # the last write left a line incomplete
         self._writes = 0
@@ -86,7 +87,7 @@ class LineQueue:
     def put(self, line: bytes) -> None:
         """Queue `line`, its line break included; count it as dropped where there is no room."""
         if self._pid != os.getpid():
-            self._begin()  # a forked child has no thread, and its parent writes what was queued before
+            self._begin()  # a forked child has no thread, and its parent writes the lines queued before
         with self._changed:
             if self._overrun or not self._has_room_for(line):
                 self._overrun = True
@@ -98,7 +99,8 @@ class LineQueue:
             self._changed.notify_all()
 
     def flush(self, within_s: float = FLUSH_S) -> bool:
-        """Wait until everything is written, for at most `within_s` seconds. False where that was too short.
+        """Wait until everything is written, for at most `within_s` seconds. Returns False where that was too
+        short.
 
         After a wait in vain further ones return at once, until something more has been written.
         """
@@ -113,7 +115,7 @@ class LineQueue:
             return done
 
     def close(self, within_s: float = FLUSH_S) -> None:
-        """Flush, and end the thread as soon as it has nothing left to write. Put nothing after that."""
+        """Flush, and end the thread as soon as the queue is empty. Nothing may be put after that."""
         done = self.flush(within_s)
         atexit.unregister(self.flush)
         with self._changed:
@@ -128,7 +130,7 @@ class LineQueue:
         return len(self._lines) < self._most_lines and self._bytes + len(line) <= self._most_bytes
 
     def _is_done(self) -> bool:
-        # While writing fails, nobody can be told what was dropped.
+        # The number of dropped lines cannot be reported while writing fails.
         return not self._lines and not self._writing and (not self._untold or self.failure is not None)
 
     def _drop(self, lines: int) -> None:
@@ -138,7 +140,7 @@ class LineQueue:
     def _ensure_thread(self) -> None:
         if self._thread is None:
             thread = threading.Thread(target=self._write_all, name=f"writer-{self._fd}", daemon=True)
-            with suppress(RuntimeError):  # the system has no thread to give: the next line tries again
+            with suppress(RuntimeError):  # the system has no thread to give; the next line tries again
                 thread.start()
                 self._thread = thread
 
@@ -159,7 +161,7 @@ class LineQueue:
                 self._changed.notify_all()
 
     def _next_piece(self) -> _Piece | None:
-        """Wait for something to write; None at the end."""
+        """Wait for bytes to write and return them; None at the end."""
         with self._changed:
             while not self._lines and (not self._untold or self.failure is not None):
                 self._overrun = False
@@ -175,7 +177,7 @@ class LineQueue:
             return _Piece(lead + self._taken(_PIECE_BYTES - len(lead)), len(lead), told)
 
     def _taken(self, room_bytes: int) -> bytes:
-        """The next lines that have room in one write, and the first of them in any case."""
+        """Take as many lines as have room in one write out of the queue, at least one, and return them."""
         lines: list[bytes] = []
         size_bytes = 0
         while self._lines and (not lines or size_bytes + len(self._lines[0]) <= room_bytes):
@@ -185,7 +187,8 @@ class LineQueue:
         return b"".join(lines)
 
     def _write(self, data: bytes) -> tuple[int, OSError | None]:
-        """Write `data`, however long that takes. Answers with how much was written, and what went wrong."""
+        """Write `data`, however long that takes. Returns how many bytes were written, and the error if there
+        was one."""
         rest = memoryview(data)
         while rest:
             try:
@@ -200,7 +203,7 @@ class LineQueue:
 
 
 class QueuedText(io.TextIOBase):
-    """A text stream over a queue, in place of standard output or error.
+    """A `QueuedText` is a text stream over a queue, in place of standard output or error.
 
     Characters that the locale lacks are escaped. With `error`, the first write after one that failed raises
     the exception that `error` makes of that failure.
@@ -228,7 +231,7 @@ class QueuedText(io.TextIOBase):
         return is_terminal(self._fd)
 
     def write(self, text: str) -> int:
-        """Queue the lines that `text` completes. What it begins waits for its end, or for `flush`."""
+        """Queue the lines that `text` completes. The rest waits for the end of its line, or for `flush`."""
         self.check()
         complete, line_break, begun = text.rpartition("\n")
         if line_break:
@@ -239,13 +242,13 @@ class QueuedText(io.TextIOBase):
         return len(text)
 
     def check(self) -> None:
-        """Raise what the last write failed with, if that is wanted, and once."""
+        """Raise the error of the last write that failed, once, if the stream was made with `error`."""
         if self._error is not None and (failure := self._queue.failure) is not None:
             error, self._error = self._error(failure), None
             raise error
 
     def flush(self) -> None:
-        """Queue what is begun. Waits for nobody."""
+        """Queue the incomplete line, too. This waits for no reader."""
         if self._begun:
             begun, self._begun = self._begun, ""
             self._put(begun)
@@ -255,19 +258,19 @@ class QueuedText(io.TextIOBase):
 
 
 def stand_in_for_stderr(queue: LineQueue) -> None:
-    """Have what is printed to `sys.stderr` go to `queue`, unless that has been sent elsewhere."""
+    """Send everything that is printed to `sys.stderr` to `queue`, unless `sys.stderr` was replaced before."""
     with suppress(OSError, AttributeError):  # a stream without a descriptor, or none at all
         if sys.stderr.fileno() == 2:
             sys.stderr = QueuedText(queue, 2)
 
 
 def locale_encoding() -> str:
-    """The encoding of the user's locale, which a terminal or a log viewer decodes with."""
+    """Return the encoding of the user's locale, with which a terminal or a log viewer decodes."""
     return locale.getencoding()
 
 
 def encoded(text: str) -> bytes:
-    """`text` as this locale's bytes; what the locale lacks is escaped, as in `\\xe9`."""
+    """Return `text` as this locale's bytes; characters that the locale lacks are escaped, as in `\\xe9`."""
     try:
         return text.encode(locale_encoding(), "backslashreplace")
     except LookupError:  # a locale in an encoding that Python does not have
@@ -275,7 +278,7 @@ def encoded(text: str) -> bytes:
 
 
 def is_terminal(fd: int) -> bool:
-    """Is `fd` open, and a terminal?"""
+    """Return True if `fd` is open and a terminal."""
     try:
         return os.isatty(fd)
     except OSError:

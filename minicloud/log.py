@@ -1,9 +1,9 @@
-"""The log: one line an event on standard error, as JSON or for a terminal.
+"""The log writes one line for each event to standard error, as JSON or for a terminal.
 
-Always holds: an event is one line, whatever its values hold; logging raises nothing and waits for nobody, not
-for the reader of standard error either (`minicloud/lines.py`); a storm of one warning costs a bounded number
-of lines and bounded memory. What libraries log through `logging` comes out in the same form, from warning on.
-Does not know who logs, or why.
+Always holds: an event is one line, whatever its values hold; logging raises nothing and waits for no reader
+of standard error (DESIGN 77); a storm of one warning costs a bounded number of lines and bounded memory.
+Messages that libraries log through `logging` have the same form, from warning on. `tests/unit/test_log.py`
+keeps these.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from minicloud.lines import LineQueue, encoded, is_terminal, stand_in_for_stderr
 from minicloud.request_id import show_request_id
 
-# One broken worker, network or disk says the same thing hundreds of times a second. Ten lines show the
-# pattern; what is left out is counted on the next line that gets through.
+# One broken worker, network or disk causes the same event hundreds of times a second. Ten lines show the
+# pattern; the next line that gets through counts the lines left out.
 STORM_LINES = 10
 STORM_WINDOW_S = 10.0
-STORM_EVENTS = 256  # distinct events remembered: libraries put values into theirs
+STORM_EVENTS = 256  # The most events remembered: libraries put values into theirs.
 
 _LIMITED_LEVELS = frozenset({"warning", "error", "critical"})
-# Limited at every level: whoever can reach a port brings them about, as often as it likes.
+# These are limited at every level: a client can cause them as often as it likes (DESIGN 74).
 _LIMITED_EVENTS = frozenset(
     {"http_answer_broken_off", "http_client_stalled", "http_request_refused", "rpc_connection_dropped"}
 )
 _STORM_KEY = "_storm_key"
 
 _STDERR = 2
-# The queue of this process's log; empty before the first `configure`.
+# This is the queue of the process's log; it is empty before the first `configure`.
 _queues: list[LineQueue] = []
 
 
@@ -77,7 +77,7 @@ def configure(
         ]
 
     def dropped_line(count: int) -> bytes:
-        # Past the storm limiter: this line is the only trace of the others.
+        # This line passes the storm limiter, as it is the only trace of the dropped lines.
         log = structlog.wrap_logger(
             structlog.ReturnLogger(), [*added, *rendering], structlog.make_filtering_bound_logger("warning")
         )
@@ -97,30 +97,33 @@ def configure(
 
 
 def redirect_stderr() -> None:
-    """Have everything else that is written to standard error wait for nobody, too: a warning of Python's, the
-    traceback of a crash, the last line of a program that fails.
+    """Send all other text for standard error through the queue, too: a warning of Python's, the traceback of
+    a crash, the last line of a program that fails. None of these then waits for a reader.
 
-    Call it after `configure`. Standard error that somebody else has redirected stays as it is.
+    Call it after `configure`. A standard error that was replaced before stays as it is.
     """
     stand_in_for_stderr(_queues[0])
 
 
 def flush() -> None:
-    """Wait until what was logged is written, for a second at most."""
+    """Wait until all logged lines are written, for a second at most."""
     for queue in _queues:
         queue.flush()
 
 
 def lines_dropped() -> int:
-    """How many lines of this process's log were not written: nobody read for too long, or writing failed."""
+    """Return how many lines of this process's log were dropped because nothing read them or writing
+    failed."""
     return sum(queue.dropped for queue in _queues)
 
 
 class StormLimiter:
-    """Passes `lines` warnings or errors of one event in any `window_s` seconds, and drops the rest.
+    """A `StormLimiter` passes `lines` warnings or errors of one event in any `window_s` seconds and drops the
+    rest.
 
     The first one after a storm carries `suppressed`: how many were dropped. Other info lines, and so all
-    changes of membership, always pass; those about what a client did wrong are limited as warnings are.
+    changes of membership, always pass; those about mistakes of clients are limited as warnings are (DESIGN
+    74).
     """
 
     def __init__(
@@ -134,10 +137,11 @@ class StormLimiter:
         self._lines = lines
         self._window_s = window_s
         self._events = events
-        # By event: start of its window, lines passed in it, lines dropped since the last one that passed.
+        # For each event: the start of its window, lines passed in it, lines dropped since the last one that
+        # passed.
         self._seen: OrderedDict[str, tuple[float, int, int]] = OrderedDict()
-        # The store and the resolver log from threads of their own. Reentrant: the garbage collector may run a
-        # finalizer that logs while it is held.
+        # The store and the resolver log from threads of their own. The lock is reentrant, as the garbage
+        # collector may run a finalizer that logs while the lock is held.
         self._lock = threading.RLock()
 
     def __call__(self, logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
@@ -151,7 +155,8 @@ class StormLimiter:
         return event
 
     def _admit(self, key: str) -> int:
-        """How many were dropped before this one; raises `DropEvent` where it is to be dropped too."""
+        """Return how many lines were dropped before this one; raises `DropEvent` where this one is dropped
+        too."""
         now_s = self._now_s()
         start_s, passed, suppressed = self._seen.pop(key, (now_s, 0, 0))
         if now_s - start_s >= self._window_s:
@@ -166,8 +171,8 @@ class StormLimiter:
 
 
 class _LineWriter:
-    """Hands each line to the queue. `sys.stderr` is not used: it would keep what it could not write, and fail
-    with it when the process ends."""
+    """A `_LineWriter` hands each line to the queue. `sys.stderr` is not used: it would keep the text that it
+    could not write, and fail with it when the process ends."""
 
     def __init__(self, queue: LineQueue) -> None:
         self._queue = queue
@@ -180,12 +185,13 @@ class _LineWriter:
 
 
 def _json_line(logger: WrappedLogger, name: str, event: EventDict) -> str:
-    # What a reader looks for first comes first.
+    # The fields that a reader looks for first come first.
     ordered = {"timestamp": event.pop("timestamp"), "level": event.pop("level"), "event": event.pop("event")}
     ordered.update(event)
     try:
         return json.dumps(ordered, default=repr, allow_nan=False)
-    except (ValueError, TypeError, RecursionError):  # a NaN, a key that is no text, a circle: rather text
+    # a NaN, a key that is no text, or a circle is shown as text instead
+    except (ValueError, TypeError, RecursionError):
         return json.dumps({str(key): repr(value) for key, value in ordered.items()})
 
 
@@ -198,7 +204,7 @@ def _escape(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
 
 
 class _ToStructlog(logging.Handler):
-    """Hands what libraries log to structlog."""
+    """A `_ToStructlog` hands messages that libraries log to structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
         level = "error" if record.levelno >= logging.ERROR else "warning"

@@ -1,7 +1,7 @@
-"""The id that ties a request's log lines, its answer and its caller's own trace together.
+"""A request id ties together the log lines of a request, its answer, and the trace of its caller.
 
-A context variable of our own rather than structlog's: binding one of those and reading it back took 15 us,
-more than deciding about the heartbeat whose id it is.
+It lives in a context variable of our own rather than structlog's: binding one of those and reading it back
+took 15 us, more than deciding about the heartbeat that has the id.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-
 
 
 def request_id_of(header: Callable[[str], str | None], random: Random) -> str:
-    """The caller's `x-request-id`, else the trace id of its `traceparent`, else a new one of 16 hex digits.
+    """Return the caller's `x-request-id`, else the trace id of its `traceparent`, else a new one of 16 hex
+    digits.
 
-    `header` looks a header up by its lower-case name. A value that could break a log line or a header
-    (other characters than `A-Za-z0-9._:/+=-`, or over 128 of them) counts as absent.
+    `header` looks a header up by its lower-case name. A value that could break a log line or a header (other
+    characters than `A-Za-z0-9._:/+=-`, or over 128 of them) counts as absent.
     """
     given = header(HEADER)
     if given is not None and _ACCEPTED.fullmatch(given):
@@ -36,17 +37,18 @@ def request_id_of(header: Callable[[str], str | None], random: Random) -> str:
 
 
 def current_request_id() -> str:
-    """The id of the request this task works for; empty outside any. Tasks started meanwhile inherit it."""
+    """Return the id of the request that this task works for; it is empty outside of requests. Tasks started
+    by this one inherit it."""
     return _CURRENT.get()
 
 
 def bind_request_id(request_id: str) -> None:
-    """This task works for that request from now on, or for none where it is empty."""
+    """Set the id of the request that this task works for from now on; an empty one is for none."""
     _CURRENT.set(request_id)
 
 
 class RequestScope:
-    """While entered, this task works for a request."""
+    """A `RequestScope` sets the id of the request that this task works for while it is entered."""
 
     __slots__ = ("_request_id", "_token")
 
@@ -61,7 +63,7 @@ class RequestScope:
 
 
 def show_request_id(logger: object, method: str, event: EventDict) -> EventDict:
-    """A log processor: the line of a request carries its id."""
+    """Add the request's id to a log line. This is a log processor."""
     request_id = _CURRENT.get()
     if request_id:
         event.setdefault("request_id", request_id)

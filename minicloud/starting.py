@@ -1,4 +1,5 @@
-"""Failures of the operating system at the start of a program, and whether starting again may mend them."""
+"""Errors of the operating system at the start of a program are classified here by whether a retry may
+succeed."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import errno
 
 from minicloud.core.errors import ConfigError, NotYetError
 
-# No retry mends these: a name that is wrong, or something that belongs to somebody else.
+# No retry mends these: a name is wrong, or a file belongs to another user.
 _LASTING = frozenset(
     {
         errno.EACCES,
@@ -23,14 +24,14 @@ _LASTING = frozenset(
 
 
 def is_lasting(error: OSError) -> bool:
-    """Whether no retry mends the cause of `error`."""
+    """Return True where no retry mends the cause of `error`."""
     return error.errno in _LASTING
 
 
 def start_error(
     text: str, error: OSError, *, lasting: frozenset[int] = frozenset()
 ) -> ConfigError | NotYetError:
-    """`text` as a `ConfigError` where no retry mends the cause of `error`, else as a `NotYetError`.
+    """Return `text` as a `ConfigError` where no retry mends the cause of `error`, else as a `NotYetError`.
 
     `lasting` are further error numbers that no retry mends in this place.
     """

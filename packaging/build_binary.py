@@ -1,7 +1,8 @@
-"""`make binary`: the executable, the list of what is inside it, and their sums.
+"""`make binary` runs this script. It builds the executable, the list of its parts, and their sums (DESIGN
+37).
 
-Run by the Python of the environment made for it (build/venv). The same sources give the same bytes, wherever
-they lie.
+The Python of the environment made for it (build/venv) runs it. The same sources give the same bytes in any
+folder.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ LIST = f"{NAME}.cdx.json"
 TEXTS = "LICENSES.txt"
 SUMS = "SHA256SUMS"
 
-# What is left of the environment: nothing that says how Python or PyInstaller are to work.
+# These variables are kept. None of them changes how Python or PyInstaller work.
 _KEPT = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH")
-# Zip files know no earlier time.
+# Zip files have no earlier time.
 _EARLIEST_S = 315532800
 
 
@@ -39,7 +40,7 @@ class BuildError(Exception):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Build; the exit code."""
+    """Build everything and return the exit code."""
     parser = argparse.ArgumentParser(description="Build the executable.")
     parser.add_argument("--dist", type=Path, default=ROOT / "dist", help="where it is put")
     parser.add_argument("--work", type=Path, default=ROOT / "build", help="where PyInstaller works")
@@ -61,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build(dist: Path, work: Path) -> dict[str, str]:
-    """Make everything in `dist`; what the executable needs of the system, by the property that says so.
+    """Make everything in `dist`. Returns the executable's needs of the system, by the property that reports
+    each.
 
     Raises `BuildError`, `MissingTextError`, `UnknownOwnerError`, `UnknownVersionError` and
     `UnrecordedPartError`.
@@ -92,18 +94,19 @@ def write_sums(folder: Path, names: Iterable[str]) -> None:
 
 
 def source_date() -> int:
-    """The time of the sources, in seconds since 1970: SOURCE_DATE_EPOCH, else the last commit's."""
+    """Return the time of the sources, in seconds since 1970: SOURCE_DATE_EPOCH, else that of the last
+    commit."""
     if told := os.environ.get("SOURCE_DATE_EPOCH"):
         return int(told)
     command = ["git", "-C", str(ROOT), "log", "-1", "--format=%ct"]
     try:
         return int(subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout)
     except (OSError, ValueError, subprocess.CalledProcessError):
-        return _EARLIEST_S  # sources without their history
+        return _EARLIEST_S  # the sources have no history
 
 
 def run_pyinstaller(dist: Path, work: Path, record: Path, epoch_s: int) -> None:
-    """Have PyInstaller make the executable, from nothing. Raises `BuildError`."""
+    """Have PyInstaller make the executable from scratch. Raises `BuildError`."""
     env = {name: os.environ[name] for name in _KEPT if name in os.environ}
     env |= {
         "LC_ALL": "C.UTF-8",
@@ -121,7 +124,7 @@ def run_pyinstaller(dist: Path, work: Path, record: Path, epoch_s: int) -> None:
 
 
 def system_needs(needs: Needs) -> dict[str, str]:
-    """In words: each library that is not in the executable, with the oldest version of it that will do."""
+    """Describe each library that is not in the executable, with the oldest version of it that suffices."""
     told = {}
     for library in sorted(needs.libraries):
         newest = needs.versions.get(library, {})
@@ -131,7 +134,7 @@ def system_needs(needs: Needs) -> dict[str, str]:
 
 
 def by_owner(bundle: Bundle, work: Path) -> dict[Owner, list[str]]:
-    """The parts that others made, by who did. Raises `UnrecordedPartError`, `UnknownOwnerError`."""
+    """Return the parts that others made, by owner. Raises `UnrecordedPartError`, `UnknownOwnerError`."""
     owners = Owners(ROOT, work)
     found: dict[Owner, list[str]] = {}
     for part in bundle.parts():
@@ -142,7 +145,7 @@ def by_owner(bundle: Bundle, work: Path) -> dict[Owner, list[str]]:
 
 
 def version() -> str:
-    """The project's own."""
+    """Return the project's own version."""
     sys.path.insert(0, str(ROOT))
     from minicloud import __version__
 

@@ -1,4 +1,4 @@
-"""What the executable has in it, read from the file itself."""
+"""This module reads the parts of the executable from the file itself."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ _LOADER = Path(PyInstaller.__file__).parent / "loader"
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One module or file in the executable, and the file of this machine that it was made from."""
+    """A `Part` is one module or file in the executable, with the file of this machine that it was
+    made from."""
 
     name: str
     source: Path
 
 
 class UnrecordedPartError(Exception):
-    """The executable has something in it of which the build did not write down where it came from."""
+    """The executable has a part whose source the build did not write down."""
 
 
 class Bundle:
-    """An executable as PyInstaller makes it. `record` says what its parts were made from."""
+    """A `Bundle` is an executable made by PyInstaller. `record` has the sources of its parts."""
 
     def __init__(self, executable: Path, record: Path) -> None:
         self._executable = executable
@@ -39,8 +40,7 @@ class Bundle:
         self._sources: dict[str, str] = json.loads(record.read_text(encoding="utf-8"))
 
     def parts(self) -> list[Part]:
-        """Everything in it, by name, but for packages that are nothing but a folder. Raises
-        `UnrecordedPartError`."""
+        """Return all parts by name, except packages that are only a folder. Raises `UnrecordedPartError`."""
         modules = self._archive.open_embedded_archive(_MODULES)
         names = {*self._archive.toc, *modules.toc} - {_MODULES}
         return [
@@ -48,7 +48,7 @@ class Bundle:
         ]
 
     def elf_files(self) -> Iterator[bytes]:
-        """The executable itself, and each library in it."""
+        """Yield the executable itself, and each library in it."""
         yield self._executable.read_bytes()
         for name in sorted(self._archive.toc):
             content = self._archive.extract(name)
@@ -58,7 +58,7 @@ class Bundle:
     def _source(self, name: str) -> Path:
         if source := self._sources.get(name):
             return Path(source)
-        # The first modules, which PyInstaller adds at the very end.
+        # PyInstaller adds these first modules at the very end.
         if name == struct.__name__:
             return Path(struct.__file__)
         if (source_of_loader := _LOADER / f"{name}.py").is_file():

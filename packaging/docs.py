@@ -1,5 +1,5 @@
-"""Writes the completions and the manual pages under the folder that is named: `make docs` into packaging/,
-`make check` elsewhere, to compare."""
+"""This script writes the completions and the manual pages into a folder: `make docs` into packaging/, and
+`make check` into another one, to compare (DESIGN 44)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import shtab
 from manual import minicloud_1, minicloud_sim_1
 from parsers import minicloud, minicloud_sim
 
-# By the names under which the shells look for them.
+# The shells look for these names.
 _NAMES = {"bash": "{}.bash", "zsh": "_{}", "fish": "{}.fish"}
 
 

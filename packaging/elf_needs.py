@@ -1,4 +1,4 @@
-"""What programs and libraries in ELF files need of the system they run on: libraries, and how new ones."""
+"""This module finds out which libraries ELF files need of the system, and in which version."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ MAGIC = b"\x7fELF"
 
 Version = tuple[int, ...]
 
-# A version that is a word: the loader has to know how to handle relative relocations that are packed.
+# This version is a word: the loader must support relative relocations that are packed.
 _WORDS: dict[str, tuple[str, Version]] = {"GLIBC_ABI_DT_RELR": ("GLIBC", (2, 36))}
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """`libraries` by their sonames. `versions`: of a library, by the prefix of its version symbols, the
-    newest that is named, as in `versions["libc.so.6"]["GLIBC"] == (2, 34)`."""
+    """`Needs` has the `libraries` by their sonames, and `versions`: for each library, by the prefix of its
+    version symbols, the newest version that is named, as in `versions["libc.so.6"]["GLIBC"] == (2, 34)`."""
 
     libraries: frozenset[str]
     versions: dict[str, dict[str, Version]]
 
 
 class UnknownVersionError(Exception):
-    """A library is asked for in a version that says not how new it is."""
+    """A library is needed in a version whose name has no number."""
 
 
 def needs_of(files: Iterable[bytes]) -> Needs:
-    """What all of `files`, which are ELF files that may bring each other, need of the system.
+    """Return what `files` need of the system. They are ELF files, and one may provide a library for another.
 
     Raises `UnknownVersionError`.
     """
@@ -44,7 +44,7 @@ def needs_of(files: Iterable[bytes]) -> Needs:
         for section in ELFFile(io.BytesIO(content)).iter_sections():
             if isinstance(section, DynamicSection):
                 for tag in section.iter_tags():
-                    # A tag has an attribute by the name of what it is.
+                    # A tag has an attribute named after its kind.
                     if tag.entry.d_tag == "DT_NEEDED":
                         libraries.add(getattr(tag, "needed"))  # noqa: B009
                     elif tag.entry.d_tag == "DT_SONAME":
@@ -59,7 +59,7 @@ def needs_of(files: Iterable[bytes]) -> Needs:
 
 
 def shown(version: Version) -> str:
-    """A version as people write it."""
+    """Format a version for people."""
     return ".".join(map(str, version))
 
 

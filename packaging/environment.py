@@ -1,15 +1,17 @@
-"""The environment that make runs everything in: made, brought up to date, and shown while that lasts.
+"""This script makes the environment that make runs everything in, brings it up to date, and shows its
+progress.
 
     python3 packaging/environment.py FOLDER run|dev|binary [--with-this-python]
 
-It is a venv with what requirements/ names for that part, and MiniCloud itself, editable. `--with-this-python`
-makes it again where it has another Python than the one that runs this.
+The environment is a venv with the packages that requirements/ lists for that part, and MiniCloud itself,
+editable. `--with-this-python` makes it again where it has another Python than the one that runs this.
 
-Always holds: the marker in the folder names only what was finished; what was begun and could not be finished,
-for whatever reason, is removed, or made again the next time where even that was not possible; only an
-environment is ever removed. One process at a time works on the environments of a source tree.
+Always holds: the marker in the folder lists only parts that were finished; a part that was begun and could
+not be finished, for whatever reason, is removed, or made again the next time where even that was not
+possible; only an environment is ever removed. One process at a time works on the environments of a source
+tree. The tests in `tests/packaging/test_environment.py` keep these (DESIGN 75).
 
-Runs before anything is installed, so it uses the standard library alone.
+It runs before anything is installed, so it uses the standard library alone.
 """
 
 from __future__ import annotations
@@ -42,11 +44,11 @@ _LAST_LINES = 15
 
 
 class EnvironmentFailedError(Exception):
-    """The environment cannot be made; the text says why and what to do."""
+    """The environment cannot be made; the text has the cause and the remedy."""
 
 
 class Progress:
-    """Progress of a wait: one line that is drawn over on a terminal, a line now and then elsewhere."""
+    """A `Progress` shows a wait: one line that is drawn over on a terminal, a line now and then elsewhere."""
 
     def __init__(self, stream: TextIO, now_s: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
@@ -57,12 +59,12 @@ class Progress:
         self._what = ""
 
     def begin(self, what: str) -> None:
-        """A new thing is waited for."""
+        """Begin to show the wait for `what`."""
         self._what, self._began_s, self._next_s = what, self._now_s(), 0.0
         self.at("")
 
     def at(self, detail: str) -> None:
-        """That thing has come to `detail`."""
+        """Show that the wait has come to `detail`."""
         now_s = self._now_s()
         if now_s < self._next_s:
             return
@@ -86,7 +88,8 @@ class Progress:
 
 
 class PipOutput:
-    """Progress of pip, read from its output. `changing` is set once it changes the environment."""
+    """A `PipOutput` reads pip's progress from its output. `changing` is set once pip changes the
+    environment."""
 
     _WORK = re.compile(
         r"\s*(Downloading|Using cached|Building|Preparing|Processing) (\S+)(?: (\([\d.]+ .?B\)))?"
@@ -98,7 +101,7 @@ class PipOutput:
         self.changing = False
 
     def read(self, line: str) -> str:
-        """The progress to show after this line of output."""
+        """Return the progress to show after this line of output."""
         if line.startswith("Installing collected packages"):
             self.changing = True
             return f"unpacking {line.count(',') + 1} packages"
@@ -114,7 +117,7 @@ class PipOutput:
 
 
 class Environment:
-    """The environment in `folder`."""
+    """An `Environment` is the environment in `folder`, which may be missing or unfinished."""
 
     def __init__(self, folder: Path, progress: Progress) -> None:
         self._folder = folder
@@ -123,12 +126,13 @@ class Environment:
         self._marked: dict[str, Any] = self._read_marker()
 
     def has(self, part: str) -> bool:
-        """Is everything of `part` there, as requirements/ has it now?"""
+        """Return True if everything of `part` is installed, by requirements/ as it is now."""
         parts = self._marked.get("parts", {})
         return all(parts.get(each) == _wanted(each) for each in PARTS[part])
 
     def fault(self, base: Sequence[str] | None) -> str:
-        """Why it cannot be used at all; empty if it can. `base` is the Python it must have, None for any."""
+        """Return the reason for which it cannot be used at all; empty if it can. `base` is the Python it must
+        have, None for any."""
         if not self._marked.get("parts"):
             return "it was not finished"
         if self._marked.get("folder") != str(self._folder):
@@ -141,7 +145,7 @@ class Environment:
         return f"its Python is now {version}" if version else "its Python does not run any more"
 
     def make(self, base: Sequence[str]) -> None:
-        """Make an empty one in its place, by the Python that runs this."""
+        """Make an empty environment in its place, by the Python that runs this."""
         if self._folder.exists():
             self.remove()
         self._folder.mkdir(parents=True)
@@ -158,7 +162,7 @@ class Environment:
             )
 
     def install(self, part: str) -> None:
-        """Install what requirements/ names for `part`."""
+        """Install the packages that requirements/ lists for `part`."""
         requirements = ROOT / "requirements" / f"{part}.txt"
         self._progress.begin(f"installing what {PURPOSES[part]} needs")
         began_s = time.monotonic()
@@ -188,7 +192,7 @@ class Environment:
 
     @property
     def usable(self) -> bool:
-        """Is anything finished in it, and nothing begun?"""
+        """Return True if a part of it is finished, and none is begun."""
         return bool(self._marked.get("parts"))
 
     def remove(self) -> None:
@@ -199,7 +203,7 @@ class Environment:
             raise EnvironmentFailedError(
                 f"{self._folder} is there and is no environment: name another one, make VENV=FOLDER"
             )
-        # The marker last: what is left of a removal that is cut short is known by it.
+        # The marker is removed last: it identifies the rest of a removal that was cut short.
         for entry in sorted(entries, key=lambda entry: entry.name == MARKER):
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
@@ -209,8 +213,8 @@ class Environment:
             self._folder.rmdir()
 
     def _version(self) -> str:
-        """The version of its Python, as in 3.11; empty where that does not run."""
-        if Path(sys.prefix) == self._folder:  # it runs this
+        """Return the version of its Python, as in 3.11; empty where that does not run."""
+        if Path(sys.prefix) == self._folder:  # that Python runs this script
             return "{}.{}".format(*sys.version_info)
         show = "import sys; print('%d.%d' % sys.version_info[:2])"
         try:
@@ -231,7 +235,8 @@ class Environment:
     def _watch(
         self, command: Sequence[str], read: Callable[[str], str] = lambda line: ""
     ) -> tuple[int, list[str]]:
-        """Run `command` and show what `read` makes of its lines; its exit code and its last lines."""
+        """Run `command` and show the result of `read` for each of its lines; return its exit code and last
+        lines."""
         last: deque[str] = deque(maxlen=_LAST_LINES)
         detail, rest = "", b""
         with _running(command) as process:
@@ -263,7 +268,7 @@ class Environment:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Bring the environment up to date; the exit code."""
+    """Bring the environment up to date and return the exit code."""
     folder, part = Path(os.path.abspath(arguments[0])), arguments[1]
     base = [sys.version, os.path.realpath(_base_executable())]
     wanted_base = base if "--with-this-python" in arguments else None
@@ -284,7 +289,7 @@ def _bring_up_to_date(
 ) -> None:
     fault = environment.fault(wanted) if folder.exists() else "it is not there"
     if not fault and part == "binary" and not environment.has(part):
-        fault = "what it needs has changed"  # nothing of before may come into the executable
+        fault = "what it needs has changed"  # no old file may come into the executable
     if not fault and environment.has(part):
         return
     try:
@@ -303,9 +308,9 @@ def _bring_up_to_date(
 
 
 def _wanted(part: str) -> str:
-    """The state that an installation of `part` depends on, as one word."""
+    """Return a sum over the files that an installation of `part` depends on."""
     names = [f"requirements/{part}.txt"]
-    if part != "dev":  # MiniCloud itself, whose commands and version are installed with it
+    if part != "dev":  # MiniCloud itself is installed, with its commands and version
         names += ["pyproject.toml", "minicloud/__init__.py"]
     return hashlib.sha256(b"\0".join((ROOT / name).read_bytes() for name in names)).hexdigest()
 
@@ -320,7 +325,7 @@ def _shown(folder: Path) -> str:
 
 @contextmanager
 def _running(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A process whose output is read here; it is ended with the block."""
+    """Run a process whose output is read in the block; kill it at the end of the block."""
     env = {name: value for name, value in os.environ.items() if name not in ("PIP_TARGET", "PIP_PREFIX")}
     env |= {"PIP_USER": "0", "PIP_QUIET": "0", "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
@@ -339,7 +344,7 @@ def _running(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Ctrl-C waits until the block has put things in order."""
+    """Ignore Ctrl-C until the end of the block."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
@@ -363,7 +368,7 @@ def _alone() -> Iterator[None]:
 
 
 class _EndedError(BaseException):
-    """A signal that asks for the end of the process."""
+    """A signal asks for the end of the process."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -374,7 +379,7 @@ def _end(number: int, _: object) -> NoReturn:
 
 
 def _die_of(number: int) -> NoReturn:
-    """End as make expects it of a program that was interrupted. make writes the line."""
+    """End by the signal, as make expects of an interrupted program. make writes the line."""
     signal.signal(number, signal.SIG_DFL)
     signal.raise_signal(number)
     raise AssertionError("the signal ends the process")

@@ -1,13 +1,13 @@
 #!/bin/sh
 # usage: packaging/environment.sh FOLDER PART [PYTHON]
 #
-# Finds a Python that can make the environment in FOLDER, unless one is given, and has environment.py bring it
-# up to date: PART is run, dev or binary.
+# Finds a Python that can make the environment in FOLDER, unless one is given, and runs environment.py, which brings
+# the environment up to date. PART is run, dev or binary.
 set -eu
 here=$(dirname -- "$0")
 folder=$1 part=$2 python=${3-}
 
-# Prints what keeps "$1" from making an environment; prints nothing if nothing does.
+# Prints the reason for which "$1" cannot make an environment; prints nothing if it can.
 objection() {
     command -v "$1" >/dev/null 2>&1 || { echo "$1 is not there"; return; }
     "$1" -I - 2>/dev/null <<'END' || echo "$1 does not run"
@@ -34,7 +34,7 @@ if [ -n "$python" ]; then
     exec "$python" -I "$here/environment.py" "$folder" "$part" --with-this-python
 fi
 all=
-# The environment's own Python first: where it still works, no other is looked for.
+# The environment's own Python comes first. If it still works, no other is looked for.
 for python in "$folder/bin/python" python3.13 python3.12 python3.11 python3; do
     why=$(objection "$python")
     [ -n "$why" ] || exec "$python" -I "$here/environment.py" "$folder" "$part"

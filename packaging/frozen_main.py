@@ -1,7 +1,7 @@
-"""What the executable runs: `minicloud`, or `minicloud-sim` where it is called by that name.
+"""The executable runs this: `minicloud`, or `minicloud-sim` where it is called by that name (DESIGN 35).
 
-It runs as the child of a bootloader that has unpacked it, passes signals on to it and waits for its end. Here
-is what makes the two look like one process.
+It is the child of a bootloader that has unpacked it, passes signals on to it and waits for its end. The code
+here makes the two look like one process.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from minicloud.cli.parent import death_signal
 
 
 def main() -> int:
-    """Run what the command line says; the exit code."""
-    multiprocessing.freeze_support()  # a process of the simulator's pool goes no further than this
+    """Run the command line and return the exit code."""
+    multiprocessing.freeze_support()  # a process of the simulator's pool stops here
     bootloader = os.getppid()
     _end_with(bootloader)
     _leave_the_terminal_to_the_bootloader()
@@ -27,7 +27,7 @@ def main() -> int:
     try:
         return _run()
     except Exception:
-        # Left to the bootloader, it would add a line of its own and wait until somebody reads that.
+        # The bootloader would add a line of its own and wait until it is read.
         sys.excepthook(*sys.exc_info())
         return 1
     finally:
@@ -35,7 +35,7 @@ def main() -> int:
 
 
 def _run() -> int:
-    # Plain imports: PyInstaller follows no other kind.
+    # The imports are plain, as PyInstaller follows no other kind.
     if Path(sys.argv[0]).name == "minicloud-sim":
         from sim.program.main import main as minicloud_sim
 
@@ -46,7 +46,8 @@ def _run() -> int:
 
 
 def _end_with(bootloader: int) -> None:
-    """Be told to end when the bootloader is killed: nobody could reach this process any more."""
+    """Have the kernel send SIGTERM when the bootloader is killed, as this process could not be reached any
+    more."""
     request = death_signal()
     if request is None:
         return
@@ -56,19 +57,19 @@ def _end_with(bootloader: int) -> None:
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
 
-    signal.signal(signal.SIGTERM, end)  # for programs that have no handler of their own
+    signal.signal(signal.SIGTERM, end)  # for programs without a handler of their own
     request()
-    if not _is_bootloader(bootloader):  # it died before that, and somebody else is the parent
+    if not _is_bootloader(bootloader):  # it died before the request, and this process has another parent
         _tidy_up()
         sys.exit(1)
 
 
 def _is_bootloader(pid: int) -> bool:
-    """Does that process have the very arguments that this one has?"""
+    """Return True if that process has the same arguments as this one."""
     try:
         ours = Path("/proc/self/cmdline").read_bytes()
     except OSError:
-        return True  # there is no /proc to look into
+        return True  # the system has no /proc
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes() == ours
     except OSError:
@@ -76,8 +77,11 @@ def _is_bootloader(pid: int) -> bool:
 
 
 def _leave_the_terminal_to_the_bootloader() -> None:
-    """Get the terminal's Ctrl-C once. It goes to all of a process group, so the bootloader passes on what
-    this process has had already; and a second Ctrl-C means: at once."""
+    """Leave the terminal's process group, so that Ctrl-C arrives once, through the bootloader.
+
+    It goes to all processes of a group, and the bootloader passes it on. A second one would end the program
+    at once.
+    """
     os.setpgid(0, 0)
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # `stty tostop` keeps other groups from writing
 
@@ -88,7 +92,7 @@ def _tidy_up_after(bootloader: int) -> None:
 
 
 def _tidy_up() -> None:
-    """Remove what was unpacked, as the bootloader does where it lives."""
+    """Remove the unpacked files, as a bootloader that is alive does."""
     shutil.rmtree(str(getattr(sys, "_MEIPASS")), ignore_errors=True)  # noqa: B009 (mypy knows no such name)
 
 

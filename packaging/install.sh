@@ -53,7 +53,7 @@ if [ -z "$prefix" ]; then
     prefix=/usr/local
     [ "$root" = yes ] || [ -n "$destdir" ] || prefix=${HOME:?install.sh: there is no home folder: give --prefix}/.local
 fi
-# The units name it, so it has to mean the same everywhere.
+# The units name this path, so it has to be absolute.
 case $prefix in
     /) prefix='' ;;
     /*) prefix=${prefix%/} ;;
@@ -63,7 +63,7 @@ case $prefix in
     *[!A-Za-z0-9/._+~@-]*) die 2 "--prefix $prefix: systemd's units cannot name such a path" ;;
 esac
 [ "$root" = yes ] || [ -n "$destdir" ] || units=no
-# Where systemd looks for them: below /usr and /usr/local beside the rest, for any other prefix in /etc.
+# systemd looks for units below /usr and /usr/local; for any other prefix they go to /etc.
 case $prefix in
     /usr | /usr/local) unit_dir=$prefix/lib/systemd/system ;;
     *) unit_dir=/etc/systemd/system ;;
@@ -98,7 +98,7 @@ reload() { # systemd, if it runs here and these are its files
     fi
 }
 
-put() { # SOURCE TARGET MODE: complete at every moment, also while the old one runs
+put() { # SOURCE TARGET MODE: TARGET is complete at every moment, also while the old one runs
     mkdir -p -- "$(dirname -- "$2")" 2>/dev/null || die 1 "cannot make $(dirname -- "$2"): give another --prefix"
     new=$2.new
     { cp -- "$1" "$new" && chmod "$3" "$new" && mv -f -- "$new" "$2"; } 2>/dev/null || {
@@ -128,7 +128,7 @@ if [ -z "$from" ]; then
 fi
 [ -f "$from/minicloud" ] || die 1 "there is no $from/minicloud: name its folder with --from"
 [ -f "$from/SHA256SUMS" ] || die 1 "there is no $from/SHA256SUMS: download it with the executable"
-# Copied first: what was verified is what is installed.
+# The files are copied first, so that the files that were verified are installed.
 work=$(mktemp -d)
 trap 'rm -rf -- "$work"' EXIT
 trap 'exit 1' HUP INT TERM

@@ -1,11 +1,11 @@
-"""The unpacked files of the executable, and the executable itself, kept open for as long as it runs.
+"""The unpacked files of the executable, and the executable itself, are kept open while it runs (DESIGN 78).
 
-A program that cleans up temporary files may empty the folder, and an upgrade replaces the executable: imports
-that come later would find nothing, or something else. `systemd-tmpfiles` leaves a folder alone that is
-locked; from others, the open files are safe.
+A program that cleans up temporary files may empty the folder, and an upgrade replaces the executable: later
+imports would find nothing, or something else. `systemd-tmpfiles` leaves a locked folder alone; against other
+programs, the open files help.
 
 Libraries are not kept, as the loader wants them by name: a program loads its own before it serves. The tests
-in `tests/packaged/test_cleaned_up.py` find the one that it does not.
+in `tests/packaged/test_cleaned_up.py` find a library that is loaded later.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _LIBRARY = "base_library.zip"
 
 
 def keep_open() -> None:
-    """Lock the folder, and read modules through descriptors from here on. Their end is the process's."""
+    """Lock the folder, and read modules through open descriptors from here on, until the process ends."""
     folder = Path(getattr(sys, "_MEIPASS"))  # noqa: B009 (mypy knows no such name)
-    with suppress(OSError):  # a file system without locks
-        # Exclusive, as tmpfiles.d(5) takes a shared lock on what it cleans.
+    with suppress(OSError):  # the file system has no locks
+        # The lock is exclusive, as tmpfiles.d(5) takes a shared lock on the folders that it cleans.
         fcntl.flock(os.open(folder, os.O_RDONLY | os.O_DIRECTORY), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    modules = sys.modules["pyimod02_importers"].pyz_archive  # PyInstaller's
+    modules = sys.modules["pyimod02_importers"].pyz_archive  # PyInstaller's module
     modules._filename = _kept(modules._filename)
     library = str(folder / _LIBRARY)
     kept = _kept(library)
@@ -37,7 +37,7 @@ def keep_open() -> None:
 
 
 def _kept(path: str) -> str:
-    """A path to the very file that is at `path` now; `path` itself where there is no /proc."""
+    """Return a path to the very file that is at `path` now; `path` itself where there is no /proc."""
     descriptor = os.open(path, os.O_RDONLY)
     kept = f"/proc/self/fd/{descriptor}"
     if Path(kept).exists():

@@ -1,4 +1,4 @@
-"""The texts of all licences of what is inside the executable, as one file for people."""
+"""This module puts the licence texts of all parts of the executable into one document for people."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from owners import Owner
 
-# What Debian's files name instead of repeating it.
+# Debian's files name these texts instead of repeating them.
 _COMMON = Path("/usr/share/common-licenses")
 _NAMED = re.compile(rf"{_COMMON}/([A-Za-z0-9.-]*[A-Za-z0-9])")
 _RULE = "=" * 80
@@ -19,8 +19,9 @@ class MissingTextError(Exception):
 
 
 def document(licence: Path, version: str, owners: Iterable[Owner]) -> str:
-    """The text of `licence`, which is MiniCloud's, then those of all `owners`. A text that is the same as an
-    earlier one names it instead. Raises `MissingTextError`.
+    """Return the text of `licence`, which is MiniCloud's, followed by those of all `owners`.
+
+    A text that is the same as an earlier one is replaced by a reference to that. Raises `MissingTextError`.
     """
     first: dict[str, str] = {}
     sections = [
@@ -57,7 +58,7 @@ def _texts_of(owner: Owner) -> tuple[Path, ...]:
 
 
 def _common(owners: Iterable[Owner]) -> Iterator[Path]:
-    """The licences that the texts of `owners` only name, as far as this system has them."""
+    """Return the licences that the texts of `owners` only name, as far as this system has them."""
     names = {name for owner in owners for path in owner.texts for name in _NAMED.findall(_read(path))}
     for name in sorted(names):
         if (path := _COMMON / name).is_file():

@@ -1,6 +1,7 @@
-"""`make dist`: one archive with the executable and all that belongs to it, laid out as install.sh wants it.
+"""`make dist` runs this script. It puts the executable and everything that belongs to it into one archive.
 
-Made of what `make binary` has put into a folder. The same files give the same bytes.
+The archive is laid out for install.sh, and made of the files that `make binary` has put into a folder. The
+same files give the same bytes.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from pathlib import Path
 from build_binary import LINK, LIST, NAME, ROOT, TEXTS, BuildError, source_date, version, write_sums
 
 PACKAGING = ROOT / "packaging"
-# Of packaging/, what is for those who install, beside the script.
+# These files of packaging/ are for people who install, beside the script.
 FOLDERS = ("completions", "man", "monitoring", "systemd")
 EXECUTABLE = {NAME, "install.sh"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Make the archive; the exit code."""
+    """Make the archive and return the exit code."""
     parser = argparse.ArgumentParser(
         description="Put the executable and all that belongs to it in an archive."
     )
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make(dist: Path) -> Path:
-    """Write the archive and its sum into `dist`; the archive's path. Raises `BuildError`."""
+    """Write the archive and its sum into `dist`, and return the archive's path. Raises `BuildError`."""
     title = f"{NAME}-{version()}-{sys.platform}-{platform.machine()}"
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / title
@@ -58,7 +59,7 @@ def make(dist: Path) -> Path:
 
 
 def contents(dist: Path) -> Iterator[tuple[str, bytes]]:
-    """Each file of the archive but the sums: its name and what it holds. Raises `BuildError`."""
+    """Return the name and content of each file of the archive but the sums. Raises `BuildError`."""
     for name in (NAME, LIST, TEXTS):
         try:
             yield name, (dist / name).read_bytes()
@@ -78,7 +79,7 @@ def contents(dist: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def packed(root: Path, epoch_s: int) -> bytes:
-    """`root` as a compressed archive of which no byte depends on who makes it, when or where."""
+    """Return `root` as a compressed archive of which no byte depends on its maker, the time or the place."""
     unpacked = io.BytesIO()
     with tarfile.open(fileobj=unpacked, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for path in [root, *sorted(root.rglob("*"))]:
@@ -99,7 +100,7 @@ def packed(root: Path, epoch_s: int) -> bytes:
 
 
 def _as_laid_out(path: Path) -> bytes:
-    """The content of `path`. In a document, links into packaging/ lead to its files in the archive."""
+    """Return the content of `path`. In a document, links into packaging/ lead to its files in the archive."""
     content = path.read_bytes()
     return content.replace(b"](../packaging/", b"](../") if path.suffix == ".md" else content
 

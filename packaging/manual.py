@@ -1,6 +1,6 @@
-"""The manual pages, made of the parsers' own help: a page says what --help says, and where files are.
+"""The manual pages are made of the parsers' own help: a page has the text of --help, and the places of files.
 
-argparse-manpage was tried: it runs our usage lines, examples and exit codes into paragraphs.
+argparse-manpage was tried: it runs our usage lines, examples and exit codes into paragraphs (DESIGN 44).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _FILES = (
 
 
 def minicloud_1() -> str:
-    """minicloud(1)."""
+    """Return the page minicloud(1)."""
     parser = serve_parser()
     description = str(parser.description).partition("\n\n")[0]
     return _page(
@@ -56,7 +56,7 @@ def minicloud_1() -> str:
 
 
 def minicloud_sim_1() -> str:
-    """minicloud-sim(1)."""
+    """Return the page minicloud-sim(1)."""
     parser = sim_parser()
     return _page(
         "minicloud-sim",
@@ -86,7 +86,7 @@ def _section(title: str, lines: Iterable[str]) -> list[str]:
 
 
 def _usage(usage: str) -> Iterator[str]:
-    """A line for each way to call it, and what that does."""
+    """Return a line for each form of the command, with its effect."""
     for line in usage.splitlines():
         call, _, does = re.sub(r" {3,}", "\t", line.strip()).partition("\t")
         program, *rest = call.split(" ", 1)
@@ -133,7 +133,7 @@ def _commands() -> Iterator[str]:
 
 
 def _epilog(epilog: str) -> Iterator[str]:
-    """What follows the options in --help, each part under a heading of its own."""
+    """Return the text that follows the options in --help, each part under a heading of its own."""
     for part in epilog.split("\n\n"):
         first, _, rest = part.partition("\n")
         heading = _HEADINGS.get(first.removesuffix(":"))
@@ -168,6 +168,6 @@ def _pairs(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 
 def _text(text: str) -> str:
-    """`text` as troff takes it literally."""
+    """Return `text` so that troff takes it literally."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-").replace("'", "\\(aq")
     return "\n".join(f"\\&{line}" if line.startswith((".", "'")) else line for line in escaped.splitlines())

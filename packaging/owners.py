@@ -1,4 +1,5 @@
-"""Who a file of this machine belongs to: a Python package, Python itself, or a package of the system."""
+"""This module finds the owner of a file of this machine: a Python package, Python itself, or a package of the
+system."""
 
 from __future__ import annotations
 
@@ -14,22 +15,24 @@ from pathlib import Path
 
 from packageurl import PackageURL
 
-# Of what comes without a text, or has something compiled into it that does.
+# These texts are for parts that come without one, or have something compiled in that does.
 _KEPT = Path(__file__).parent / "licences"
 _DOC = Path("/usr/share/doc")
-# The file with all texts, which the build makes.
+# The build makes this file with all texts.
 ALL_TEXTS = "licenses.txt"
 
 
 class UnknownOwnerError(Exception):
-    """Nobody knows where a file comes from."""
+    """The owner of a file is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A piece of software with a version. `licences` as its metadata tell them: an SPDX expression, or names
-    of which any may be chosen. `homepage` is empty where none is told. `texts` are the files that have the
-    texts of its licences."""
+    """An `Owner` is a piece of software with a version.
+
+    `licences` are as in its metadata: an SPDX expression, or names of which any may be chosen. `homepage` is
+    empty where the metadata has none. `texts` are the files with the texts of its licences.
+    """
 
     name: str
     version: str
@@ -43,8 +46,8 @@ _TEXT = re.compile(r"licen[cs]e|copying|notice|.*\.LICENSE\.txt$", re.IGNORECASE
 
 
 class Owners:
-    """Looks owners up. Files under `root` are the project's own, but for the third-party files it keeps; what
-    PyInstaller makes in `work` is of Python."""
+    """An `Owners` looks owners up. Files under `root` are the project's own, but for the third-party files it
+    keeps; files that PyInstaller makes in `work` belong to Python."""
 
     def __init__(self, root: Path, work: Path) -> None:
         self._root = root.resolve()
@@ -57,7 +60,7 @@ class Owners:
         self._python = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")}
 
     def of(self, path: Path) -> Owner | None:
-        """Who `path` belongs to; None where it is the project's own. Raises `UnknownOwnerError`."""
+        """Return the owner of `path`; None where it is the project's own. Raises `UnknownOwnerError`."""
         file = path.resolve()
         if distribution := self._installed.get(file):
             return None if distribution.name == "minicloud" else _python_package(distribution)
@@ -65,7 +68,7 @@ class Owners:
             return _python()
         if file.name == ALL_TEXTS:
             return None
-        if file.is_relative_to(self._work):  # the modules that are needed first, in an archive
+        if file.is_relative_to(self._work):  # the modules that are needed first are in an archive
             return _python()
         if file.is_relative_to(self._root):
             return _swagger_ui(file) if file.parent.name == "swagger-ui" else None
@@ -99,7 +102,7 @@ def _kept(name: str) -> tuple[Path, ...]:
 def _licences(metadata: PackageMetadata) -> tuple[str, ...]:
     if "License-Expression" in metadata:
         return (metadata["License-Expression"],)
-    if "License" in metadata and "\n" not in metadata["License"]:  # else it is the licence itself
+    if "License" in metadata and "\n" not in metadata["License"]:  # otherwise it is the licence itself
         return (metadata["License"],)
     classifiers = metadata.get_all("Classifier") or ()
     return tuple(sorted(each.rpartition(" :: ")[2] for each in classifiers if each.startswith("License :: ")))
@@ -145,7 +148,8 @@ def _swagger_ui(file: Path) -> Owner:
 
 @cache
 def _system_package(file: Path) -> Owner:
-    """The Debian package that installed `file`, under /lib or /usr/lib, which are one folder by now."""
+    """Return the Debian package that installed `file`, under /lib or /usr/lib, which are one folder
+    by now."""
     for path in (file, Path("/", *file.parts[2:])):
         found = _asked("dpkg-query", "--search", str(path))
         if found:

@@ -1,5 +1,8 @@
-"""The programs' whole command lines: the parsers that the programs themselves use, put together, with what
-a shell needs to know beyond them."""
+"""This module puts the parsers of the programs together into whole command lines, for completions and manual
+pages.
+
+It adds the kinds of values that a shell completes and that the parsers do not have.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ _PARSERS: Mapping[str, Callable[[], Parser]] = {
     "sim": sim_parser,
 }
 
-# Values that are a few words; the parsers leave their check to whoever reads them.
+# These values are a few words; the programs check them later than the parsers.
 WORDS: Mapping[str, tuple[str, ...]] = {
     "--log-level": ("debug", "info", "warning", "error"),
     "--log-format": ("auto", "json", "console"),
@@ -43,7 +46,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
 _FILES = {"FILE", "DIR", "FOLDER", "NAME|FILE"}
 
 _LIST = "minicloud workers --timeout 2s 2>/dev/null | awk 'NR > 1 { print $1 }'"
-# The ids of the workers there are, asked of the control plane that $MINICLOUD_URL names.
+# The ids of the registered workers come from the control plane that $MINICLOUD_URL names.
 _WORKERS = {
     "bash": "_minicloud_workers",
     "zsh": "_minicloud_workers",
@@ -57,13 +60,13 @@ _WORKERS = {
 
 
 def commands() -> dict[str, Parser]:
-    """The parser of each command of `minicloud`, in the order of its --help."""
+    """Return the parser of each command of `minicloud`, in the order of its --help."""
     assert list(_PARSERS) == list(COMMANDS), "a command has no parser here"
     return {name: make() for name, make in _PARSERS.items()}
 
 
 def minicloud() -> argparse.ArgumentParser:
-    """`minicloud` with its commands below it, for completion."""
+    """Return `minicloud` with its commands below it, for completion."""
     parser = serve_parser()
     below = parser.add_subparsers(parser_class=argparse.ArgumentParser)
     for name, command in commands().items():
@@ -76,20 +79,20 @@ def minicloud() -> argparse.ArgumentParser:
 
 
 def minicloud_sim() -> argparse.ArgumentParser:
-    """`minicloud-sim`, for completion."""
+    """Return `minicloud-sim`, for completion."""
     parser = sim_parser()
     _help_complete(parser)
     return parser
 
 
 def actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    """What the parser takes, in the order of its --help."""
+    """Return the arguments of the parser, in the order of its --help."""
     for group in parser._action_groups:
         yield from group._group_actions
 
 
 def _help_complete(parser: argparse.ArgumentParser) -> None:
-    """Say of each value what may stand there."""
+    """Give shtab the words, ids or files that each value may be."""
     for action in actions(parser):
         name = action.option_strings[-1] if action.option_strings else action.metavar
         if name in WORDS:

@@ -1,4 +1,4 @@
-"""The list of what is inside the executable, as a CycloneDX document."""
+"""This module writes the list of the executable's parts as a CycloneDX document."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def document(
     epoch_s: int,
     needs: Mapping[str, str],
 ) -> str:
-    """JSON that says of each owner in `inside` which of its parts `executable` has; `needs` are properties
-    that say what it needs of the system. Nothing in it depends on when or where it is made."""
+    """Return JSON with each owner in `inside` and its parts of `executable`; `needs` are properties with the
+    executable's needs of the system. Nothing in it depends on the time or place of the build."""
     digest = sha256(executable.read_bytes()).hexdigest()
     licences = LicenseFactory()
     program = Component(
@@ -66,5 +66,5 @@ def _component(owner: Owner, parts: Iterable[str], licences: LicenseFactory) -> 
 def _licences(owner: Owner, licences: LicenseFactory) -> list[License]:
     made = [licences.make_from_string(text) for text in owner.licences]
     expressions = [each for each in made if isinstance(each, LicenseExpression)]
-    # The format has one expression, or names: never both.
+    # The format allows one expression, or names, never both.
     return list(expressions[:1]) or [each for each in made if isinstance(each, DisjunctiveLicense)]

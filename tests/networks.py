@@ -1,4 +1,5 @@
-"""The abilities of this machine's network, for tests that need more than IPv4 on loopback."""
+"""This module finds out what this machine's network can do, for tests that need more than IPv4 on
+loopback."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="needs IPv6 on loopback"
 
 
 class Names(trio.abc.HostnameResolver):
-    """Addresses by name, for `trio.socket.set_custom_hostname_resolver`. Other names are not known."""
+    """A `Names` resolves names to addresses for `trio.socket.set_custom_hostname_resolver`; other names are
+    unknown."""
 
     def __init__(self, **names: list[str]) -> None:
         self.names = names

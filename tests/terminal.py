@@ -1,4 +1,4 @@
-"""A program on a terminal of its own, as a person sits before one.
+"""A `Terminal` runs a program on a terminal of its own, as in front of a person.
 
     with Terminal([*PROGRAM, "events", "-f"], env=launch.environment) as terminal:
         terminal.until_shown("Ctrl-C ends it")
@@ -7,8 +7,9 @@
         assert terminal.lines_after(CTRL_C) == ["minicloud: interrupted"]
 
 Always holds: the terminal is the program's controlling one, so a key such as Ctrl-C is a signal to all of its
-process group; it has the same size and type whatever the tests are started in; the program never waits for
-a test to read; every wait has a deadline; when the context ends, so has the program.
+process group; it has the same size and type whatever the tests are started in; the program never waits for a
+test to read; every wait has a deadline; when the context ends, so has the program. The tests in
+`tests/unit/test_terminal.py` keep these.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ CTRL_C = "\x03"
 CTRL_D = "\x04"
 CTRL_Z = "\x1a"
 
-# Met in a fraction of it on an idle machine; only a test that fails waits for so long.
+# Waits take a fraction of this on an idle machine; only a test that fails waits for so long.
 WITHIN_S = 60.0
 _POLL_S = 0.01
 
-# Makes the terminal the session's, then becomes the program, with no signal ignored. `preexec_fn` would do
-# the same, but Python 3.12 warns of it in a process that has threads, as one that runs tests has.
+# This makes the terminal the session's, then becomes the program, with no signal ignored. `preexec_fn` would
+# do the same, but Python 3.12 warns of it in a process that has threads, such as one that runs tests.
 _WITH_THE_TERMINAL = (
     *(sys.executable, "-I", "-S", "-c"),
     f"import fcntl, os, signal, sys; fcntl.ioctl(0, {termios.TIOCSCTTY}, 0);"
@@ -48,10 +49,10 @@ _WITH_THE_TERMINAL = (
 
 
 class Terminal:
-    """One program, started now as the leader of a session whose terminal has so many columns.
+    """A `Terminal` starts one program as the leader of a session whose terminal has so many columns.
 
-    `env` is all of the program's environment, but for TERM, which is xterm unless `env` names another. What
-    the program writes is decoded as UTF-8; a byte that is not is shown as \\xNN.
+    `env` is all of the program's environment, but for TERM, which is xterm unless `env` names another. The
+    program's output is decoded as UTF-8; a byte that is not is shown as \\xNN.
     """
 
     def __init__(
@@ -93,11 +94,12 @@ class Terminal:
 
     @property
     def shown(self) -> str:
-        """All that the terminal has been sent so far, keys that it echoed included (`^C`)."""
+        """Return all text the terminal has received so far, keys that it echoed included (`^C`)."""
         return self._shown.decode("utf-8", "backslashreplace").replace("\r\n", "\n")
 
     def until_shown(self, text: str, within_s: float = WITHIN_S) -> str:
-        """Return all that is shown, once `text` is; an assertion error where the program ends without it."""
+        """Return all text shown, once `text` is there; raise an assertion error where the program ends
+        without it."""
         deadline_s = time.monotonic() + within_s
         while text not in self.shown:
             if not self.running:
@@ -108,12 +110,12 @@ class Terminal:
         return self.shown
 
     def press(self, keys: str) -> None:
-        """Type `keys`; `lines_after` finds what was shown from here on."""
+        """Type `keys`; `lines_after` returns what is shown from here on."""
         self._pressed_at[keys] = len(self._shown)
         os.write(self._ours, keys.encode())
 
     def lines_after(self, keys: str) -> list[str]:
-        """The lines that were shown since `keys` were last pressed, without their echo and empty ones."""
+        """Return the lines shown since `keys` were last pressed, without their echo and empty ones."""
         shown = self._shown[self._pressed_at[keys] :].decode("utf-8", "backslashreplace")
         echo = "".join(f"^{chr(ord(key) + 64)}" if ord(key) < 32 else key for key in keys)
         # A line that was drawn over is not shown any more.
@@ -121,17 +123,18 @@ class Terminal:
         return [line for line in lines if line]
 
     def hang_up(self) -> None:
-        """Close the terminal, as a window is closed: its session gets SIGHUP, and nobody can write to it."""
+        """Close the terminal, as a window is closed: its session gets SIGHUP, and nothing can be written to
+        it."""
         self._stop_reading()
 
     def exit_code(self, within_s: float = WITHIN_S) -> int:
-        """Its exit code, once it has ended and all that it wrote is in `shown`; negative for a signal that
-        killed it."""
+        """Return its exit code, once it has ended and all its output is in `shown`; negative for a signal
+        that killed it."""
         try:
             code = self._process.wait(within_s)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"still running after {within_s:g} s:\n{self.shown}") from None
-        # The last of the session to hold the terminal may be a child that is left a moment longer.
+        # The last process of the session that holds the terminal may be a child that is left a moment longer.
         self._reader.join(WITHIN_S)
         return code
 
@@ -154,7 +157,7 @@ class Terminal:
                 return
             try:
                 data = os.read(self._ours, 65536)
-            except OSError:  # EIO: nobody has the terminal any more
+            except OSError:  # EIO: no process has the terminal any more
                 return
             self._shown += data
 

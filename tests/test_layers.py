@@ -1,7 +1,5 @@
-"""The house's floors: imports go one way, and `core` is pure.
-
-Reads the source, runs none of it.
-"""
+"""These tests keep the floors of the house: imports go one way, and `core` is pure. They read the source and
+run none of it."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Lower floors first. A room may import rooms of its own floor's package and of lower floors only.
+# Lower floors come first. A room may import its own package and rooms of lower floors only.
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"__init__"}),
     frozenset({"core"}),
@@ -27,19 +25,19 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )
-# Rooms that would be allowed to know others by their floor, and still must not.
+# The floors would allow these imports, and they are forbidden all the same.
 NEVER = {
-    "rpc": {"wire", "store"},  # it carries any service, and knows no worker; but see STANDARD
+    "rpc": {"wire", "store"},  # it carries any service, and no worker; but see STANDARD
     "wire": {"store"},
     "store": {"wire"},
     "control": {"worker"},
     "worker": {"control", "store"},
 }
-# gRPC's own services, whose messages are generated beside ours.
+# The messages of gRPC's own services are generated beside ours.
 STANDARD = "minicloud.wire.gen.grpc."
 # The libraries that speak HTTP/2, and the module of `http2` that may be replaced to be rid of each.
 HTTP2_LIBRARIES = {"h2": "engine", "hyperframe": "engine", "hpack": "compression"}
-# What core may use of the standard library: nothing that does I/O, reads a clock or draws a number.
+# Core may use this much of the standard library: nothing that does I/O, reads a clock or draws a number.
 CORE_MAY_IMPORT = {
     "__future__", "bisect", "collections", "dataclasses", "enum", "math", "re", "typing",
 }  # fmt: skip
@@ -55,7 +53,7 @@ def _modules() -> dict[str, Path]:
 
 
 def _imports(path: Path, *, at_run_time_only: bool = False) -> Iterator[str]:
-    """Every module named by an import of `path`, those inside functions included unless told otherwise."""
+    """Yield every module that an import of `path` names, also inside functions unless `at_run_time_only`."""
     tree = ast.parse(path.read_text())
     for node in tree.body if at_run_time_only else ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -79,7 +77,8 @@ def _floor(room: str) -> int:
 
 
 def _ours(name: str, modules: dict[str, Path]) -> str | None:
-    """`name` (a module, or a thing in one) as one of our modules."""
+    """Return the module of ours that `name` (a module, or a thing in one) belongs to; None if it is
+    not ours."""
     if not name.startswith("minicloud"):
         return None
     while name not in modules:
@@ -95,7 +94,7 @@ def test_imports_never_run_to_a_higher_floor() -> None:
     for module, path in modules.items():
         room = _room(module)
         for name in _imports(path):
-            # A generated package is known by where it hangs.
+            # Generated packages count as `minicloud.wire`.
             target = "minicloud.wire" if name.startswith("minicloud.wire.gen") else _ours(name, modules)
             if target is None or _room(target) == room:
                 continue

@@ -1,7 +1,5 @@
-"""Rules for the source that keep it independent of the Python and the locale it runs on.
-
-Reads the source, runs none of it.
-"""
+"""These tests keep rules of the source: it is independent of the Python and the locale it runs on, and its
+docstrings are sentences. They read the source and run none of it."""
 
 from __future__ import annotations
 
@@ -14,17 +12,47 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ("minicloud", "sim", "packaging", "proto")
+# The files whose docstrings are sentences that stand alone, as patterns. A folder that is brought to this is
+# added here.
+PLAIN_PROSE = (
+    "minicloud/*.py",
+    "minicloud/app/**/*.py",
+    "minicloud/cli/**/*.py",
+    "minicloud/config/**/*.py",
+    "minicloud/net/**/*.py",
+    "packaging/**/*.py",
+    "proto/**/*.py",
+    ".ci/*.py",
+    "tests/*.py",
+    "tests/bench/**/*.py",
+    "tests/integration/**/*.py",
+    "tests/packaged/**/*.py",
+    "tests/packaging/**/*.py",
+    "tests/unit/*.py",
+    "tests/unit/app/**/*.py",
+    "tests/unit/cli/**/*.py",
+    "tests/unit/config/**/*.py",
+    "tests/unit/control/**/*.py",
+    "tests/unit/core/**/*.py",
+    "tests/unit/net/**/*.py",
+    "tests/unit/packaging/**/*.py",
+    "tests/unit/store/**/*.py",
+    "tests/unit/wire/**/*.py",
+    "tests/unit/worker/**/*.py",
+)
+# A docstring that begins with one of these words is a question or half a sentence.
+RIDDLES = {"As", "How", "Likewise", "What", "Where", "Whether", "Which", "Who", "Whom", "Whose", "Those"}
 
 
 def trees(*folders: str) -> Iterator[tuple[str, ast.Module]]:
-    """Each source file below `folders`: its name and its syntax tree."""
+    """Yield the name and the syntax tree of each source file below `folders`."""
     for folder in folders:
         for path in sorted((ROOT / folder).rglob("*.py")):
             yield str(path.relative_to(ROOT)), ast.parse(path.read_text("utf-8"))
 
 
 def raising_handlers(tree: ast.AST) -> list[int]:
-    """The lines of `except*` handlers that raise, await or exit."""
+    """Return the lines of `except*` handlers that raise, await or exit."""
     return [
         node.lineno
         for statement in ast.walk(tree)
@@ -37,7 +65,7 @@ def raising_handlers(tree: ast.AST) -> list[int]:
 
 
 def files_in_the_locales_encoding(tree: ast.AST) -> list[int]:
-    """The lines of calls that read or write text in whatever encoding the locale has."""
+    """Return the lines of calls that read or write text in whatever encoding the locale has."""
     return [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Call) and _leaves_encoding(node)]
 
 
@@ -59,6 +87,18 @@ def _leaves_encoding(call: ast.Call) -> bool:
     place = 0 if isinstance(call.func, ast.Attribute) else 1
     mode = given.get("mode", call.args[place] if len(call.args) > place else None)
     return mode is None or (isinstance(mode, ast.Constant) and "b" not in str(mode.value))
+
+
+def riddles(tree: ast.AST) -> list[int]:
+    """Return the lines of docstrings that begin with one of the words in `RIDDLES`."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    return [
+        node.body[0].lineno
+        for node in ast.walk(tree)
+        if isinstance(node, documented)
+        and (text := ast.get_docstring(node))
+        and re.split(r"\W", text, maxsplit=1)[0] in RIDDLES
+    ]
 
 
 @pytest.mark.parametrize(
@@ -118,5 +158,36 @@ def test_tests_that_the_sources_name_exist() -> None:
             missing := set(re.findall(r"(?<![\w.])test_\w+(?:\.py)?", (ROOT / name).read_text("utf-8")))
             - tests
         )
+    }
+    assert wrong == {}
+
+
+@pytest.mark.parametrize(
+    ("docstring", "found"),
+    [
+        ("What the program prints.", True),
+        ("Whether it is done.", True),
+        ("Those of one worker.", True),
+        ("Where it is.\n\nIt may be None.", True),
+        ("How long it takes.", True),
+        ("Return what the program prints.", False),
+        ("`What` is a class.", False),
+        ("Whatever it holds, the line is written.", False),
+    ],
+)
+def test_docstring_that_is_half_a_sentence_is_found(docstring: str, found: bool) -> None:
+    body = f"    {docstring!r}\n"
+    for code in (f"{docstring!r}\n", f"class C:\n{body}", f"def f():\n{body}", f"async def f():\n{body}"):
+        assert bool(riddles(ast.parse(code))) is found, code
+
+
+@pytest.mark.parametrize("pattern", PLAIN_PROSE)
+def test_no_docstring_is_half_a_sentence(pattern: str) -> None:
+    paths = sorted(ROOT.glob(pattern))
+    assert paths, f"{pattern} names no file"
+    wrong = {
+        str(path.relative_to(ROOT)): lines
+        for path in paths
+        if (lines := riddles(ast.parse(path.read_text("utf-8"))))
     }
     assert wrong == {}

@@ -1,4 +1,4 @@
-"""TLS contexts for tests, from authorities and certificates made by trustme."""
+"""This module makes TLS contexts for tests, from authorities and certificates made by trustme."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import trustme
 def server_context(
     certificate: trustme.LeafCert, *, clients: trustme.CA | None = None, alpn: bool = True
 ) -> ssl.SSLContext:
-    """Shows `certificate`; with `clients`, wants one of that authority from whoever connects."""
+    """Return a context that shows `certificate`; with `clients`, it requires a certificate of that
+    authority."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     certificate.configure_cert(context)
     if alpn:
@@ -22,7 +23,7 @@ def server_context(
 
 
 def client_context(trusted: trustme.CA) -> ssl.SSLContext:
-    """Trusts servers of that authority alone."""
+    """Return a context that trusts servers of that authority alone."""
     context = ssl.create_default_context()
     trusted.configure_trust(context)
     return context

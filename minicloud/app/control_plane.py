@@ -1,7 +1,9 @@
-"""The control plane: its parts, and the real clock, chance, sockets, signals and files they need.
+"""This module puts the control plane together: its parts, and the real clock, chance, sockets, signals and
+files.
 
-Always holds: whatever can be refused (a port, a folder, a database) is refused before anything is served;
-the store outlives the servers, so that what they last answered for is written.
+Always holds: everything that can be refused (a port, a folder, a database) is refused before anything is
+served (`tests/integration/test_starting.py`); the store outlives the servers, so that the changes of their
+last answers are written (`tests/integration/test_ending.py`, `test_durability.py`).
 """
 
 from __future__ import annotations
@@ -49,19 +51,20 @@ from minicloud.store.opening import REGISTRY_NAME
 from minicloud.store.port import Store, StoreObserver
 from minicloud.store.sqlite import SqliteStore
 
-GRACE_S = 5.0  # for calls in flight once the program was told to end
+GRACE_S = 5.0  # for calls in flight after the program was asked to end
 
 log = structlog.get_logger()
 
-# An open connection is some thousand objects that stay: looking through those of 5,000 for garbage stopped
-# every heartbeat for a second, again and again. Closed connections and failed calls are freed without the
-# collector; what else is garbage in cycles is young, and found by the two younger generations. The oldest
-# waits for ten million allocations not given back, or for `Collector` to find it cheap.
+# An open connection is some thousand objects that stay. Looking through those of 5,000 connections for
+# garbage stopped every heartbeat for a second, again and again. Closed connections and failed calls are freed
+# without the collector (DESIGN 70); other garbage in cycles is young, and the two younger generations find
+# it. The oldest generation waits for ten million allocations that were not given back, or for `Collector` to
+# find a run cheap.
 _COLLECTOR = (10_000, 20, 50)
 
 
 def run_control_plane(config: ControlPlaneConfig) -> int:
-    """Run a control plane until a signal ends it; answers with the exit code.
+    """Run a control plane until a signal ends it, and return the exit code.
 
     Raises `ConfigError` or `StoreError` before anything is served where something cannot be used, and
     `StoreWriteError` where changes are left at the end that the store could not write.
@@ -167,7 +170,7 @@ async def _control_plane(
 
 
 class _CallObserver:
-    """The gRPC server's calls, counted by metrics."""
+    """A `_CallObserver` counts the gRPC server's calls in the metrics."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics

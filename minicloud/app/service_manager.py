@@ -1,11 +1,14 @@
-"""What the service manager is told: ready, stopping, still at work. The protocol is systemd's sd_notify(3):
-a datagram to the socket that NOTIFY_SOCKET names.
+"""This module reports the state of the process to the service manager: ready, stopping, still at work (DESIGN
+40).
 
-Always holds: telling waits for nothing and never fails; where nobody asked to be told, nothing is sent; the
-variables are this process's alone, and taken out of the environment before anything could inherit them.
+The protocol is systemd's sd_notify(3): a datagram to the socket that NOTIFY_SOCKET names.
+
+Always holds: a report waits for nothing and never fails; where no service manager asked for reports, none is
+sent; the variables are taken out of the environment, so that no child inherits them. The tests
+`tests/unit/app/test_service_manager.py` keep these.
 
 Rejected: sdnotify (no release since 2017), systemd-python and cysystemd (compiled, the first against
-libsystemd, for what is one `sendto`).
+libsystemd, for one `sendto`).
 """
 
 from __future__ import annotations
@@ -17,17 +20,17 @@ from collections.abc import Callable, MutableMapping
 import structlog
 import trio
 
-# How often the status line is renewed where no watchdog sets the pace.
+# The status line is renewed this often where no watchdog sets the pace.
 STATUS_EVERY_S = 30.0
 
 log = structlog.get_logger()
 
 
 class ServiceManager:
-    """Who started this process and wants to hear of it.
+    """A `ServiceManager` stands for the program that started this process and wants reports of its state.
 
-    `address` is a path, or a name in the abstract name space after an @; None is nobody. `watchdog_s` is the
-    silence after which it kills us; None is never.
+    `address` is the path of a socket, or a name in the abstract name space after an @; with None no report is
+    sent. `watchdog_s` is the silence after which the service manager kills this process; None is never.
     """
 
     def __init__(self, address: str | None, watchdog_s: float | None) -> None:
@@ -37,10 +40,11 @@ class ServiceManager:
 
     @staticmethod
     def taken_from(env: MutableMapping[str, str]) -> ServiceManager:
-        """The one `env` speaks of. Its variables are taken out of `env`."""
+        """Return the service manager that `env` describes, and take its variables out of `env`."""
         address = env.pop("NOTIFY_SOCKET", "")
         usec, pid = env.pop("WATCHDOG_USEC", ""), env.pop("WATCHDOG_PID", "")
-        # The executable unpacks itself in a process that systemd knows, and works in a child of that one.
+        # systemd sees the process in which the executable unpacks itself; this process is a child of that
+        # one.
         ours = pid in ("", str(os.getpid()), str(os.getppid()))
         watched = ours and usec.isascii() and usec.isdecimal() and int(usec) > 0
         return ServiceManager(
@@ -48,19 +52,17 @@ class ServiceManager:
         )
 
     def ready(self, status: str) -> None:
-        """Say that everything is served, with a status line for people."""
+        """Report that everything is served, with a status line for people."""
         self._tell("READY=1", f"STATUS={status}")
 
     def stopping(self) -> None:
-        """Say that the end has begun."""
+        """Report that the end has begun."""
         self._tell("STOPPING=1", "STATUS=stopping")
 
     async def keep_told(self, status: Callable[[], str]) -> None:
-        """Renew the status line, and send a sign of life twice in each time the watchdog allows.
+        """Renew the status line, and send a sign of life twice in each time the watchdog allows (DESIGN 40).
 
-        The sign is sent by the loop: one that stands still sends none. A control plane whose disk is full or
-        hangs still sends it, as heartbeats go on in memory and a new process would find the same disk.
-        Returns at once where nobody asked; else runs until cancelled.
+        Returns at once where no service manager asked for reports; otherwise it runs until cancelled.
         """
         if self._address is None:
             return
@@ -78,7 +80,7 @@ class ServiceManager:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
                 sender.sendto("\n".join(assignments).encode(), name)
         except OSError as error:
-            # Said once: what is lost is lost, and the next message may get through.
+            # One line is enough: a lost report is not sent again, and the next one may get through.
             if self._reached:
                 log.warning("service_manager_unreachable", socket=self._address, error=str(error))
             self._reached = False

@@ -1,4 +1,4 @@
-"""How a program ends on SIGTERM, SIGINT and SIGHUP: in order after the first, at once after a second."""
+"""A program ends on SIGTERM, SIGINT and SIGHUP: in order after the first signal, at once after the second."""
 
 from __future__ import annotations
 
@@ -12,23 +12,22 @@ import trio
 
 from minicloud.log import flush
 
-# timeout(1), and service managers that signal every process of a service, reach the executable's outer
-# process, which passes it on, and the inner one besides: two signals of one telling, within a millisecond. A
-# person who means it twice is slower.
+# The same signal within this time is the first one again (DESIGN 36).
 _ECHO_S = 0.1
 
 log = structlog.get_logger()
 
 
 def ending_signals() -> tuple[signal.Signals, ...]:
-    """The signals that end a program. SIGHUP, which a closed terminal sends, is not one of them where it is
-    ignored: nohup(1) has started the program then."""
+    """Return the signals that end a program. SIGHUP, which a closed terminal sends, is not one of them where
+    it is ignored: nohup(1) has started the program then."""
     hang_up = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
     return (signal.SIGTERM, signal.SIGINT, *hang_up)
 
 
 class Tellings:
-    """The signals that a receiver gets, without echoes: the same one again within 100 ms is left out."""
+    """Iterate over the signals of a process without their echoes: a repeat within 100 ms is left out (DESIGN
+    36)."""
 
     def __init__(self, signals: AsyncIterator[int]) -> None:
         self._signals = signals
@@ -47,7 +46,7 @@ class Tellings:
 
 
 async def until_signalled(signals: AsyncIterator[int], stop: Callable[[], Awaitable[None]]) -> None:
-    """Wait for a first signal and `stop`; a second one, until this is cancelled, ends the process at once."""
+    """Wait for a first signal and run `stop`. A second signal before its end ends the process at once."""
     tellings = Tellings(signals)
     first = await anext(tellings)
     log.info("stopping", signal=signal.Signals(first).name)

@@ -1,6 +1,8 @@
-"""The worker: the agent, its gRPC port, and the real clock, chance, sockets, signals and files they need.
+"""This module puts the worker together: the agent, its gRPC port, and the real clock, chance, sockets and
+signals.
 
-Always holds: whatever can be refused (a port, a folder) is refused before anything is served.
+Always holds: everything that can be refused (a port, a folder) is refused before anything is served
+(`tests/integration/test_starting.py`).
 """
 
 from __future__ import annotations
@@ -36,14 +38,14 @@ from minicloud.worker.identity import exclusive, instance_id_in
 from minicloud.worker.queries import QueryTracker
 from minicloud.worker.resources import ResourceProbe
 
-GRACE_S = 1.0  # for calls in flight once the agent has ended; queries have had their own time by then
-CONNECT_S = 10.0  # to a control plane, where a connection is made to find out this end's address
+GRACE_S = 1.0  # for calls in flight after the agent has ended; queries have had their own time by then
+CONNECT_S = 10.0  # for a connection that is made to the control plane to find out this end's address
 
 log = structlog.get_logger()
 
 
 def run_worker(config: WorkerConfig) -> int:
-    """Run a worker until a signal or a drain ends it; answers with the exit code.
+    """Run a worker until a signal or a drain ends it, and return the exit code.
 
     Raises `ConfigError` before anything is served where something cannot be used, and
     `RegistrationFailedError` where it gives up.
@@ -101,8 +103,8 @@ async def _worker_on(
             )
             nursery.start_soon(probe.keep_disk_fresh)
             await nursery.start(server.serve, listeners)
-            # Ready without being registered: a worker waits for its control plane as long as it takes, and
-            # must not be ended for that.
+            # A worker is ready without being registered: it waits for its control plane as long as that
+            # takes, and the service manager must not end it for that (DESIGN 40).
             manager.ready(_status(agent.state))
             nursery.start_soon(manager.keep_told, lambda: _status(agent.state))
 
@@ -125,7 +127,7 @@ async def _worker_on(
 
 
 def _status(state: AgentState) -> str:
-    """The agent in a few words."""
+    """Describe the agent's state in a few words."""
     if not state.registered:
         return str(state.phase)
     silent = "" if state.outage is None else ", without an answer from the control plane"

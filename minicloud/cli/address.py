@@ -1,6 +1,8 @@
-"""Where operator commands send their requests: the address as typed, its credentials, and more headers.
+"""Operator commands send their requests to an `HttpAddress`: the address as typed, its credentials, more
+headers.
 
-Always holds: `HttpAddress.shown` has neither user nor password, and no error raised here has one either.
+Always holds: neither `HttpAddress.shown` nor an error raised here has a user or a password
+(`tests/unit/cli/test_rest_address.py`: test_no_message_has_the_password_of_the_url).
 """
 
 from __future__ import annotations
@@ -20,15 +22,16 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 _PORTS = {"http": 80, "https": 443}
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-# What HTTP itself needs to be right; one of them set by hand makes an answer or a request unreadable.
+# HTTP needs the right values in these headers; one of them set by hand makes an answer or a request
+# unreadable.
 _OURS = frozenset({"connection", "content-length", "transfer-encoding", "te", "upgrade", "host"})
 
 
 @dataclass(frozen=True, slots=True)
 class HttpAddress:
-    """Where requests go. `path` is quoted and may have a query.
+    """An `HttpAddress` is the target of a request. `path` is quoted and may have a query.
 
-    `authorization` is that of an address as typed, empty for none; the addresses made from it have none.
+    `authorization` belongs to an address as typed, and is empty for none; addresses made from it have none.
     """
 
     scheme: str
@@ -39,35 +42,38 @@ class HttpAddress:
 
     @property
     def origin(self) -> tuple[str, str, int]:
-        """The parts of an address that have to be the same for credentials to be sent along."""
+        """Return the parts of an address that must be the same for credentials to be sent along
+        (DESIGN 73)."""
         return self.scheme, self.host, self.port
 
     @property
     def shown(self) -> str:
-        """The address as messages have it."""
+        """Return the address for messages, without credentials."""
         return f"{self.scheme}://{self.authority}{self.path}"
 
     @property
     def authority(self) -> str:
-        """The value of `Host`: the port only where it is not the scheme's own, IPv6 in brackets, no zone."""
+        """Return the value of `Host`: the port only where it is not the scheme's own, IPv6 in brackets, no
+        zone."""
         both = Address(self.host, self.port).authority
         return both.removesuffix(f":{self.port}") if self.port == _PORTS[self.scheme] else both
 
     @property
     def is_loopback(self) -> bool:
-        """Does it lead to this machine, as far as can be said without a resolver?"""
+        """Return True if the address leads to this machine, as far as that is known without a resolver."""
         return is_loopback(self.host)
 
     def below(self, path: str) -> HttpAddress:
-        """The address of `path`, quoted and with a slash in front, below this one."""
+        """Return the address of `path`, quoted and with a slash in front, below this one."""
         return HttpAddress(self.scheme, self.host, self.port, self.path + path)
 
     def at(self, path: str) -> HttpAddress:
-        """The address of `path` on the same server."""
+        """Return the address of `path` on the same server."""
         return HttpAddress(self.scheme, self.host, self.port, path)
 
     def redirected(self, location: str) -> HttpAddress | None:
-        """Where a `Location` leads from here, without credentials; None where that is no HTTP address."""
+        """Return the target of a `Location` sent from here, without credentials; None where that is no HTTP
+        address."""
         try:
             parts = urlsplit(urljoin(f"{self.scheme}://{self.authority}{self.path}", location))
             found = _address(parts, "")
@@ -80,10 +86,10 @@ class HttpAddress:
 
 
 def parse_address(url: str, where: str) -> HttpAddress:
-    """The control plane's address that `where` gives as `url`, `http` unless it has a scheme.
+    """Return the control plane's address that `where` gives as `url`, `http` unless it has a scheme.
 
-    A user and a password in it, percent-encoded where they hold special characters, are basic
-    authentication. Raises `ConfigError`.
+    A user and a password in it, percent-encoded where they hold special characters, are basic authentication.
+    Raises `ConfigError`.
     """
     text = url.strip()
     shown = without_credentials(text)
@@ -102,7 +108,8 @@ def parse_address(url: str, where: str) -> HttpAddress:
 
 
 def _address(parts: SplitResult, authorization: str) -> HttpAddress | None:
-    """The address without its query; None for one that no request can be sent to. Raises `ValueError`."""
+    """Return the address without its query; None for one that no request can be sent to. Raises
+    `ValueError`."""
     host = unquote(parts.hostname or "")
     if parts.scheme not in _PORTS or not host or parts.port == 0 or not host.isprintable() or " " in host:
         return None
@@ -120,12 +127,15 @@ def _basic(parts: SplitResult) -> str:
 
 
 def _quoted(text: str) -> str:
-    """`text` with what no request line may hold percent-encoded, and nothing encoded twice."""
+    """Percent-encode in `text` what no request line may hold, and encode nothing twice."""
     return quote(text, safe="/%:@!$&'()*+,;=~?[]")
 
 
 def parse_headers(given: Sequence[str]) -> dict[str, str]:
-    """Headers given as `Name: value`, by name as it is written. Raises `ConfigError` that shows no value."""
+    """Parse headers given as `Name: value`, and return them by name as it is written.
+
+    Raises `ConfigError` that shows no value.
+    """
     found: dict[str, str] = {}
     for text in given:
         name, colon, value = text.partition(":")

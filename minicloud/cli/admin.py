@@ -1,4 +1,4 @@
-"""`minicloud cordon`, `uncordon`, `drain` and `remove`: what an operator wants of one worker."""
+"""`minicloud cordon`, `uncordon`, `drain` and `remove` carry out an operator's order for one worker."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ heartbeat: to be rid of it, drain it."""
 
 
 def admin_parser(name: str) -> Parser:
-    """The parser of the command `name`, one of those above."""
+    """Return the parser of the command `name`, one of the four above."""
     parser = operator_parser(name, {"drain": _DRAIN, "remove": _REMOVE}.get(name, ""))
     parser.add_argument(
         "id", metavar="ID", type=id_argument, help="the worker's id, as `minicloud workers` shows it"
@@ -62,7 +62,7 @@ def admin_parser(name: str) -> Parser:
 
 
 def admin(name: str, arguments: Sequence[str]) -> int:
-    """Run the command `name`, one of those above."""
+    """Run the command `name`, one of the four above."""
     parser = admin_parser(name)
     options = parser.parse_args(arguments)
     if name == "drain" and options.force and not options.deadline:
@@ -107,7 +107,7 @@ def _drain(rest: Rest, options: argparse.Namespace) -> None:
 
 
 def _removed(rest: Rest, path: str, reason: str) -> bool:
-    """Remove the worker; False where it had left just then."""
+    """Remove the worker. Returns False where it had left just then."""
     try:
         rest.delete(path, {"reason": reason})
     except RefusedError as error:
@@ -126,7 +126,10 @@ def _said(options: argparse.Namespace) -> dict[str, str] | None:
 
 
 def _may_remove(worker_id: str, worker: Mapping[str, Any]) -> bool:
-    """May this worker be removed? Asks where it is not silent; raises `ConfigError` where nobody is there."""
+    """Return True if this worker may be removed. Asks the user where the worker is not silent.
+
+    Raises `ConfigError` where there is no terminal to ask on.
+    """
     status = str(worker.get("status", ""))
     if status in ("UNHEALTHY", "OFFLINE"):
         return True

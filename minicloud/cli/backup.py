@@ -1,7 +1,7 @@
-"""`minicloud backup` and `minicloud restore`: the registry kept elsewhere, and brought back.
+"""`minicloud backup` copies the registry to a file, and `minicloud restore` puts a copy back in place.
 
-A control plane that runs has its file to itself, and so makes the copy; of one that does not, the folder is
-read. Nothing is brought back under a control plane that runs.
+A running control plane has its file to itself, so it makes the copy (DESIGN 42). Where none runs, the folder
+is read. A registry is never replaced under a running control plane (DESIGN 43).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ by themselves at their next heartbeat.
 
 
 def backup_parser() -> Parser:
-    """The parser of `minicloud backup`."""
+    """Return the parser of `minicloud backup`."""
     parser = operator_parser("backup", _BACKUP, json=False)
     parser.add_argument("file", metavar="FILE", help="where to put the copy; nothing may be there yet")
     parser.add_argument(
@@ -53,7 +53,7 @@ def backup_parser() -> Parser:
 
 
 def restore_parser() -> Parser:
-    """The parser of `minicloud restore`."""
+    """Return the parser of `minicloud restore`."""
     parser = command_parser("restore", _RESTORE)
     parser.add_argument("file", metavar="FILE", help="a copy that minicloud backup made")
     parser.add_argument(

@@ -1,4 +1,5 @@
-"""A process of our own, seen as lines and an exit code; it dies with us."""
+"""A `Child` is a process started by this one, with its output as lines and its exit code. It ends with its
+parent."""
 
 from __future__ import annotations
 
@@ -15,15 +16,17 @@ _POLL_S = 0.05
 
 
 class Child:
-    """One process, started now; the kernel ends it if we are killed. Its standard error is read with its
-    output. Make it in the main thread only."""
+    """A `Child` starts one process. The kernel ends it if this process is killed.
+
+    Its standard error is read with its output. It must be made in the main thread.
+    """
 
     def __init__(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> None:
         self.name = name
         self.relayed = trio.Event()
-        # Started from the main thread itself: the kernel ends the child with the *thread* that started it,
-        # and the ones Trio lends out do not last. A group of its own keeps the terminal's Ctrl-C from it:
-        # it gets our SIGTERM, when its turn has come.
+        # The main thread starts it, as the kernel ends the child with the *thread* that started it, and the
+        # threads that Trio lends out do not last. A process group of its own keeps the terminal's Ctrl-C from
+        # it: this process sends it SIGTERM in its turn.
         self._process = subprocess.Popen(
             command,
             env=env,
@@ -40,23 +43,23 @@ class Child:
 
     @property
     def code(self) -> int | None:
-        """The exit code, negative for a signal; None while it runs."""
+        """Return the exit code, negative for a signal; None while the process runs."""
         return self._process.poll()
 
     async def wait(self) -> int:
-        """Return the exit code once it has ended."""
-        # Trio's own waiting comes only with `trio.Process`, which starts it from another thread.
+        """Wait for the end of the process and return its exit code."""
+        # Trio waits only for a `trio.Process`, which another thread would start.
         while (code := self.code) is None:  # noqa: ASYNC110
             await trio.sleep(_POLL_S)
         return code
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal, if it still runs."""
+        """Send a signal to the process, if it still runs."""
         if self.code is None:
             self._process.send_signal(number)
 
     async def relay(self, say: Callable[[str], None]) -> None:
-        """Hand every line it prints to `say`, until it prints no more; `relayed` is set then."""
+        """Call `say` with every line the process prints, until it prints no more; then set `relayed`."""
         assert self._process.stdout is not None
         rest = b""
         try:
@@ -73,21 +76,22 @@ class Child:
 
 
 def die_with_parent() -> Callable[[], None] | None:
-    """What has a forked child get SIGTERM when its parent dies; None where there is no such thing."""
+    """Return a function that has a forked child get SIGTERM when its parent dies; None where the system has
+    no such signal."""
     request, parent = death_signal(), os.getpid()
     if request is None:
         return None
 
     def die_with_parent() -> None:
         request()
-        if os.getppid() != parent:  # it died before we asked
+        if os.getppid() != parent:  # the parent died before the call
             os._exit(1)
 
     return die_with_parent
 
 
 def ended(code: int | None) -> str:
-    """How a process ended, in words."""
+    """Describe in words how a process ended."""
     if code is not None and code < 0:
         return f"killed by {signal.Signals(-code).name}"
     return f"exit code {code}"

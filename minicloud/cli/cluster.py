@@ -1,6 +1,7 @@
-"""A cluster of real processes on loopback: a control plane and some workers, in one terminal.
+"""A `Cluster` runs real processes on loopback, a control plane and some workers, in one terminal.
 
-Always holds: every process started here has ended when `Cluster.run` returns, however it returns.
+Always holds: every process started here has ended when `Cluster.run` returns, however it returns
+(`tests/unit/cli/test_dev.py`).
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ from minicloud.net.address import Address
 
 _READY_WITHIN_S = 30.0
 _END_WITHIN_S = 15.0
-# After Ctrl-C somebody is waiting. Nothing is kept, so that ending a process early loses nothing.
+# After Ctrl-C a person waits. No data is kept, so ending a process early loses nothing (DESIGN 48).
 _INTERRUPTED_END_WITHIN_S = 0.6
 _STYLES = ("cyan", "green", "yellow", "magenta", "blue")
 
 
 class Cluster:
-    """The processes of one dev cluster. `command` is what runs minicloud, before its arguments."""
+    """A `Cluster` has the processes of one dev cluster. `command` runs minicloud; arguments are added
+    to it."""
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str], out: TextIO | TextIOBase) -> None:
         self._command = list(command)
@@ -47,8 +49,8 @@ class Cluster:
 
         SIGTERM and SIGHUP leave everything time to end in order. After Ctrl-C (SIGINT) that time is short,
         output is not passed on any more, and `KeyboardInterrupt` is raised once everything has ended. A
-        second signal kills what has not ended yet. A worker that ends is reported; a control plane that ends,
-        ends the rest, and is an `OperationError`.
+        second signal kills the processes that have not ended yet. The end of a worker is reported; the end of
+        the control plane ends the rest, and is an `OperationError`.
         """
         with trio.open_signal_receiver(*ending_signals()) as signals:
             async with trio.open_nursery() as nursery:
@@ -109,7 +111,8 @@ class Cluster:
         prefix = self._paint(f"{name:<13} |", style)
         child = Child(name, [*self._command, *arguments], self._env)
         self._children.append(child)
-        # First, as `_end` waits for all that a child has to say, also where nothing can be written.
+        # The relay starts first, as `_end` waits for all output of a child, also where nothing can be
+        # written.
         nursery.start_soon(child.relay, lambda line: self._say(f"{prefix} {clean(line)}"))
         self._say(f"{prefix} started, process {child.pid}")
         return child
@@ -124,7 +127,7 @@ class Cluster:
                 else:
                     await stream.aclose()
                     return
-            await control_plane.relayed.wait()  # its last words come before ours
+            await control_plane.relayed.wait()  # the child's last lines come before the error
             raise OperationError(f"the control plane did not start ({ended(control_plane.code)}): see above")
         raise OperationError(f"the control plane is not ready after {_READY_WITHIN_S:g} s")
 
@@ -134,7 +137,7 @@ class Cluster:
             self._say(self._paint(f"{worker.name} has ended ({ended(code)}); the others go on", "bold"))
 
     async def _end(self) -> None:
-        """Workers first, so that they can take their leave; then the control plane."""
+        """End the workers first, so that they can leave in order, and then the control plane."""
         self._ending = True
         with trio.move_on_after(_INTERRUPTED_END_WITHIN_S if self._interrupted else _END_WITHIN_S):
             for group in (self._children[1:], self._children[:1]):
@@ -159,7 +162,7 @@ class Cluster:
         except OutputError:
             if not self._on_terminal:
                 raise
-            # The terminal was closed: SIGHUP, which is on its way, ends everything, unless it is ignored.
+            # The terminal was closed. The SIGHUP that follows ends everything, unless it is ignored.
 
 
 def _banner(ports: Ports, interval: str, timeout: str, notices: Sequence[str], paint: Paint) -> list[str]:

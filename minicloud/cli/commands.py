@@ -1,4 +1,5 @@
-"""From a command's name to what runs it. Imports wait for the command: `--help` needs none of them."""
+"""This module maps a command's name to the function that runs it. Imports wait until a command is run, as
+`--help` needs none of them."""
 
 from __future__ import annotations
 
@@ -7,20 +8,20 @@ from functools import partial
 
 from minicloud.cli.parser import COMMANDS, Parser, refuse_command
 
-# What other packages add as entry points. The simulator stands above everything here and is imported by
-# nothing here; so it says by its own installation where its command is.
+# Other packages add commands as entry points of this group. The simulator does so, as nothing here may import
+# it (DESIGN 34).
 _ADDED = "minicloud.commands"
 
-# Those that run Trio, which looks after their signals itself.
+# These commands run Trio, which handles their signals itself.
 ON_TRIO = frozenset({"dev", "health", "sim"})
 
 Command = Callable[[Sequence[str]], int]
 
 
 def command_named(name: str) -> Command:
-    """Import and return what runs the command `name`.
+    """Import and return the function that runs the command `name`.
 
-    The imports are plain ones: PyInstaller does not see any other kind.
+    The imports are plain ones, as PyInstaller does not see any other kind.
     """
     if name not in COMMANDS:
         refuse_command(name)
@@ -64,7 +65,7 @@ def command_named(name: str) -> Command:
 
 
 def _added(name: str) -> Command:
-    """What runs a command that another installed package adds."""
+    """Return the function of a command that another installed package adds."""
     from importlib.metadata import entry_points
 
     found = list(entry_points(group=_ADDED, name=name))

@@ -1,4 +1,4 @@
-"""`minicloud dev`: a whole cluster to try, on this machine, with nothing kept."""
+"""`minicloud dev` starts a whole cluster to try, on this machine, and keeps no data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from minicloud.config.table import GRPC_PORT, HEARTBEAT_INTERVAL, Setting
 from minicloud.lines import LineQueue, QueuedText, stand_in_for_stderr
 
 MOST_WORKERS = 100
-# Ctrl-C has a second for all that is to be done.
+# Ctrl-C has a second for everything that has to end (DESIGN 48).
 _FLUSH_S = 0.2
 
 _DETAILS = """\
@@ -29,7 +29,7 @@ and end a worker with kill -9 to see it noticed."""
 
 
 def dev_parser() -> Parser:
-    """The parser of `minicloud dev`."""
+    """Return the parser of `minicloud dev`."""
     parser = command_parser("dev", _DETAILS)
     parser.add_argument(
         "--workers", metavar="N", type=_count, default=3, help="how many workers (default: 3)"
@@ -59,7 +59,7 @@ def dev(arguments: Sequence[str]) -> int:
     worker_ports = tuple(first + number if first else 0 for number in range(options.workers))
     wanted = Ports(int(options.grpc_port), int(options.http_port), worker_ports)
     ports, notices = choose_ports(wanted)
-    # The children's lines pass through this process, which must not wait for whoever reads them.
+    # The children's lines pass through this process, which must not wait for a reader (DESIGN 77).
     stand_in_for_stderr(LineQueue(STDERR))
     queue = LineQueue(STDOUT)
     out = QueuedText(queue, STDOUT, output_error)
@@ -79,7 +79,7 @@ def _count(text: str) -> int:
 
 
 def _checked(setting: Setting[object]) -> Callable[[str], str]:
-    """An argparse type that lets through what `setting` would take."""
+    """Return an argparse type that accepts the values that `setting` accepts."""
 
     def check(text: str) -> str:
         try:

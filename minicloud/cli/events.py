@@ -1,4 +1,4 @@
-"""`minicloud events`: the history of membership, and what happens now."""
+"""`minicloud events` shows the history of membership, and with `--follow` each further change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from minicloud.cli.workers import STATUS_STYLES, utc
 
 PATH = "/api/events"
 
-# The control plane says something, if only a comment, more often than this.
+# The control plane sends something, if only a comment, more often than this.
 _IDLE_S = 60.0
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 10.0
@@ -33,7 +33,8 @@ Ctrl-C ends it with exit code 130."""
 
 
 class ServerEvent(NamedTuple):
-    """One event of a stream. `id` is the last one given; without `data` there was nothing but that."""
+    """A `ServerEvent` is one event of a stream. `id` is the last id of the stream so far. `data` is empty
+    where the event had only an id."""
 
     id: str
     kind: str
@@ -41,7 +42,7 @@ class ServerEvent(NamedTuple):
 
 
 def events_parser() -> Parser:
-    """The parser of `minicloud events`."""
+    """Return the parser of `minicloud events`."""
     parser = operator_parser("events", _DETAILS)
     parser.add_argument("-f", "--follow", action="store_true", help="go on with what happens, until Ctrl-C")
     parser.add_argument(
@@ -86,7 +87,7 @@ def _history(rest: Rest, since: str | None, newest: str) -> Iterator[Mapping[str
 
 
 def follow(rest: Rest, since: str | None, sleep: Callable[[float], None]) -> Iterator[Mapping[str, Any]]:
-    """Every entry after `since` (None: from now on), for ever; breaks of the connection are bridged.
+    """Yield every entry after `since` (None: from now on), for ever; breaks of the connection are bridged.
 
     Raises `OperationError` where the control plane cannot be reached at first, or refuses.
     """
@@ -114,8 +115,10 @@ def follow(rest: Rest, since: str | None, sleep: Callable[[float], None]) -> Ite
 
 
 def server_events(lines: Iterable[bytes]) -> Iterator[ServerEvent]:
-    """The events in the lines of a stream, as the HTML standard (9.2.6) has them read: an id counts even
-    without data, and what the end cuts off does not."""
+    """Yield the events in the lines of a stream by the rules of the HTML standard (9.2.6).
+
+    An id counts even without data; an event that the end of the stream cuts off does not.
+    """
     last_id = told_id = kind = ""
     data: list[str] = []
     for raw in lines:
@@ -137,7 +140,7 @@ def server_events(lines: Iterable[bytes]) -> Iterator[ServerEvent]:
 
 
 def line(entry: Mapping[str, Any], paint: Paint) -> str:
-    """One entry as a line: time, id, what happened, to whom, the status before and after, why."""
+    """Format one entry as a line: time, id, kind, worker, the status before and after, reason."""
     detail = clean(entry.get("detail", ""))
     kind = clean(entry.get("kind", "")) + (f" ({detail})" if detail else "")
     old, new = clean(entry.get("oldStatus", "")), clean(entry.get("newStatus", ""))

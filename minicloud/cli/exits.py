@@ -1,4 +1,4 @@
-"""Exit codes, and the failures that have one of their own."""
+"""This module has the exit codes, and the errors that have an exit code of their own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ OK = 0
 FAILED = 1
 USAGE = 2
 GAVE_UP = 3
-INTERRUPTED = 130  # 128 + SIGINT, as shells count
+INTERRUPTED = 130  # 128 + SIGINT, by the convention of shells
 
 SHOWN = """\
 exit codes:
@@ -24,4 +24,4 @@ exit codes:
 
 
 class OperationError(MiniCloudError):
-    """What the user asked for could not be done; the program exits with 1."""
+    """The operation that the user asked for failed; the program exits with 1."""

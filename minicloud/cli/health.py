@@ -1,5 +1,8 @@
-"""`minicloud health`: may a control plane or a worker be sent requests? For container health checks and
-scripts, by the standard gRPC health service, which both of them answer."""
+"""`minicloud health` asks a control plane or a worker whether it may be sent requests, and answers by exit
+code.
+
+It is for container health checks and scripts. It uses the standard gRPC health service (DESIGN 18).
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ exit codes: 0 it may be sent requests; 1 it may not, or does not answer; 2 the c
 
 
 def health_parser() -> Parser:
-    """The parser of `minicloud health`."""
+    """Return the parser of `minicloud health`."""
     parser = command_parser("health", _DETAILS)
     parser.add_argument("--address", metavar="HOST:PORT", help="the gRPC port to ask")
     parser.add_argument(
@@ -47,7 +50,7 @@ def health(arguments: Sequence[str]) -> int:
     within_s = timeout_s(options.timeout)
     addresses = [_given(options.address)] if options.address else _own(os.environ)
     shown = " or ".join(map(str, addresses))
-    configure("error")  # what goes wrong on the way is said once, in one line, at the end
+    configure("error")  # the command prints one line at the end for any failure on the way
     status = trio.run(_status, addresses, shown, within_s)
     if status is not ServingStatus.SERVING:
         raise OperationError(
@@ -80,7 +83,7 @@ def _given(text: str) -> Address:
 
 
 def _own(env: Mapping[str, str]) -> list[Address]:
-    """The addresses by which this machine reaches what `env` configures."""
+    """Return the addresses by which this machine reaches the program that `env` configures."""
     if is_worker({}, env):
         worker, warnings = worker_config({}, env)
         hosts, port = worker.hosts, worker.port

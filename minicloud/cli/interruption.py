@@ -1,12 +1,12 @@
-"""Ctrl-C: one line and exit code 130 within a second, whatever the process is doing.
+"""Ctrl-C prints one line and ends the process with exit code 130 within a second, in every state (DESIGN 48).
 
 KeyboardInterrupt alone is not enough. While modules are imported it may be raised inside a callback of the
 interpreter's own, which prints it and goes on. Python runs a signal's handler only between two of its
 instructions, so a call into C, such as the look-up of a name, delays it until the call returns. And standard
 output may be a pipe that is full.
 
-Always holds: a process that was started deaf to Ctrl-C, as shells start what they put in the background,
-stays so; the line is written once.
+Always holds: a process that was started deaf to Ctrl-C, as shells start background jobs, stays so; the line
+is written once (`tests/unit/cli/test_interruption.py`).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from typing import NoReturn
 
 from minicloud.cli import exits
 
-# For a command to remove what it has not finished. A second is what a person allows.
+# In this time a command can remove its unfinished output. A person accepts a second.
 _GRACE_S = 0.7
 _ROOM_WITHIN_MS = 100
 _LINE = b"minicloud: interrupted\n"
 
 
 def end_at_once_on_ctrl_c() -> None:
-    """Have Ctrl-C end the process where it stands. For a process that has nothing to put in order."""
+    """Have Ctrl-C end the process at once. This is for a process that has nothing to put in order."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, end_at_once)
 
@@ -40,13 +40,14 @@ def raise_on_ctrl_c() -> None:
 
 
 def end_at_once(*_: object) -> NoReturn:
-    """Write the line and end the process. Nothing buffered is written, no `finally` block runs."""
+    """Write the line and end the process. No buffer is flushed, and no `finally` block runs."""
     tell()
     os._exit(exits.INTERRUPTED)
 
 
 def tell() -> None:
-    """Write the line to standard error, unless that has no room for it soon: nobody reads it then."""
+    """Write the line to standard error, unless that stays full for 100 ms, which means that nothing
+    reads it."""
     poll = select.poll()
     poll.register(2, select.POLLOUT)
     with suppress(OSError):
@@ -56,11 +57,11 @@ def tell() -> None:
 
 @contextmanager
 def bounded(grace_s: float = _GRACE_S) -> Iterator[None]:
-    """Have Ctrl-C end the process after `grace_s`, unless the KeyboardInterrupt that it raises in the block
-    has ended it before.
+    """Have Ctrl-C end the process after `grace_s`, if the KeyboardInterrupt that it raises in the block has
+    not.
 
-    For the main thread, and not around `trio.run`: a process has one descriptor that its signals are written
-    to, and Trio uses it too.
+    This is for the main thread, and not around `trio.run`: a process has one descriptor that its signals are
+    written to, and Trio uses it too.
     """
     ours, theirs = os.pipe()
     os.set_blocking(theirs, False)
@@ -69,7 +70,7 @@ def bounded(grace_s: float = _GRACE_S) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise  # the watch goes on: the process has not ended yet
+        raise  # the watch continues, as the process has not ended yet
     except BaseException:
         signal.set_wakeup_fd(before)
         os.close(theirs)

@@ -1,4 +1,4 @@
-"""`minicloud licenses`: the texts of the licences under which MiniCloud and its parts are given."""
+"""`minicloud licenses` prints the licence texts of MiniCloud and its parts."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _DETAILS = """\
 The executable has parts by others inside; this shows the licence texts of all of them, some 400 KB. In an
 installation by pip, the other packages are installed beside MiniCloud, each with its own licence."""
 
-# In the executable alone; the build makes it.
+# Only the executable has this file, which its build makes (DESIGN 37).
 _ALL_TEXTS = "licenses.txt"
 
 
 def licenses_parser() -> Parser:
-    """The parser of `minicloud licenses`."""
+    """Return the parser of `minicloud licenses`."""
     return command_parser("licenses", _DETAILS)
 
 
@@ -31,6 +31,6 @@ def licenses(arguments: Sequence[str]) -> int:
 
 
 def _own() -> str:
-    """The licence of MiniCloud itself, from its installation."""
+    """Return MiniCloud's own licence, from its installation."""
     installed = distribution("minicloud").files or ()
     return "".join(file.read_text(encoding="utf-8") for file in installed if file.name == "LICENSE")

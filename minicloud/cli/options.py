@@ -1,4 +1,4 @@
-"""Values of options that more than one command reads, and warnings about them."""
+"""This module parses values of options that several commands have, and prints warnings about them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from minicloud.core.errors import ConfigError
 
 
 def id_argument(text: str) -> str:
-    """The ID of a command line. An option with a space in its value is taken for one by argparse."""
+    """Return the worker id of a command line, but refuse a misspelt option: argparse passes an option with a
+    space in its value as the id."""
     if text.startswith("-"):
         raise argparse.ArgumentTypeError(f"there is no option {text.partition('=')[0]}")
     return text
 
 
 def duration_s(flag: str, text: str) -> float:
-    """The seconds `flag` was given as `text`; raises `ConfigError`."""
+    """Return the seconds of the duration `text` that `flag` was given; raises `ConfigError`."""
     try:
         return parse_duration_s(text)
     except ValueError as error:
@@ -26,7 +27,7 @@ def duration_s(flag: str, text: str) -> float:
 
 
 def timeout_s(text: str) -> float:
-    """The seconds of a --timeout, more than 0; raises `ConfigError`."""
+    """Return the seconds of a --timeout, more than 0; raises `ConfigError`."""
     seconds = duration_s("--timeout", text)
     if not seconds:
         raise ConfigError("--timeout: give more than 0")

@@ -1,4 +1,4 @@
-"""Standard output and standard error of every command, made fit for whatever they are connected to.
+"""This module makes standard output and standard error safe for whatever they are connected to (DESIGN 47).
 
 `standard_streams` replaces both streams once, so that `print` is safe everywhere:
 
@@ -7,7 +7,8 @@
 
 Always holds inside it: a character that the locale cannot show is written as an escape, such as `\\xe9`; a
 failure to write standard output raises `OutputError`, once; a failure to write standard error raises nothing,
-as no place is left for a message; no file or socket opened later takes the number of a standard stream.
+as no place is left for a message; no file or socket opened later takes the number of a standard stream. The
+tests in `tests/unit/cli/test_output.py` keep these.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class ReaderGoneError(OutputError):
 
 
 def output_error(error: OSError) -> OutputError:
-    """The error of ours for `error`, with which writing standard output failed."""
+    """Return the error of ours for `error`, which a write to standard output raised."""
     if isinstance(error, BrokenPipeError) or _is_hang_up(error):
         return ReaderGoneError("nobody reads standard output any more")
     why = "it is closed" if error.errno == errno.EBADF else (error.strerror or str(error)).lower()
@@ -45,7 +46,7 @@ def output_error(error: OSError) -> OutputError:
 
 
 def _is_hang_up(error: OSError) -> bool:
-    """Whether the terminal that standard output was is closed; a disk that fails has the same errno."""
+    """Return True if standard output was a terminal that is closed. A failing disk has the same errno."""
     return error.errno == errno.EIO and stat.S_ISCHR(os.fstat(STDOUT).st_mode)
 
 
@@ -65,21 +66,22 @@ def standard_streams() -> Iterator[None]:
         try:
             sys.stdout.flush()
         except OutputError:
-            if isinstance(error, SystemExit) and not error.code:  # --help and --version end so
+            if isinstance(error, SystemExit) and not error.code:  # --help and --version end with this
                 raise
         raise
     sys.stdout.flush()
 
 
 def note(text: object) -> None:
-    """Write `text` to standard error as one line of minicloud's."""
+    """Write `text` to standard error as one line that begins with `minicloud:`."""
     print(f"minicloud: {one_line(text)}", file=sys.stderr)
 
 
 def _keep_numbers() -> None:
-    """Open what is closed of the standard streams, in a way in which every use of it fails as before.
+    """Open the standard streams that are closed, in a way in which every use of them fails as before.
 
-    Otherwise the next socket or file gets the number, and what is meant for people is written into it.
+    Otherwise the next socket or file would get the number, and text meant for people would be written into
+    it.
     """
     for number, mode in ((STDIN, os.O_WRONLY), (STDOUT, os.O_RDONLY), (STDERR, os.O_RDONLY)):
         try:
@@ -93,14 +95,14 @@ def _keep_numbers() -> None:
 
 
 def _safe(stream: TextIO | None, original: TextIO | None, raw: io.FileIO) -> TextIO:
-    """The stream to use in place of `stream`. One that somebody else has put there stays, and escapes."""
+    """Return the stream to use in place of `stream`. One that was replaced before stays, and escapes."""
     if stream is not original and stream is not None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
         return stream
     before = stream if isinstance(stream, io.TextIOWrapper) else None
     return io.TextIOWrapper(
-        raw,  # each `write` of it writes all, so it needs no buffer between
+        raw,  # each `write` of it writes everything, so it needs no buffer
         encoding=before.encoding if before is not None else None,
         errors="backslashreplace",
         newline="\n",
@@ -110,7 +112,8 @@ def _safe(stream: TextIO | None, original: TextIO | None, raw: io.FileIO) -> Tex
 
 
 class _Whole(io.FileIO):
-    """A descriptor that writes all it is given, also where it was made non-blocking by another program."""
+    """A `_Whole` is a descriptor that writes all bytes it gets, even if another program made it
+    non-blocking."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number, "wb", closefd=False)
@@ -120,7 +123,7 @@ class _Whole(io.FileIO):
         size_bytes = len(rest)
         while rest:
             written = super().write(rest)
-            if written is None:  # its pipe is full
+            if written is None:  # the pipe is full
                 select.select((), (self,), ())
             else:
                 rest = rest[written:]
@@ -133,7 +136,7 @@ class _Output(_Whole):
         self._failed = False
 
     def write(self, data: bytes | bytearray | memoryview) -> int:  # type: ignore[override]
-        if not self._failed:  # said once is enough; the rest has no reader
+        if not self._failed:  # one error is enough; the rest has no reader
             try:
                 return super().write(data)
             except OSError as error:

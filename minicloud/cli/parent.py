@@ -1,4 +1,4 @@
-"""Ending with the process that started this one, which only the kernel can see to."""
+"""A process can end with its parent if the kernel sends it a signal for that."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from collections.abc import Callable
 
 
 def death_signal() -> Callable[[], None] | None:
-    """What has the process that calls it get SIGTERM when its parent dies; None where there is no such thing.
+    """Return a function that has its caller get SIGTERM when its parent dies; None where the system has no
+    such signal.
 
-    The kernel goes by the parent's *thread* that started it. A parent that is dead already sends nothing:
-    look after the call. Everything is looked up here, so that the call may come between fork and exec.
+    The kernel goes by the parent's *thread* that started it. A parent that is dead already sends nothing, so
+    the caller has to check after the call. Everything is looked up here, so that the call may come between
+    fork and exec.
     """
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     if prctl is None or sys.platform != "linux":

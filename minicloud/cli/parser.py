@@ -1,7 +1,7 @@
-"""The parsers of the command line, and their --help. Does not run anything.
+"""This module has the parsers of the command line, and their --help. It runs nothing.
 
-Settings come from `config.table`; their values stay text here, as a bad one is reported by `config`, alike
-wherever it came from.
+Settings come from `config.table`. Their values stay text here, as `config` reports a bad value, in the same
+way for every source.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ environment, this wins over the file (--config), and that over the defaults. Dur
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse that says what is wrong in one line, and takes no abbreviations."""
+    """A `Parser` is an argparse parser that reports an error in one line, and takes no abbreviations."""
 
     def __init__(
         self, prog: str, *, description: str = "", usage: str | None = None, epilog: str | None = None
@@ -86,7 +86,7 @@ class Parser(argparse.ArgumentParser):
                 f"{word!r} comes first: minicloud {word} ..." if word in COMMANDS else f"unexpected {word!r}"
             )
         known = [name for name in self._option_string_actions if name.startswith("--")]
-        option = word.partition("=")[0]  # its value may be a secret
+        option = word.partition("=")[0]  # the value may be a secret
         close = difflib.get_close_matches(option, known, n=1)
         return f"unknown option {option}" + (f": did you mean {close[0]}?" if close else "")
 
@@ -98,7 +98,7 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 def serve_parser() -> Parser:
-    """The parser of `minicloud` and `minicloud --worker`. Settings that were not given are absent."""
+    """Return the parser of `minicloud` and `minicloud --worker`. Settings that were not given are absent."""
     commands = "\n".join(f"  {name:<10} {summary}" for name, summary in COMMANDS.items())
     parser = Parser(
         "minicloud",
@@ -133,7 +133,7 @@ def serve_parser() -> Parser:
 
 
 def command_parser(name: str, details: str = "") -> Parser:
-    """The parser of one command, before it adds its own arguments."""
+    """Return the parser of one command, without the arguments that are its own."""
     parser = Parser(
         f"minicloud {name}",
         description=f"{COMMANDS[name][0].upper()}{COMMANDS[name][1:]}.",
@@ -144,7 +144,7 @@ def command_parser(name: str, details: str = "") -> Parser:
 
 
 def operator_parser(name: str, details: str = "", *, json: bool = True) -> Parser:
-    """The parser of a command that speaks to a running control plane."""
+    """Return the parser of a command that uses the REST interface of a running control plane."""
     parser = command_parser(name, details)
     parser.add_argument(
         "--url",
@@ -167,7 +167,7 @@ def operator_parser(name: str, details: str = "", *, json: bool = True) -> Parse
 
 
 def refuse_command(word: str) -> NoReturn:
-    """End with exit code 2 and say which command may have been meant."""
+    """End with exit code 2 and suggest the command that may have been meant."""
     close = difflib.get_close_matches(word, COMMANDS, n=1)
     hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(COMMANDS)}"
     Parser("minicloud").error(f"unknown command {word!r}: {hint}")
@@ -212,7 +212,7 @@ def _add_setting(group: argparse._ArgumentGroup, name: str, setting: Setting[obj
 
 
 class _Several(argparse.Action):
-    """`--x a --x b` is the text `a,b`."""
+    """A `_Several` turns `--x a --x b` into the text `a,b`."""
 
     def __call__(
         self,
@@ -226,7 +226,7 @@ class _Several(argparse.Action):
 
 
 class _YesOrNo(argparse.Action):
-    """`--x` and `--no-x`, as the text `true` and `false`."""
+    """A `_YesOrNo` turns `--x` and `--no-x` into the text `true` and `false`."""
 
     def __call__(
         self,

@@ -1,6 +1,7 @@
-"""Ports for a cluster on loopback: the wanted ones, or free ones where those are taken.
+"""A cluster on loopback gets the wanted ports, or free ones in place of those that are taken.
 
-Between looking and listening another program may take a port; its process then says so and ends.
+Another program may take a port between the look and the listening; the process for that port then reports it
+and ends.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ HOST = "127.0.0.1"
 
 
 class Ports(NamedTuple):
-    """What the processes of one cluster listen on; a wanted port of 0 is any free one."""
+    """`Ports` has the ports of the processes of one cluster; a wanted port of 0 is any free one."""
 
     grpc: int
     http: int
@@ -20,7 +21,7 @@ class Ports(NamedTuple):
 
 
 def choose_ports(wanted: Ports) -> tuple[Ports, list[str]]:
-    """`wanted`, with free ones in place of those that are taken, and what to say about it."""
+    """Return `wanted` with free ports in place of taken ones, and a notice for each replacement."""
     notices: list[str] = []
     taken: set[int] = set()
 
@@ -38,7 +39,7 @@ def choose_ports(wanted: Ports) -> tuple[Ports, list[str]]:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as our servers do
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the same option as our servers have
         try:
             listener.bind((HOST, port))
         except (OSError, OverflowError):

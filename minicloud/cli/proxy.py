@@ -1,8 +1,8 @@
-"""The proxy for a request, by the variables that other programs have for it.
+"""The proxy of a request comes from the variables that other programs use.
 
 HTTP_PROXY, HTTPS_PROXY and ALL_PROXY name it, in lower case too, and NO_PROXY the hosts and networks that are
 reached without one. Requests to this machine (localhost, 127.0.0.0/8, ::1) never go through a proxy, whatever
-these variables hold.
+these variables hold (DESIGN 73).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from minicloud.core.errors import ConfigError
 
 
 def proxy_for(target: HttpAddress) -> HttpAddress | None:
-    """The proxy that `target` is reached through, or None. Raises `ConfigError` for one that is unusable."""
+    """Return the proxy for requests to `target`, or None. Raises `ConfigError` for one that is unusable."""
     if target.is_loopback:
         return None
     proxies = getproxies_environment()
@@ -32,7 +32,7 @@ def proxy_for(target: HttpAddress) -> HttpAddress | None:
 
 
 def _in_networks(host: str, exempt: str) -> bool:
-    """Is `host` an address in one of the networks of a NO_PROXY list, such as `10.0.0.0/8`?"""
+    """Return True if `host` is an address in one of the networks of a NO_PROXY list, such as `10.0.0.0/8`."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

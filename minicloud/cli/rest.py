@@ -1,7 +1,8 @@
-"""A control plane's REST interface, as operator commands use it: JSON in and out, over the standard library.
+"""Operator commands call a control plane's REST interface here: JSON in and out, over the standard library.
 
-Always holds: whatever goes wrong on the way becomes an `OperationError` of one line that says what to do, and
-no such line has credentials; these are sent to the origin that they were given for, and to no other.
+Always holds: every failure becomes an `OperationError` of one line that names the remedy, and no such line
+has credentials; credentials are sent to the origin that they were given for, and to no other (DESIGN 73). The
+tests in `tests/unit/cli/test_rest.py` and `test_rest_address.py` keep these.
 """
 
 from __future__ import annotations
@@ -33,11 +34,12 @@ _MAX_REDIRECTS = 5
 
 
 class UnreachableError(OperationError):
-    """Nothing answered, or the answer broke off; the same call may succeed later."""
+    """The control plane did not answer, or its answer broke off; the same call may succeed later."""
 
 
 class RefusedError(OperationError):
-    """The answer is an error. `status` is that of HTTP; `detailed` where it says why, as MiniCloud's do."""
+    """The answer is an error with HTTP's `status`. `detailed` is True where it has a reason, as MiniCloud's
+    do."""
 
     def __init__(self, status: int, text: str, *, detailed: bool = False) -> None:
         super().__init__(text)
@@ -46,11 +48,12 @@ class RefusedError(OperationError):
 
 
 class Rest:
-    """The REST interface at `url` (None: `MINICLOUD_URL`, else port 8080 here). One connection a call.
+    """A `Rest` calls the REST interface at `url` (None: `MINICLOUD_URL`, else port 8080 here), one connection
+    a call.
 
-    `timeout` is a duration as typed: how long to wait for a connection, and for each part of an answer.
-    `headers` are sent with each request, as typed: `Name: value`. Raises `ConfigError` for a URL, a duration
-    or a header that is none.
+    `timeout` is a duration as typed: the longest wait for a connection, and for each part of an answer.
+    `headers` are sent with each request, as typed: `Name: value`. Raises `ConfigError` for a malformed URL,
+    duration or header.
     """
 
     def __init__(self, url: str | None = None, timeout: str = "10s", headers: Sequence[str] = ()) -> None:
@@ -63,23 +66,24 @@ class Rest:
 
     @classmethod
     def of(cls, options: Namespace) -> Self:
-        """The interface that the options of `parser.operator_parser` name."""
+        """Return the interface that the options of `parser.operator_parser` select."""
         return cls(options.url, options.timeout, options.header)
 
     @property
     def url(self) -> str:
-        """The control plane's address for messages: without credentials."""
+        """Return the control plane's address for messages, without credentials."""
         return self._base.shown
 
     def get(self, path: str, query: Mapping[str, str] | None = None) -> Mapping[str, Any]:
-        """The object that `GET path` answers."""
+        """Return the object with which `GET path` is answered."""
         answer, _ = self._call("GET", self._base.below(_with_query(path, query)))
         return self._object(answer, path)
 
     def pages(
         self, path: str, query: Mapping[str, str] | None = None, most: int | None = None
     ) -> list[Mapping[str, Any]]:
-        """All the objects that `GET path` lists, next pages included; no further page after `most`."""
+        """Return all objects that `GET path` lists, next pages included; no further page is asked for after
+        `most`."""
         target = self._base.below(_with_query(path, query)).path
         items: list[Mapping[str, Any]] = []
         seen = set()
@@ -90,23 +94,24 @@ class Rest:
                 raise OperationError(f"{self.url}{path} answered with something other than a list: {_MAYBE}")
             items += [self._object(item, path) for item in page]
             found = _NEXT.search(link)
-            # Only path and query are taken: behind a proxy the host named there may not be ours to reach.
+            # Only path and query are used: behind a proxy, the host in the link may not be reachable from
+            # here.
             following = urlsplit(urljoin(target, found[1])) if found else None
             target = self._own(_with_query(following.path, following.query)) if following else ""
         return items
 
     def post(self, path: str, said: Mapping[str, str] | None = None) -> Mapping[str, Any]:
-        """The object that `POST path`, with `said` as JSON if there is something, answers."""
+        """Send `POST path`, with `said` as JSON if there is any, and return the object of the answer."""
         return self._object(self._call("POST", self._base.below(path), _body(said))[0], path)
 
     def delete(self, path: str, said: Mapping[str, str] | None = None) -> None:
-        """Carry out `DELETE path`, with `said` as JSON if there is something."""
+        """Send `DELETE path`, with `said` as JSON if there is any."""
         self._call("DELETE", self._base.below(path), _body(said))
 
     def pieces(self, path: str) -> Iterator[bytes]:
         """Yield the answer to `POST path`, a piece at a time; raises `UnreachableError` where it breaks off.
 
-        An answer without a length that is not chunked ends with its connection: only its reader can say
+        An answer without a length that is not chunked ends with its connection: only the caller can find out
         whether it is whole.
         """
         with self._response("POST", self._base.below(path)) as response:
@@ -118,9 +123,9 @@ class Rest:
             raise self._broken_off()
 
     def lines(self, path: str, headers: Mapping[str, str], idle_s: float) -> Iterator[bytes]:
-        """The lines of an endless answer as they come; ends when the control plane ends it.
+        """Yield the lines of an endless answer as they come, until the control plane ends it.
 
-        Raises `UnreachableError` where nothing at all comes for `idle_s` seconds, too.
+        Raises `UnreachableError` also where nothing at all comes for `idle_s` seconds.
         """
         with self._response("GET", self._base.below(path), headers=headers, idle_s=idle_s) as response:
             try:
@@ -130,7 +135,7 @@ class Rest:
                 raise UnreachableError(f"nothing came from {self.url} for {idle_s:g} s") from None
 
     def _call(self, method: str, target: HttpAddress, body: bytes = b"") -> tuple[Any, str]:
-        """The parsed body (None if empty) and the `Link` header."""
+        """Return the parsed body (None if empty) and the `Link` header."""
         with self._response(method, target, body) as response:
             answered = response.read()
         try:
@@ -151,15 +156,15 @@ class Rest:
         headers: Mapping[str, str] | None = None,
         idle_s: float | None = None,
     ) -> Iterator[HTTPResponse]:
-        """A successful answer, to be read inside; redirects of a GET are followed.
+        """Yield a successful answer, to be read inside the block; redirects of a GET are followed.
 
-        Raises `RefusedError` for another answer, and `UnreachableError` for what goes wrong until the end.
+        Raises `RefusedError` for another answer, and `UnreachableError` for every failure until the end.
         """
         for _ in range(1 + _MAX_REDIRECTS):
             connection, path, proxied = self._connection(target)
             try:
                 connection.connect()
-                stream = connection.sock  # taken now: the connection drops it where the answer ends with it
+                stream = connection.sock  # the connection drops its socket at the end of the answer
                 sent = _merged(self._headers_for(target, body), headers or {}, proxied)
                 connection.request(method, path, body or None, sent)
                 response = connection.getresponse()
@@ -184,7 +189,7 @@ class Rest:
         )
 
     def _connection(self, target: HttpAddress) -> tuple[HTTPConnection, str, dict[str, str]]:
-        """A connection to use for `target`, and the request's target and further headers on it."""
+        """Return a connection to use for `target`, and the request's target and further headers on it."""
         proxy = proxy_for(target)
         kind = HTTPSConnection if target.scheme == "https" else HTTPConnection
         if proxy is None:
@@ -207,7 +212,7 @@ class Rest:
         return _merged(headers, self._headers)
 
     def _own(self, target: str) -> str:
-        """`target` below our own address: a proxy that takes a prefix off leaves links without it."""
+        """Return `target` below our own address: behind a proxy that removes a prefix, links lack it."""
         prefix = self._base.path
         return target if not prefix or target.startswith(f"{prefix}/") else prefix + target
 
@@ -217,7 +222,7 @@ class Rest:
         return answer
 
     def _refusal(self, response: HTTPResponse, target: HttpAddress) -> RefusedError:
-        """The error that the answer is: a problem's `detail`, else what helps to find the cause."""
+        """Return the error for an answer: a problem's `detail`, else advice for finding the cause."""
         try:
             problem = json.loads(response.read())
             text = str(problem.get("detail") or problem.get("title") or "")
@@ -237,7 +242,8 @@ class Rest:
         return RefusedError(response.status, text, detailed=detailed)
 
     def _moved(self, target: HttpAddress, location: str, following: HttpAddress | None) -> str:
-        """The message for a redirect that is not followed. It names the address to use instead, if any."""
+        """Return the message for a redirect that is not followed. It names the address to use instead, if
+        any."""
         if following is None:
             return f"{self.url} redirects to {location!r}, which is no HTTP address: give another with --url"
         asked = target.path.removeprefix(self._base.path)
@@ -293,7 +299,7 @@ _ADVICE = {401: _CREDENTIALS, 403: _CREDENTIALS, 407: "give the proxy's user and
 
 
 def _merged(*several: Mapping[str, str]) -> dict[str, str]:
-    """All these headers; of those with one name, in any case, the last."""
+    """Merge headers; of several with one name, in any case, the last one counts."""
     found: dict[str, tuple[str, str]] = {}
     for headers in several:
         found |= {name.lower(): (name, text) for name, text in headers.items()}

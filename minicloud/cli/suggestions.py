@@ -1,4 +1,4 @@
-"""Suggestions for a typo: the nearest of the known ids, or of the allowed words."""
+"""This module suggests corrections of a typo: the nearest of the known ids, or of the allowed words."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_SHOWN = 3
 
 @contextmanager
 def suggesting_ids(rest: Rest, worker_id: str) -> Iterator[None]:
-    """Run the block; where it fails as no worker has that id, name those with a similar one in the error."""
+    """Run the block; where it fails because no worker has that id, add similar ids to the error."""
     try:
         yield
     except RefusedError as error:
@@ -28,7 +28,7 @@ def suggesting_ids(rest: Rest, worker_id: str) -> Iterator[None]:
 
 
 def nearest_ids(wanted: str, ids: Iterable[str]) -> list[str]:
-    """Up to three of `ids` that resemble `wanted`, the nearest first, or that begin or end with it."""
+    """Return up to three of `ids` that resemble `wanted`, the nearest first, or that begin or end with it."""
     by_word = {each.lower(): each for each in ids}
     word = wanted.lower()
     close = difflib.get_close_matches(word, by_word, n=_MOST_SHOWN, cutoff=0.7)
@@ -37,7 +37,7 @@ def nearest_ids(wanted: str, ids: Iterable[str]) -> list[str]:
 
 
 def nearest_word(wanted: str, words: Sequence[str]) -> str:
-    """The one of `words` that `wanted` is a slip of; empty if none is near."""
+    """Return the one of `words` that `wanted` is a slip of; empty if none is near."""
     close = difflib.get_close_matches(wanted.lower(), words, n=1)
     return close[0] if close else ""
 
@@ -45,6 +45,6 @@ def nearest_word(wanted: str, words: Sequence[str]) -> str:
 def _ids(rest: Rest) -> list[str]:
     try:
         found = rest.pages("/api/workers", {"limit": str(_PAGE)}, most=_MOST_WORKERS)
-    except OperationError:  # the hint is not worth a failure of its own
+    except OperationError:  # a failed look-up costs the hint, not the command
         return []
     return [str(worker.get("workerId", "")) for worker in found]

@@ -1,4 +1,4 @@
-"""Figures and tables as people read them. Knows nothing of workers."""
+"""This module formats figures and tables for people. It is independent of workers."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from io import TextIOBase
 from typing import TextIO
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "magenta": "35", "cyan": "36"}
-_COLUMNS = 80  # where nobody knows better
+_COLUMNS = 80  # where no terminal has a width
 _GAP = 2
-# The last column is cut last of all: to this much before other columns are left out for it, and no further
-# than to the other.
+# The last column is cut last. It is cut to the first of these before other columns are left out for it, and
+# never below the second.
 _READABLE_LAST = 24
 _LEAST_LAST = 8
 _STYLES = {"bold": "1", "dim": "2", **_COLOURS}
 
 
 class Paint:
-    """Colours for `stream`: only on a terminal that knows them, and not under NO_COLOR (no-color.org)."""
+    """A `Paint` colours text for `stream`: only on a terminal with colours, and not under NO_COLOR
+    (no-color.org)."""
 
     def __init__(self, stream: TextIO | TextIOBase) -> None:
         self.on = (
@@ -30,12 +31,13 @@ class Paint:
         )
 
     def __call__(self, text: str, style: str) -> str:
-        """`text` in `style`: bold, dim or a colour; empty for none."""
+        """Return `text` in `style`: bold, dim or a colour; an empty style is none."""
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.on and style else text
 
 
 def columns_of(stream: TextIO) -> int:
-    """The width of the terminal behind `stream`: COLUMNS if it is set, else what the terminal has, else 80.
+    """Return the width of the terminal behind `stream`: COLUMNS if it is set, else the terminal's own, else
+    80.
 
     `shutil.get_terminal_size` asks the terminal behind standard output, whichever stream is written to.
     """
@@ -49,8 +51,8 @@ def columns_of(stream: TextIO) -> int:
 
 
 def age(milliseconds: float) -> str:
-    """A duration in its largest telling unit: `12s`, `5m`, `3h`, `4d`. Two of a unit are needed to leave
-    the one below: 90 s are `90s`."""
+    """Format a duration in its largest useful unit: `12s`, `5m`, `3h`, `4d`. At least two of a unit are
+    needed to leave the one below: 90 s are `90s`."""
     seconds = max(0, int(milliseconds / 1000))
     for size_s, unit in ((86400, "d"), (3600, "h"), (60, "m")):
         if seconds >= 2 * size_s:
@@ -59,12 +61,12 @@ def age(milliseconds: float) -> str:
 
 
 def percent(fraction: float) -> str:
-    """A utilisation, 0.0 to 1.0, in whole percent."""
+    """Format a utilisation, 0.0 to 1.0, in whole percent."""
     return f"{fraction * 100:.0f}%"
 
 
 def size(mebibytes: float) -> str:
-    """Megabytes as MiniCloud counts them (MiB), in the unit that keeps the figure short."""
+    """Format megabytes (MiB) in the unit that keeps the figure short."""
     for unit in ("M", "G", "T"):
         if mebibytes < 1024 or unit == "T":
             break
@@ -73,7 +75,7 @@ def size(mebibytes: float) -> str:
 
 
 def clean(text: object) -> str:
-    """`text` fit for a terminal: control codes in what a worker said of itself are shown, not obeyed."""
+    """Return `text` fit for a terminal: control codes in text from a worker are shown, not obeyed."""
     shown = str(text)
     if shown.isprintable():
         return shown
@@ -81,13 +83,14 @@ def clean(text: object) -> str:
 
 
 def number(figures: object, name: str) -> float:
-    """The figure `name` of a JSON object; 0 where it, or the object, is something else."""
+    """Return the figure `name` of a JSON object; 0 where it, or the object, is something else."""
     found = figures.get(name) if isinstance(figures, Mapping) else None
     return found if isinstance(found, int | float) else 0
 
 
 def width(text: str) -> int:
-    """The columns that printable `text` takes: two for a wide character, none for one that combines."""
+    """Return the columns that printable `text` takes: two for a wide character, none for one that
+    combines."""
     if text.isascii():
         return len(text)
     return sum(_char_width(char) for char in text)
@@ -100,13 +103,13 @@ def _char_width(char: str) -> int:
 
 
 def pad(text: str, columns: int, *, right: bool = False) -> str:
-    """`text` filled with spaces to so many columns; `right` puts them in front."""
+    """Fill `text` with spaces up to so many columns; `right` puts them in front."""
     fill = " " * (columns - width(text))
     return fill + text if right else text + fill
 
 
 def cut(text: str, columns: int) -> str:
-    """`text`, shortened to so many columns if it is longer; the last of them shows that."""
+    """Shorten `text` to so many columns if it is longer; its last column then shows that."""
     if width(text) <= columns:
         return text
     kept, used = [], 1
@@ -122,7 +125,7 @@ _DIGITS = re.compile(r"([0-9]+)")
 
 
 def natural_key(text: str) -> list[tuple[int, str]]:
-    """A sort key by which `worker-2` comes before `worker-10`."""
+    """Return a sort key by which `worker-2` comes before `worker-10`."""
     return [
         (len(part.lstrip("0")) + 1 if part.isdigit() else 0, part.lstrip("0") if part.isdigit() else part)
         for part in _DIGITS.split(text)
@@ -130,13 +133,14 @@ def natural_key(text: str) -> list[tuple[int, str]]:
 
 
 def without_credentials(text: str) -> str:
-    """A URL as typed, with or without its scheme, without all that may be its user and password."""
+    """Return a URL as typed, with or without its scheme, without any part that may be its user and
+    password."""
     shown = re.sub(r"(://).*@", r"\1", text, flags=re.DOTALL)
     return shown if "://" in shown else re.sub(r"^.*@", "", shown, flags=re.DOTALL)
 
 
 def one_line(text: object) -> str:
-    """`text` fit to be a message: one line, no control codes, no credentials of a URL."""
+    """Return `text` fit to be a message: one line, no control codes, no credentials of a URL."""
     line = clean(" ".join(str(text).split()))
     return re.sub(r"(://)\S*@", r"\1", line)
 
@@ -151,7 +155,7 @@ def table(
     columns: int | None = None,
     dispensable: Sequence[str] = (),
 ) -> list[str]:
-    """Lines of aligned columns; those headed by one of `right` are aligned right.
+    """Return lines of aligned columns; columns whose heading is in `right` are aligned right.
 
     `styles` has a style (or "") for each cell. Columns that are empty in every row are left out. With
     `columns`, those of `dispensable` are left out one after the other until a line fits; then the last column
@@ -187,7 +191,7 @@ def _fitting(
     columns: int,
     dispensable: Sequence[str],
 ) -> list[int]:
-    """The columns that stay, so that a line with a readable part of the last one fits."""
+    """Return the columns that stay, so that a line with a readable part of the last one fits."""
     left = list(kept)
     for heading in dispensable:
         last = min(widths[left[-1]], _READABLE_LAST)
@@ -198,7 +202,7 @@ def _fitting(
 
 
 def fields(pairs: Sequence[tuple[str, str]], paint: Paint) -> list[str]:
-    """Lines of `name  value`, aligned; pairs without a value are left out."""
+    """Return lines of `name value`, aligned; pairs without a value are left out."""
     shown = [(name, value) for name, value in pairs if value]
     columns = max((width(name) for name, _ in shown), default=0)
     return [f"{paint(pad(name, columns), 'dim')}  {value}" for name, value in shown]

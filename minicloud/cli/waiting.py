@@ -1,4 +1,4 @@
-"""Waiting for a draining worker to leave, and what is shown meanwhile."""
+"""`minicloud drain` waits here for the worker to leave, and shows its progress."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class DeadlineError(OperationError):
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """How to wait for `worker_id`. Without `deadline_s` there is no end to it.
+    """A `Wait` waits for `worker_id` to leave, without end where `deadline_s` is None.
 
     `patient` goes on waiting for a worker that has gone silent, until the deadline.
     """
@@ -36,9 +36,9 @@ class Wait:
     sleep: Callable[[float], None] = time.sleep
 
     def until_gone(self, rest: Rest, before: Mapping[str, Any], progress: Progress) -> None:
-        """Return once the worker has left; raises `OperationError` when it will not, or not in time.
+        """Wait until the worker has left; raises `OperationError` where it will not, or not in time.
 
-        One of the same id but a later incarnation has left and come back, which counts.
+        A worker of the same id with a later incarnation has left and come back, which counts.
         """
         began_s = self.now_s()
         while True:
@@ -55,7 +55,7 @@ class Wait:
         try:
             return rest.get(worker_path(self.worker_id))
         except RefusedError as error:
-            if error.status == 404 and error.detailed:  # one of a proxy has no details
+            if error.status == 404 and error.detailed:  # an error of a proxy has no details
                 return None
             raise
 
@@ -75,7 +75,8 @@ class Wait:
 
 
 class Progress:
-    """One line that is drawn anew on a terminal; elsewhere a line for each change, and now and then one."""
+    """A `Progress` draws one line anew on a terminal; elsewhere it prints a line for each change, and one
+    every 30 s."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -98,14 +99,14 @@ class Progress:
             self._said, self._said_s = state, waited_s
 
     def close(self) -> None:
-        """Leave a terminal as if nothing had been drawn."""
+        """Clear the line, so that the terminal is as before."""
         if self._drawn:
             print("\r\x1b[K", end="", file=self._stream, flush=True)
             self._drawn = False
 
 
 def standard_progress() -> Progress:
-    """Progress on standard error, where it mixes with no output."""
+    """Return a progress on standard error, where it does not mix with output."""
     return Progress(sys.stderr)
 
 

@@ -1,4 +1,5 @@
-"""`minicloud workers` and `minicloud stats`: who is there, and how the cluster is doing."""
+"""`minicloud workers` lists the workers and shows one of them; `minicloud stats` shows figures of the
+cluster."""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ STATUS_STYLES = {"HEALTHY": "green", "UNHEALTHY": "red", "DRAINING": "yellow"}
 
 STATUSES = ("healthy", "unhealthy", "draining", "offline")
 
-_PAGE = 1000  # so that no answer keeps the control plane's loop for long
+_PAGE = 1000  # a longer answer would keep the control plane's loop busy for long
 _NONE = "no workers are registered: start one with minicloud --worker"
 _NONE_OF = "no worker is {}"
 _HEADINGS = (
@@ -48,17 +49,17 @@ _HEADINGS = (
     "SEEN",
     "REASON",
 )
-# Left out of a terminal that is too narrow, from the first on.
+# These columns are left out of a terminal that is too narrow, from the first on.
 _DISPENSABLE = ("SEEN", "SINCE", "ZONE", "MEMORY", "CPU", "ENDPOINT", "QUERIES")
 
 
 def worker_path(worker_id: str, action: str = "") -> str:
-    """The path of one worker, or of something to be done to it; raises `InvalidError` for no valid id."""
+    """Return the path of one worker, or of an action on it; raises `InvalidError` for a malformed id."""
     return f"/api/workers/{quote(check_worker_id(worker_id), safe='')}" + (f"/{action}" if action else "")
 
 
 def workers_parser() -> Parser:
-    """The parser of `minicloud workers`."""
+    """Return the parser of `minicloud workers`."""
     parser = operator_parser("workers")
     parser.add_argument("id", metavar="ID", type=id_argument, nargs="?", help="show this one in full")
     parser.add_argument(
@@ -104,7 +105,7 @@ def workers(arguments: Sequence[str]) -> int:
 
 
 def stats_parser() -> Parser:
-    """The parser of `minicloud stats`."""
+    """Return the parser of `minicloud stats`."""
     return operator_parser("stats")
 
 
@@ -159,7 +160,7 @@ def _styles(worker: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _status(worker: Mapping[str, Any]) -> str:
-    """The status, and what an operator said where the status does not show it."""
+    """Return the status, and the operator's order where the status does not show it."""
     status = clean(worker.get("status", ""))
     admin = clean(worker.get("adminState", "ACTIVE"))
     return status if admin in ("ACTIVE", status) else f"{status} ({admin.lower()})"
@@ -194,7 +195,7 @@ def _in_full(worker: Mapping[str, Any], paint: Paint) -> list[tuple[str, str]]:
 
 
 def _said(worker: Mapping[str, Any]) -> str:
-    """What operators have said, unless the status tells it."""
+    """Return the operator's reason, unless the status shows it already."""
     reason = worker.get("adminReason", "")
     return "" if reason == worker.get("statusReason") else clean(reason)
 
@@ -228,7 +229,8 @@ def _mean_and_most(cluster: Mapping[str, Any], figure: str) -> str:
 
 
 def utc(unix_ms: float) -> str:
-    """Unix milliseconds as a date and time, to the second; the figure itself where no calendar has it."""
+    """Format Unix milliseconds as a date and time, to the second; the figure itself where no calendar
+    has it."""
     try:
         return datetime.fromtimestamp(unix_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     except (OverflowError, ValueError, OSError):

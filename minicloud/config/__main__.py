@@ -1,4 +1,4 @@
-"""Prints the README's configuration table."""
+"""This script prints the README's configuration table."""
 
 from minicloud.config.table import markdown
 

@@ -1,8 +1,9 @@
-"""The configuration file: the `application.yml` that deployments have, as values by key.
+"""This module reads the configuration file, the `application.yml` of a deployment, into values by key (DESIGN
+71).
 
-Keys are compared as Spring compares them: `enable-reflection`, `enableReflection` and `enable_reflection` are
-one. Of several documents in the file (`---`) the later ones win, and those for a profile that is not active
-are left out. Scalars stay the text they are written as; the settings decide what they mean.
+Keys are compared by Spring's rules: `enable-reflection`, `enableReflection` and `enable_reflection` are one.
+Of several documents in the file (`---`) the later ones win, and those for a profile that is not active are
+left out. Scalars stay the text they are written as; the settings interpret them.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ MAX_FILE_BYTES = 1024 * 1024
 
 _ACTIVE = "spring.profiles.active"
 _DEFAULT = frozenset({"default"})
-# Both ways in which Spring has had a document say which profiles it is for, in canonical spelling.
+# Spring has had these two keys for the profiles of a document, here in canonical spelling.
 _CONDITIONS = ("spring.config.activate.onprofile", "spring.profiles")
 _SHOWN = 12
 
 
 class ConfigFile:
-    """One file's values; none without a file. `warnings` name what was passed over."""
+    """A `ConfigFile` has the values of one file, or none without a file. `warnings` name the keys that set
+    nothing."""
 
     def __init__(
         self, values: Mapping[str, Value], env: Mapping[str, str], warnings: tuple[str, ...] = ()
@@ -36,11 +38,11 @@ class ConfigFile:
         self._expander = Expander(env, self._look_up)
 
     def get(self, key: str) -> Value | None:
-        """The value of `key` as it is written, or None where the file does not have it."""
+        """Return the value of `key` as it is written, or None where the file does not have it."""
         return self._values.get(canonical(key))
 
     def expanded(self, value: Value) -> str:
-        """The text of `value`, which may come from elsewhere, with its placeholders expanded."""
+        """Return the text of `value`, which may come from elsewhere, with its placeholders expanded."""
         return self._expander.expand(value)
 
     def _look_up(self, name: str) -> tuple[str, Value] | None:
@@ -50,13 +52,13 @@ class ConfigFile:
 
 
 def canonical(key: str) -> str:
-    """`key` in the one spelling that all its relaxed ones share."""
+    """Return `key` in the one spelling that all its relaxed ones share."""
     return key.replace("-", "").replace("_", "").lower()
 
 
 def read_config_file(path: Path, known_keys: Collection[str], env: Mapping[str, str]) -> ConfigFile:
-    """Read `path`. Raises `ConfigError`, one line with file:line, for what cannot be read or is not known."""
-    # PyYAML takes 25 ms to import: only those who have a file pay.
+    """Read `path`. Raises `ConfigError`, one line with file:line, for a file or a key that cannot be used."""
+    # PyYAML takes 25 ms to import, which only a start with a file has to spend.
     from minicloud.config.yaml_tree import read_documents
 
     try:

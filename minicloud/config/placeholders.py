@@ -1,9 +1,9 @@
-"""`${NAME}` and `${NAME:default}` in the values of settings, as Spring reads them.
+"""`${NAME}` and `${NAME:default}` in the values of settings are expanded by Spring's rules (DESIGN 71).
 
 A name is looked up among environment variables first, where `control-plane.host` finds CONTROLPLANE_HOST and
-CONTROL_PLANE_HOST too, then among the keys of the file. The placeholders in what is found are expanded in
+CONTROL_PLANE_HOST too, then among the keys of the file. The placeholders in the value found are expanded in
 turn; a default counts only where both have nothing. Defaults and names may hold placeholders themselves.
-Whatever the values hold, expansion ends, and fails with `ConfigError` alone.
+Expansion ends for all values, and fails with `ConfigError` alone (`tests/unit/config/test_placeholders.py`).
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import NamedTuple
 from minicloud.config.environment import find_variable
 from minicloud.core.errors import ConfigError
 
-# A file that refers to itself in every value doubles with every level; nobody's configuration needs these.
+# A file that refers to itself in every value doubles with every level; no real configuration needs these.
 MAX_EXPANSIONS = 500
 MAX_DEPTH = 32
 MAX_CHARS = 64 * 1024
 
 
 class Value(NamedTuple):
-    """A value as it is written, and where: `application.yml:7: grpc.server.port`."""
+    """A `Value` is a text as it is written, and its source: `application.yml:7: grpc.server.port`."""
 
     text: str
     where: str
@@ -29,17 +29,18 @@ class Value(NamedTuple):
 
 class _Scope(NamedTuple):
     where: str
-    chain: tuple[str, ...]  # what is being expanded, outermost first: meeting one again is a cycle
+    chain: tuple[str, ...]  # the names being expanded, outermost first: one that comes again is a cycle
     depth: int
 
 
 def variable(env: Mapping[str, str], name: str) -> str:
-    """The variable `name` with its placeholders expanded, of which only variables count; empty if not set."""
+    """Return the variable `name` with its placeholders expanded by other variables alone; empty if it is not
+    set."""
     return Expander(env, lambda _: None).expand(Value(env.get(name, ""), name))
 
 
 class Expander:
-    """Expands placeholders. `look_up` finds a key of the file, however it is spelled."""
+    """An `Expander` expands placeholders. `look_up` finds a key of the file in any spelling."""
 
     def __init__(self, env: Mapping[str, str], look_up: Callable[[str], tuple[str, Value] | None]) -> None:
         self._env = env
@@ -47,7 +48,8 @@ class Expander:
         self._expansions = 0
 
     def expand(self, value: Value) -> str:
-        """`value` with every placeholder replaced; raises `ConfigError` naming where and why it cannot be."""
+        """Return `value` with every placeholder replaced; raises `ConfigError` with source and cause where
+        one cannot be."""
         if "${" not in value.text:
             return value.text
         self._expansions = 0
@@ -92,7 +94,7 @@ class Expander:
         )
 
     def _find(self, name: str) -> tuple[str, Value] | None:
-        """The variable or the key called `name`, and its value."""
+        """Return the variable or the key called `name`, and its value."""
         if name in self._env:
             return name, Value(self._env[name], name)
         variable = find_variable(self._env, name)
@@ -102,9 +104,9 @@ class Expander:
 
 
 def _span(text: str, start: int, where: str) -> tuple[int, int]:
-    """The ends of the placeholder that opens at `start`: its `}`, and its first own colon or -1.
+    """Return the ends of the placeholder that opens at `start`: its `}`, and its first own colon or -1.
 
-    Braces within it are counted, as Spring does, so that a default may be `{}`.
+    Braces within it are counted, as in Spring, so that a default may be `{}`.
     """
     depth = 0
     colon = -1

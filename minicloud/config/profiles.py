@@ -1,4 +1,4 @@
-"""Spring's profiles, as far as they choose the documents of a file.
+"""Spring's profiles choose the documents of a file that count.
 
 A document with `spring.config.activate.on-profile` counts only where that matches the active profiles. These
 come from SPRING_PROFILES_ACTIVE, else from `spring.profiles.active` in a document before, else they are
@@ -14,12 +14,13 @@ _CONDITION = re.compile(r"!?[\w.@+-]+(?: *& *!?[\w.@+-]+)*|!?[\w.@+-]+(?: *\| *!
 
 
 def split_names(text: str) -> frozenset[str]:
-    """The names in a list with commas."""
+    """Return the names in a list with commas."""
     return frozenset(name.strip() for name in text.split(",") if name.strip())
 
 
 def matches(conditions: str, active: frozenset[str]) -> bool:
-    """Does one of `conditions` hold with these `active` profiles? Raises `ValueError` for what is none."""
+    """Return True if one of `conditions` holds with these `active` profiles. Raises `ValueError` for a
+    malformed one."""
     found = [condition.strip() for condition in conditions.split(",")]
     for condition in found:
         if not _CONDITION.fullmatch(condition):

@@ -1,8 +1,7 @@
-"""What a process runs with: its settings resolved, checked and frozen.
+"""This module resolves, checks and freezes the settings of a process.
 
-Flags win over environment variables, these over the file, the file over defaults. Every error says where the
-value came from, what it is and what would be right. Only the settings of the role at hand are read: one file
-may serve both, and a placeholder that only the other role needs may stay open.
+Flags win over environment variables, these over the file, and the file over defaults. Every error has the
+source of the value, the value, and a right one. Only the settings of the role at hand are read (DESIGN 25).
 """
 
 from __future__ import annotations
@@ -31,7 +30,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class LogConfig:
-    """`level` is debug, info, warning or error; `format` json, console or auto (console on a terminal)."""
+    """The log's settings. `level` is debug, info, warning or error; `format` is json, console or auto
+    (console on a terminal)."""
 
     level: str = "info"
     format: str = "auto"
@@ -39,7 +39,7 @@ class LogConfig:
 
 @dataclass(frozen=True, slots=True)
 class ControlPlaneConfig:
-    """A control plane's settings. `data_dir` None keeps all in memory; port 0 is any free one."""
+    """The control plane's settings. `data_dir` None keeps all in memory; port 0 is any free one."""
 
     hosts: tuple[str, ...] = ("127.0.0.1",)
     grpc_port: int = 9090
@@ -56,7 +56,7 @@ class ControlPlaneConfig:
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """A worker's settings. An empty `worker_id` has one generated; `exit_after_failures` None is never."""
+    """The worker's settings. An empty `worker_id` has one generated; `exit_after_failures` None is never."""
 
     worker_id: str = ""
     control_planes: tuple[Address, ...] = (Address("127.0.0.1", 9090),)
@@ -74,7 +74,8 @@ class WorkerConfig:
 def control_plane_config(
     flags: Mapping[str, str], env: Mapping[str, str]
 ) -> tuple[ControlPlaneConfig, tuple[str, ...]]:
-    """The control plane's settings, and warnings to log. `flags` holds those given, by name: `grpc-port`.
+    """Return the control plane's settings, and warnings to log. `flags` has those given, by name:
+    `grpc-port`.
 
     Raises `ConfigError`. Reads the file that `--config` or `MINICLOUD_CONFIG` names, and no other.
     """
@@ -112,14 +113,15 @@ def control_plane_config(
 
 
 def worker_config(flags: Mapping[str, str], env: Mapping[str, str]) -> tuple[WorkerConfig, tuple[str, ...]]:
-    """The worker's settings, and warnings to log; as `control_plane_config`."""
+    """Return the worker's settings, and warnings to log, as `control_plane_config` does."""
     sources = _Sources(flags, env, Role.WORKER)
     sources.value(table.NEGOTIATION_TYPE)
     sources.value(table.SERVER_SECURITY)
     port = sources.value(table.WORKER_PORT)
     data_dir = sources.value(table.WORKER_DATA_DIR)
     if data_dir is DataDir.DEFAULT and port == 0:
-        data_dir = DataDir.NONE  # nothing lasting tells one worker on any free port from another
+        # nothing lasting distinguishes one worker on any free port from another (DESIGN 22)
+        data_dir = DataDir.NONE
     config = WorkerConfig(
         worker_id=sources.value(table.WORKER_ID),
         control_planes=sources.value(table.CONTROL_PLANES),
@@ -137,7 +139,7 @@ def worker_config(flags: Mapping[str, str], env: Mapping[str, str]) -> tuple[Wor
 
 
 def is_worker(flags: Mapping[str, str], env: Mapping[str, str]) -> bool:
-    """Is this process a worker? `--worker`, else `MINICLOUD_WORKER`."""
+    """Return True if this process is a worker, by `--worker`, else by `MINICLOUD_WORKER`."""
     for where, text in (
         (table.WORKER_FLAG, flags.get("worker")),
         (table.WORKER_ENV, variable(env, table.WORKER_ENV)),
@@ -151,7 +153,7 @@ def is_worker(flags: Mapping[str, str], env: Mapping[str, str]) -> bool:
 
 
 class _Sources:
-    """Where settings come from, for one role."""
+    """`_Sources` looks up the settings of one role in flags, environment and file."""
 
     def __init__(self, flags: Mapping[str, str], env: Mapping[str, str], role: Role) -> None:
         self._flags = flags
@@ -177,7 +179,7 @@ class _Sources:
             raise ConfigError(f"{where}: {shown!r} {error}") from None
 
     def where(self, setting: Setting[object]) -> str:
-        """The source of a setting's value, for a message."""
+        """Return the source of a setting's value, for a message."""
         return self._found(setting).where
 
     def _found(self, setting: Setting[object]) -> Value:

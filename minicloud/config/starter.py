@@ -1,8 +1,8 @@
-"""The keys of the Spring Boot starters for gRPC that MiniCloud does not have.
+"""This module lists the keys of the Spring Boot starters for gRPC that MiniCloud does not have.
 
-A file that comes from a Spring service has them. They change nothing here, and are no misspelt keys of ours,
-however close they come. The names are those of net.devh's grpc-spring-boot-starter 3.1 (GrpcServerProperties
-and GrpcChannelProperties), in canonical spelling; `grpc.enabled` is LogNet's.
+A file from a Spring service has them. They change nothing here, and are not taken for misspelt keys of ours,
+however close they come (DESIGN 71). The names are those of net.devh's grpc-spring-boot-starter 3.1
+(GrpcServerProperties and GrpcChannelProperties), in canonical spelling; `grpc.enabled` is LogNet's.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _OF_A_CHANNEL = _OF_BOTH | {
 
 
 def is_of_the_starter(key: str) -> bool:
-    """Is `key`, in canonical spelling, one of the starter's? Names of channels may be any."""
+    """Return True if `key`, in canonical spelling, is one of the starter's. Names of channels may be any."""
     match key.split("."):
         case ["grpc", "server", name]:
             return name in _OF_THE_SERVER

@@ -1,4 +1,4 @@
-"""The folder that state is kept in: where it is when nobody says, and whether it can be written to."""
+"""State is kept in one folder. This module has its default place, and checks that it can be written to."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _REMEDY = "give another with --data-dir FOLDER, or --data-dir none to keep nothi
 
 
 def default_state_dir(env: Mapping[str, str]) -> Path:
-    """Where state goes when nobody says: systemd's folder, else the user's.
+    """Return the default folder for state: systemd's, else the user's.
 
-    A service account may have no home at all; that is said here, in one line, rather than found out by a
-    database that cannot be opened.
+    A service account may have no home at all. That is reported here, in one line, rather than found out later
+    by a database that cannot be opened.
     """
     from_systemd = env.get("STATE_DIRECTORY", "").split(":")[0]
     if from_systemd:
         return Path(from_systemd)
     xdg = env.get("XDG_STATE_HOME", "")
-    if xdg.startswith("/"):  # the XDG specification has relative ones ignored
+    if xdg.startswith("/"):  # the XDG specification says to ignore relative ones
         return Path(xdg) / "minicloud"
     home = env.get("HOME", "")
     if not home.startswith("/"):
@@ -36,10 +36,10 @@ def default_state_dir(env: Mapping[str, str]) -> Path:
 
 
 def prepare_data_dir(data_dir: Path | None, *, to_write: bool = True) -> None:
-    """Make the data folder, for this user alone, and look whether it can be written to, unless told not to.
+    """Make the data folder, for this user alone, and check that it can be written to.
 
     Raises `NotYetError` where it cannot be at present (a full or read-only disk), `ConfigError` where it
-    never can. `to_write=False` is for those for whom what is there already may be enough.
+    never can. With `to_write=False` the check is left out, as the files that are there may be enough.
     """
     if data_dir is None:
         return

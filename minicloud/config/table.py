@@ -1,6 +1,5 @@
-"""Every setting of both roles, once: the command line's options, the file's known keys and the README's table
-are made from this table. `python -m minicloud.config` prints the last.
-"""
+"""This table has every setting of both roles. The command line's options, the file's known keys and the
+README's table are made from it; `python -m minicloud.config` prints the last."""
 
 from __future__ import annotations
 
@@ -21,21 +20,23 @@ _LIVENESS = LivenessPolicy()
 
 
 class Role(Enum):
-    """Who a setting is for."""
+    """A `Role` is the kind of process that a setting is for."""
 
     CONTROL_PLANE = "control plane"
     WORKER = "worker"
     BOTH = "both"
 
     def covers(self, role: Role) -> bool:
-        """Does a setting of this role apply to a process of `role`?"""
+        """Return True if a setting of this role applies to a process of `role`."""
         return self is role or self is Role.BOTH
 
 
 @dataclass(frozen=True, slots=True)
 class Setting(Generic[T]):
-    """One thing that can be set. `default` is text as a user would write it, read by `parse` as any other;
-    `default_shown` stands for it where the default is computed. Of several `keys` the first given counts.
+    """A `Setting` describes one setting.
+
+    `default` is text as a user would write it, read by `parse` as any other; `default_shown` stands for it
+    where the default is computed. Of several `keys` the first given counts.
     """
 
     name: str
@@ -66,14 +67,14 @@ CONFIG_FILE_FLAG = "--config"
 CONFIG_FILE_ENV = "MINICLOUD_CONFIG"
 WORKER_FLAG = "--worker"
 WORKER_ENV = "MINICLOUD_WORKER"
-# Where operator commands find the control plane.
+# Operator commands find the control plane by this variable.
 URL_ENV = "MINICLOUD_URL"
 
-# One flag for both roles, so one text; the keys differ, as one file may serve both.
+# Both roles have this flag, so it has one text; the keys differ, as one file may serve both.
 _DATA_DIR_HELP = "where the registry, or a worker's identity, outlives restarts; none keeps it in memory"
 _DATA_DIR_DEFAULT = "under $STATE_DIRECTORY, $XDG_STATE_HOME/minicloud or ~/.local/state/minicloud"
 
-# Loopback by default: the wire has no authentication, so being reachable is something to ask for.
+# The default is loopback: the wire has no authentication, so a user has to ask for being reachable.
 HOST = Setting(
     "host",
     Role.BOTH,
@@ -102,7 +103,7 @@ HTTP_PORT = Setting(
     "PORT",
     "REST and metrics port; 0 takes any free one",
 )
-# What workers are told to keep. Traffic is workers / interval heartbeats a second: 5,000 at 30 s are 167.
+# Workers keep this interval. The traffic is workers / interval heartbeats a second: 5,000 at 30 s are 167.
 HEARTBEAT_INTERVAL = Setting(
     "heartbeat-interval",
     Role.CONTROL_PLANE,
@@ -112,9 +113,9 @@ HEARTBEAT_INTERVAL = Setting(
     "DURATION",
     "how often workers report",
 )
-# Time to notice a death against false alarms. At timeout / interval = n, n - 1 heartbeats in a row may be
-# lost before a live worker is called UNHEALTHY; the default of 4 stands three. Below 2 a single late one does
-# it, which `control_plane_config` refuses.
+# The trade-off is the time to notice a death against false alarms. At timeout / interval = n, n - 1
+# heartbeats in a row may be lost before a live worker is called UNHEALTHY; the default of 4 allows for three.
+# Below 2 a single late one is enough, so `control_plane_config` refuses that (DESIGN 24).
 HEARTBEAT_TIMEOUT = Setting(
     "heartbeat-timeout",
     Role.CONTROL_PLANE,
@@ -124,8 +125,8 @@ HEARTBEAT_TIMEOUT = Setting(
     "DURATION",
     "silence after which a worker is UNHEALTHY; at least twice the interval",
 )
-# Long enough that a machine back from repair finds its id and its cordon; short enough that ids which never
-# come back do not pile up.
+# This is long enough that a machine back from repair finds its id and its cordon, and short enough that ids
+# which never come back do not pile up.
 RETENTION = Setting(
     "retention",
     Role.CONTROL_PLANE,
@@ -135,8 +136,8 @@ RETENTION = Setting(
     "DURATION",
     "how long an UNHEALTHY worker is kept before it is forgotten, and one that left is remembered",
 )
-# Registered workers take some 5 KB each with the metadata that they may send: whoever can reach the port can
-# register as many as this, and no more.
+# Registered workers take some 5 KB each with the metadata that they may send. A client that can reach the
+# port can register as many as this, and no more.
 MAX_WORKERS = Setting(
     "max-workers",
     Role.CONTROL_PLANE,
@@ -146,7 +147,7 @@ MAX_WORKERS = Setting(
     "N",
     "how many workers may be registered at a time",
 )
-# Five series a worker: at 5,000 workers a scrape grows from 4 KB to megabytes.
+# There are five series a worker: at 5,000 workers a scrape grows from 4 KB to megabytes.
 METRICS_PER_WORKER = Setting(
     "metrics-per-worker",
     Role.CONTROL_PLANE,
@@ -156,8 +157,8 @@ METRICS_PER_WORKER = Setting(
     "",
     "add metrics of each single worker to those of the cluster",
 )
-# A page that has its own name resolve to this machine is told from an operator by the name alone. `*` gives
-# that up, which is for a network in which no browser runs.
+# Only the name distinguishes a page that has its own name resolve to this machine from an operator (DESIGN
+# 26). `*` gives that up, which is for a network in which no browser runs.
 ALLOWED_HOSTS = Setting(
     "allowed-host",
     Role.CONTROL_PLANE,
@@ -201,7 +202,8 @@ WORKER_ID = Setting(
 CONTROL_PLANES = Setting(
     "control-plane",
     Role.WORKER,
-    # The second is where a deployment's file says it, the first what its gRPC client then dials.
+    # A deployment's file has the address under the second key; the first is the one that its gRPC client
+    # dials.
     ("grpc.client.control-plane.address", "minicloud.control-plane.endpoint"),
     values.endpoints,
     "127.0.0.1:9090",
@@ -240,8 +242,8 @@ EXIT_AFTER_FAILURES = Setting(
     "N",
     "end with exit code 3 after N failed registrations in a row",
 )
-# Should exceed the longest query worth waiting for, and stay below what the service manager waits before it
-# kills (90 s under systemd, 30 s under Kubernetes).
+# This should exceed the longest query worth waiting for, and stay below the time after which the service
+# manager kills (90 s under systemd, 30 s under Kubernetes).
 DRAIN_TIMEOUT = Setting(
     "drain-timeout",
     Role.WORKER,
@@ -279,11 +281,11 @@ LOG_FORMAT = Setting(
     "FORMAT",
     "json or console; auto is console on a terminal, else json",
 )
-# On: the schema is public, and grpcurl works at once.
+# Reflection is on, as the schema is public and grpcurl then works at once.
 ENABLE_REFLECTION = Setting(
     "enable-reflection",
     Role.BOTH,
-    # The second is what the gRPC starter itself has.
+    # The second key is the gRPC starter's own.
     ("grpc.server.enable-reflection", "grpc.server.reflection-service-enabled"),
     values.boolean,
     "true",
@@ -293,7 +295,7 @@ ENABLE_REFLECTION = Setting(
 NEGOTIATION_TYPE = Setting(
     "negotiation-type",
     Role.WORKER,
-    # The second is for every client of the gRPC starter.
+    # The second key is for every client of the gRPC starter.
     ("grpc.client.control-plane.negotiation-type", "grpc.client.GLOBAL.negotiation-type"),
     values.plaintext,
     "plaintext",
@@ -301,7 +303,8 @@ NEGOTIATION_TYPE = Setting(
     "how the connection to the control plane is secured; only plaintext",
     in_file_only=True,
 )
-# Known so that a file that asks for TLS is refused: passed over, it would be served in plain text.
+# These keys are known so that a file that asks for TLS is refused: if they were passed over, it would be
+# served in plain text (DESIGN 71).
 SERVER_SECURITY = Setting(
     "server-security",
     Role.BOTH,
@@ -344,7 +347,7 @@ KNOWN_KEYS: tuple[str, ...] = tuple(dict.fromkeys(key for setting in SETTINGS fo
 
 
 def markdown() -> str:
-    """The configuration table of the README."""
+    """Return the configuration table of the README."""
     lines = ["| flag | environment | key in the file | default | what it sets |", "|---|---|---|---|---|"]
     for role in (Role.BOTH, Role.CONTROL_PLANE, Role.WORKER):
         title = {Role.BOTH: "Both", Role.CONTROL_PLANE: "Control plane", Role.WORKER: "Worker"}[role]

@@ -1,9 +1,9 @@
-"""The parsers of the settings' values: text in, a checked value out.
+"""The parsers of the settings' values turn text into a checked value.
 
-Each raises `ValueError` with what follows the value in a sentence: "is not a port: give ...". None of them
-knows where the text came from; whoever does puts that in front.
+Each raises `ValueError` whose text follows the value in a sentence: "is not a port: give ...". The caller
+knows the source of the text and puts that in front.
 
-What only some values need is imported when one is parsed: `--help` parses none, and should be quick.
+Modules that only some values need are imported when one is parsed: `--help` parses none, and should be quick.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SPRING_SCHEMES = ("static://", "dns:///", "dns://")
 
 
 def boolean(text: str) -> bool:
-    """`true` or `false`, in any case; yes/no, on/off and 1/0 as well."""
+    """Parse `true` or `false`, in any case; yes/no, on/off and 1/0 as well."""
     word = text.strip().lower()
     if word in _TRUE or word in _FALSE:
         return word in _TRUE
@@ -36,7 +36,7 @@ def boolean(text: str) -> bool:
 
 
 def choice(*words: str) -> Callable[[str], str]:
-    """One of `words`, in any case."""
+    """Return a parser that takes one of `words`, in any case."""
 
     def parse(text: str) -> str:
         word = text.strip().lower()
@@ -48,7 +48,7 @@ def choice(*words: str) -> Callable[[str], str]:
 
 
 def duration_s(least_s: float, most_s: float) -> Callable[[str], float]:
-    """A duration in seconds, `least_s` to `most_s` inclusive."""
+    """Return a parser of a duration in seconds, `least_s` to `most_s` inclusive."""
 
     def parse(text: str) -> float:
         seconds = parse_duration_s(text)
@@ -60,7 +60,7 @@ def duration_s(least_s: float, most_s: float) -> Callable[[str], float]:
 
 
 def port(text: str) -> int:
-    """A TCP port to listen on; 0 has the system choose."""
+    """Parse a TCP port to listen on; 0 has the system choose."""
     digits = text.strip()
     if digits.isascii() and digits.isdecimal() and len(digits) <= 5 and int(digits) <= 65535:
         return int(digits)
@@ -68,7 +68,7 @@ def port(text: str) -> int:
 
 
 def hosts(text: str) -> tuple[str, ...]:
-    """Names or addresses to listen on, with commas between; `*` is every IPv4 address."""
+    """Parse names or addresses to listen on, with commas between; `*` is every IPv4 address."""
     from minicloud.net.address import parse_host
 
     names = (part.strip() for part in text.split(","))
@@ -76,7 +76,8 @@ def hosts(text: str) -> tuple[str, ...]:
 
 
 def host_names(text: str) -> tuple[str, ...]:
-    """Names without a port, with commas between; `*.` in front is every name under the rest, `*` is any."""
+    """Parse names without a port, with commas between; `*.` in front is every name under the rest, `*` is
+    any."""
     names = [part.strip().lower().removesuffix(".") for part in text.split(",")] if text.strip() else []
     for name in names:
         if name != "*" and not _HOST_NAME.fullmatch(name.removeprefix("*.")):
@@ -87,8 +88,8 @@ def host_names(text: str) -> tuple[str, ...]:
 
 
 def origins(text: str) -> tuple[str, ...]:
-    """Origins as browsers send them, with commas between: a scheme, a host, and a port unless it is the
-    scheme's own."""
+    """Parse origins in the form that browsers send, with commas between: a scheme, a host, and a port unless
+    it is the scheme's own."""
     found = [part.strip().lower().removesuffix("/") for part in text.split(",")] if text.strip() else []
     for origin in found:
         if not _ORIGIN.fullmatch(origin):
@@ -101,7 +102,7 @@ def origins(text: str) -> tuple[str, ...]:
 
 
 def advertised(text: str) -> str | None:
-    """host:port at which others reach this worker; empty leaves it to the worker to find out."""
+    """Parse the host:port at which others reach this worker; empty leaves it to the worker to find out."""
     from minicloud.net.address import is_wildcard, parse_address
 
     endpoint = text.strip()
@@ -114,7 +115,8 @@ def advertised(text: str) -> str | None:
 
 
 def endpoints(text: str) -> tuple[Address, ...]:
-    """One or more host:port, with commas between; Spring's `static://` and `dns:///` are passed over."""
+    """Parse one or more host:port, with commas between; Spring's `static://` and `dns:///` are passed
+    over."""
     from minicloud.net.address import parse_address
 
     bare = text.strip()
@@ -131,7 +133,7 @@ def endpoints(text: str) -> tuple[Address, ...]:
 
 
 def worker_id(text: str) -> str:
-    """A worker's wanted id; empty has the control plane generate one."""
+    """Parse a worker's wanted id; empty has the control plane generate one."""
     from minicloud.core.commands import RESERVED_IDS, check_worker_id
 
     wanted = text.strip()
@@ -146,7 +148,8 @@ def worker_id(text: str) -> str:
 
 
 def zone(text: str) -> str:
-    """A failure domain's name: it becomes a column, a label and a metadata value, so it is kept short."""
+    """Parse a failure domain's name. It becomes a column, a label and a metadata value, so it is kept
+    short."""
     name = text.strip()
     if not 1 <= len(name) <= 128 or not name.isprintable():
         raise ValueError("is not a zone: give 1 to 128 printable characters, as in eu-west-1a")
@@ -154,14 +157,14 @@ def zone(text: str) -> str:
 
 
 class DataDir(StrEnum):
-    """What may stand where a data folder is named."""
+    """A `DataDir` is a word that may stand in place of a data folder."""
 
     NONE = "none"
     DEFAULT = ""
 
 
 def data_dir(text: str) -> Path | DataDir:
-    """A folder; `none` keeps everything in memory, and empty is the default folder of the role."""
+    """Parse a folder; `none` keeps everything in memory, and empty is the default folder of the role."""
     name = text.strip()
     if name.lower() == DataDir.NONE:
         return DataDir.NONE
@@ -176,14 +179,14 @@ def data_dir(text: str) -> Path | DataDir:
 
 
 def count(text: str) -> int:
-    """A whole number, 1 or more."""
+    """Parse a whole number, 1 or more."""
     if text.isascii() and text.isdecimal() and int(text) >= 1:
         return int(text)
     raise ValueError("is not a count: give a whole number, 1 or more")
 
 
 def failures(text: str) -> int | None:
-    """A count of 1 or more, or `never`."""
+    """Parse a count of 1 or more, or `never`."""
     word = text.strip().lower()
     if word == "never":
         return None
@@ -193,7 +196,7 @@ def failures(text: str) -> int | None:
 
 
 def plaintext(text: str) -> None:
-    """How connections are secured; only `plaintext` for now."""
+    """Check the security of connections; only `plaintext` is accepted for now."""
     if text.strip().lower() != "plaintext":
         raise ValueError(
             "is not available: this version speaks plaintext only, so write plaintext or leave it out"
@@ -201,7 +204,7 @@ def plaintext(text: str) -> None:
 
 
 def no_security(text: str) -> None:
-    """Are connections to be secured? Only `false` for now."""
+    """Check that security of connections is not asked for; only `false` is accepted for now."""
     if boolean(text):
         raise ValueError(
             "is not available: this version speaks plaintext only, so write false or leave it out"

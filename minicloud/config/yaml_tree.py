@@ -1,9 +1,9 @@
-"""YAML flattened into dotted keys, each with its line: `a.b: x` and `a: {b: x}` are one.
+"""This module flattens YAML into dotted keys, each with its line: `a.b: x` and `a: {b: x}` are one.
 
-Always holds of what comes out, once `Document.check` has passed: every key under one of our roots is a known
-one or one of the gRPC starter's, and no key was given twice. Merge keys (`<<`) are resolved; a key of the
-mapping itself wins over a merged one. The code works on the node tree, not on loaded objects, which have
-neither lines nor duplicates. It does not interpret values.
+Always holds of the result, once `Document.check` has passed: every key under one of our roots is a known one
+or one of the gRPC starter's, and no key was given twice (`tests/unit/config/test_file.py`). Merge keys (`<<`)
+are resolved; a key of the mapping itself wins over a merged one. The code works on the node tree, not on
+loaded objects, which have neither lines nor duplicates. It does not interpret values.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _MERGE = "tag:yaml.org,2002:merge"
 def read_documents(
     text: str, name: str, known: Mapping[str, str], canonical: Callable[[str], str]
 ) -> list[Document]:
-    """The documents of `text` that hold something.
+    """Return the documents of `text` that are not empty.
 
-    `known` maps the canonical keys to how they are shown; `name` is the file's, for messages. Raises
+    `known` maps the canonical keys to the spelling for messages; `name` is the file's, for messages. Raises
     `ConfigError` for bad YAML and keys given twice.
     """
     documents = []
@@ -60,9 +60,10 @@ def _problem(error: yaml.MarkedYAMLError) -> str:
 
 
 class _Place(NamedTuple):
-    """A node's key as written and as compared, its line, and whether its keys have to be known ones.
+    """A `_Place` is a node's key as written and as compared, its line, and whether its keys have to be known
+    ones.
 
-    `merged` is for what a `<<` brought: it gives way to what is written out.
+    `merged` marks a key that a `<<` brought: it gives way to one that is written out.
     """
 
     shown: str
@@ -73,7 +74,8 @@ class _Place(NamedTuple):
 
 
 class Document:
-    """One document: its values by canonical key, and the names of what is passed over, with lines.
+    """A `Document` has the values of one document by canonical key, and the names that set nothing, with
+    lines.
 
     `others` are roots of other programs, `unused` keys of the gRPC starter that MiniCloud does not have.
     """
@@ -89,7 +91,7 @@ class Document:
         self._known = known
         self._canonical = canonical
         self._lines: dict[str, int] = {}
-        self._open: list[yaml.Node] = []  # those being walked: an alias may point at its own parent
+        self._open: list[yaml.Node] = []  # the nodes being walked: an alias may point at its own parent
         self._walked = 0
 
     @property
@@ -127,7 +129,7 @@ class Document:
             below = self._below(place, key_node)
             if below is None:
                 continue
-            # Another program may well tell `a-b` from `ab`; we, as Spring, do not.
+            # Another program may distinguish `a-b` from `ab`; MiniCloud, like Spring, does not.
             spelling = below.key if below.ours else below.shown
             if spelling in lines:
                 if merged:
@@ -147,9 +149,9 @@ class Document:
     def _pairs(
         self, node: yaml.MappingNode, chain: tuple[yaml.Node, ...]
     ) -> Iterator[tuple[yaml.Node, yaml.Node, bool]]:
-        """The keys of `node` with their values, then those merged into it, nearest first.
+        """Yield the keys of `node` with their values, then those merged into it, nearest first.
 
-        Of a list of mappings to merge, the first has precedence, as the merge type's specification says.
+        Of a list of mappings to merge, the first has precedence, by the merge type's specification.
         """
         sources: list[tuple[int, yaml.Node]] = []
         for key_node, child in node.value:
@@ -172,7 +174,7 @@ class Document:
             yield from self._pairs(source, (*chain, source))
 
     def _below(self, place: _Place, key_node: yaml.Node) -> _Place | None:
-        """The place a key leads to; None for one that is not a word, in a tree that is not ours."""
+        """Return the place of a key; None for one that is not a word, in a tree that is not ours."""
         top = not self._open[1:]
         line = key_node.start_mark.line + 1
         name = key_node.value if isinstance(key_node, yaml.ScalarNode) else ""
@@ -192,7 +194,7 @@ class Document:
         return place.key not in self._known and not self._inside(place.key)
 
     def _pass_over(self, place: _Place) -> _Place:
-        """The place of an unknown key, with what is below it unchecked, as it is reported itself."""
+        """Return the place of an unknown key. It is reported itself, so nothing below it is checked."""
         near = self._near(place.key)
         if place.key.startswith(STARTER_ROOT) and not near:
             self._unused.setdefault(place.shown, place.line)
@@ -201,7 +203,7 @@ class Document:
         return place._replace(ours=False)
 
     def _near(self, key: str) -> str:
-        """The key of ours that `key` is a misspelling of; empty for one of another program's."""
+        """Return the key of ours that `key` is a misspelling of; empty for a key of another program."""
         if key.startswith(CHANNELS):
             channels = {
                 known.split(".")[2]: ".".join(shown.split(".")[:3])
@@ -225,7 +227,8 @@ class Document:
     def _leaf(self, node: yaml.Node, place: _Place) -> None:
         text = _text(node)
         if place.ours and place.key not in self._known:
-            if not (text is None and isinstance(node, yaml.ScalarNode)):  # else `worker:`, left empty
+            # A tree that is left empty, as in `worker:`, is no error.
+            if not (text is None and isinstance(node, yaml.ScalarNode)):
                 inside = ", ".join(self._inside(place.key))
                 raise self._error(place.line, f"{place.shown} takes keys of its own: {inside}")
         elif place.ours and text is None and isinstance(node, yaml.SequenceNode):
@@ -258,7 +261,8 @@ class Document:
         return self._error(place.line, f"unknown key {place.shown}: {hint}")
 
     def _nearest(self, key: str) -> str:
-        """The known key or tree that `key` most resembles: a neighbour, else one of its name elsewhere.
+        """Return the known key or tree that `key` most resembles: a neighbour, else one of its name
+        elsewhere.
 
         Last words are compared, not whole paths, whose common beginning would make all neighbours alike.
         """
@@ -268,7 +272,7 @@ class Document:
         for known, shown in self._known.items():
             if known.startswith(parent + "."):
                 beside.setdefault(known.split(".")[size - 1], ".".join(shown.split(".")[:size]))
-        # Under grpc anything may be another library's, so less is taken for a slip.
+        # A key below `grpc` may be another library's, so only a closer likeness counts as a slip.
         cutoff = 0.72 if key.startswith(STARTER_ROOT) else 0.6
         close = difflib.get_close_matches(last, beside, n=1, cutoff=cutoff)
         if close:
@@ -285,7 +289,8 @@ class Document:
 
 
 def _text(node: yaml.Node) -> str | None:
-    """A scalar as written, a list of scalars with commas between; None for nothing and for anything else."""
+    """Return a scalar as written, a list of scalars with commas between; None for nothing and for anything
+    else."""
     if isinstance(node, yaml.ScalarNode):
         return None if node.tag == _NULL else node.value
     if isinstance(node, yaml.SequenceNode) and all(isinstance(item, yaml.ScalarNode) for item in node.value):

@@ -1,4 +1,4 @@
-"""Host and port, as two values and as one text. This is the only module that splits or joins them.
+"""This is the only module that splits or joins a host and a port.
 
 An IPv6 address stands in brackets where a port follows it and without them everywhere else. Nothing here does
 I/O; no name is looked up.
@@ -22,10 +22,8 @@ _NOT_AN_ADDRESS = "is not host:port: give e.g. 10.0.0.7:9091 or [fd00::7]:9091"
 
 
 class Address(NamedTuple):
-    """A host and a port. `host` is a name or an address without brackets; an IPv6 address keeps its zone.
-
-    `str()` is the form that `parse_address` reads.
-    """
+    """An `Address` is a host and a port. `host` is a name or an address without brackets; an IPv6 address
+    keeps its zone. `str()` is the form that `parse_address` reads."""
 
     host: str
     port: int
@@ -35,7 +33,7 @@ class Address(NamedTuple):
 
     @property
     def authority(self) -> str:
-        """The form for HTTP's `:authority` and `Host`, in ASCII.
+        """Return the form for HTTP's `:authority` and `Host`, in ASCII.
 
         A zone has a meaning on this machine alone and is left out (RFC 6874, 4). A name in another script is
         encoded by IDNA; raises UnicodeError for one that cannot be.
@@ -45,7 +43,7 @@ class Address(NamedTuple):
 
 
 def parse_address(text: str) -> Address:
-    """The host and port in `text`. The port is 1 to 65535.
+    """Return the host and port in `text`. The port is 1 to 65535.
 
     Raises ValueError, whose text follows the value in a sentence: "is not host:port: give ...".
     """
@@ -57,7 +55,7 @@ def parse_address(text: str) -> Address:
 
 
 def parse_host(text: str) -> str:
-    """`text` without the brackets of an IPv6 address; raises ValueError as `parse_address` does."""
+    """Return `text` without the brackets of an IPv6 address; raises ValueError as `parse_address` does."""
     host = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     bracketed = host != text
     valid = _is_ipv6(host) if ":" in host else not bracketed and _is_name(host)
@@ -67,7 +65,7 @@ def parse_host(text: str) -> str:
 
 
 def ip_of(host: str) -> IPv4Address | IPv6Address | None:
-    """`host` as an address; None for a name. An IPv4 address mapped into IPv6 is the IPv4 address."""
+    """Return `host` as an address; None for a name. An IPv4 address mapped into IPv6 is the IPv4 address."""
     try:
         address = ip_address(host)
     except ValueError:
@@ -76,7 +74,7 @@ def ip_of(host: str) -> IPv4Address | IPv6Address | None:
 
 
 def family_of(host: str) -> socket.AddressFamily | None:
-    """The address family of `host`; None for a name, which may have addresses of both."""
+    """Return the address family of `host`; None for a name, which may have addresses of both."""
     address = ip_of(host)
     if address is None:
         return None
@@ -84,7 +82,7 @@ def family_of(host: str) -> socket.AddressFamily | None:
 
 
 def is_loopback(host: str) -> bool:
-    """True for an address that only this machine reaches, and for the name localhost."""
+    """Return True for an address that only this machine reaches, and for the name localhost."""
     address = ip_of(host)
     if address is not None:
         return address.is_loopback
@@ -93,20 +91,21 @@ def is_loopback(host: str) -> bool:
 
 
 def is_wildcard(host: str) -> bool:
-    """True for `0.0.0.0` and `::`, which stand for every address of this machine."""
+    """Return True for `0.0.0.0` and `::`, which stand for every address of this machine."""
     address = ip_of(host)
     return address is not None and address.is_unspecified
 
 
 def reached_by(host: str) -> tuple[str, ...]:
-    """The hosts by which this machine reaches a server that listens on `host`. `::` is for both families."""
+    """Return the hosts by which this machine reaches a server that listens on `host`. `::` is for both
+    families."""
     if not is_wildcard(host):
         return (host,)
     return ("127.0.0.1",) if family_of(host) is socket.AF_INET else ("::1", "127.0.0.1")
 
 
 def of_socket(name: Any) -> Address:
-    """The address that `getsockname` or `getpeername` of an IP socket answers with.
+    """Return the address that `getsockname` or `getpeername` of an IP socket gave as `name`.
 
     A socket that serves both families names IPv4 peers by addresses mapped into IPv6; these are turned back.
     """
@@ -125,7 +124,7 @@ def _is_ipv6(text: str) -> bool:
 
 
 def _is_name(text: str) -> bool:
-    """True for a name in any script that a resolver takes, and for an IPv4 address."""
+    """Return True for a name in any script that a resolver takes, and for an IPv4 address."""
     if not _NAME.fullmatch(text):
         return False
     try:

@@ -1,4 +1,4 @@
-"""How long to wait before trying again: exponential backoff with full jitter. Pure.
+"""The wait before another try follows exponential backoff with full jitter. This module is pure.
 
 Full jitter (any delay from nothing to the ceiling, equally likely) spreads a crowd that failed at the same
 moment over the whole interval; half jitter or plus or minus 20% keeps it together in waves. See "Exponential
@@ -13,7 +13,7 @@ from random import Random
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """`delay_s` is drawn from 0 to min(max_s, initial_s * factor ** failures)."""
+    """A `Backoff` draws `delay_s` from 0 to min(max_s, initial_s * factor ** failures)."""
 
     initial_s: float = 0.5
     max_s: float = 30.0
@@ -26,12 +26,12 @@ class Backoff:
             raise ValueError(f"backoff factor {self.factor}: want 1 or more")
 
     def ceiling_s(self, failures: int) -> float:
-        """The longest delay after `failures` (0 and up) earlier failures in a row."""
+        """Return the longest delay after `failures` (0 and up) earlier failures in a row."""
         try:
             return min(self.max_s, self.initial_s * self.factor**failures)
         except OverflowError:
             return self.max_s
 
     def delay_s(self, failures: int, random: Random) -> float:
-        """A delay after `failures` (0 and up) earlier failures in a row."""
+        """Return a random delay after `failures` (0 and up) earlier failures in a row."""
         return random.uniform(0, self.ceiling_s(failures))

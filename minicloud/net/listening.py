@@ -1,7 +1,8 @@
-"""The ports a process serves on: taken before anything is started, so that one in use is told at once.
+"""A process takes the ports it serves on before it starts anything, so that a port in use is reported at
+once.
 
-All addresses of a process have one port. `::` stands for every address of both families, by two sockets, as
-one socket for both would show IPv4 peers by IPv6 addresses.
+All addresses of a process have one port. `::` stands for every address of both families, by two sockets
+(DESIGN 56).
 """
 
 from __future__ import annotations
@@ -18,24 +19,25 @@ from minicloud.core.errors import ConfigError, NotYetError
 from minicloud.net.address import family_of, is_wildcard, of_socket
 from minicloud.starting import start_error
 
-# A port chosen for the first address may be taken on another; after so many the machine has none to give.
+# A port chosen for the first address may be taken on another; after so many tries the machine has none to
+# give.
 _MOST_CHOICES = 20
 
-# A system without a family, or without the address: another address of the same name will do.
+# These errors mean that the system lacks the family or the address: another address of the same name will do.
 _MISSING = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPFNOSUPPORT, errno.EPROTONOSUPPORT})
 
 log = structlog.get_logger()
 
 
 class _Host(NamedTuple):
-    """A host as it was asked for, and the addresses it stands for; one of them has to be bound."""
+    """A `_Host` is a host from the settings with the addresses it stands for; one of them has to be bound."""
 
     name: str
     addresses: Sequence[str]
 
 
 class _BindError(Exception):
-    """One host cannot be listened on."""
+    """No socket can listen on one of the hosts."""
 
     def __init__(self, host: str, error: OSError) -> None:
         super().__init__(host)
@@ -44,12 +46,12 @@ class _BindError(Exception):
 
 
 async def bind_tcp(hosts: Sequence[str], port: int, protocol: str, flag: str) -> list[trio.SocketListener]:
-    """Listeners on every address of `hosts`; port 0 has the system choose one, the same for all.
+    """Return listeners on every address of `hosts`. With port 0 the system chooses one, the same for all.
 
     An address of a name that this machine does not have is passed over, with a log line, where another
-    address of that name can be bound. Raises `ConfigError`, or `NotYetError` where a retry may succeed,
-    naming `protocol`, port and remedy: `flag` sets the port. The caller closes the listeners, or gives them
-    to a server, which does.
+    address of that name can be bound. Raises `ConfigError`, or `NotYetError` where a retry may succeed. The
+    message names `protocol`, port and remedy: `flag` sets the port. The caller closes the listeners, or gives
+    them to a server, which does.
     """
     found = [_Host(host, await _addresses_of(host, port)) for host in dict.fromkeys(hosts)]
     for choice in range(1, _MOST_CHOICES + 1):
@@ -88,7 +90,7 @@ async def _bind_all(hosts: Sequence[_Host], port: int) -> list[trio.SocketListen
 
 
 async def _bind_host(host: _Host, port: int, listeners: dict[str, trio.SocketListener]) -> None:
-    """Add to `listeners`, which are by address, those that `host` stands for and that are missing there."""
+    """Add the addresses that `host` stands for and that are missing to `listeners`, which are by address."""
     missing: list[tuple[str, OSError]] = []
     for address in host.addresses:
         if address in listeners or _wildcard_of(address) in listeners:

@@ -1,5 +1,7 @@
-"""`make bench`: the figures there are, in one run; those of the executable, if it has been built. Exits 1
-where a target is not met."""
+"""`make bench` measures all figures in one run, with those of the executable if it has been built.
+
+It exits with 1 where a target is not met.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ EXECUTABLE = Path(__file__).resolve().parents[2] / "dist" / "minicloud"
 def main() -> int:
     """Measure and print."""
     log.configure("warning")
-    # First, as the peak of a process counts from what its parent had in memory when it was made.
+    # This comes first, as the peak memory of a process includes that of its parent at the moment it was made.
     simulated = simulator.measure()
     print_figures("simulator, virtual time to CPU time", simulated)
     renewals = registry.renewals()

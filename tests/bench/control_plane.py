@@ -1,6 +1,7 @@
-"""A real control plane process: how soon it answers, what a connection costs it, and a long list.
+"""This benchmark runs a real control plane process: time to the first answer, cost of a connection, a long
+list.
 
-Everything is measured from outside, over loopback, as a client or the kernel sees it.
+Everything is measured from outside, over loopback, by a client or by the kernel's figures.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _SETTINGS = bytes(3) + b"\x04" + bytes(5)
 
 
 def measure() -> list[Figure]:
-    """All of them, each with processes of its own."""
+    """Measure all figures, each with processes of its own."""
     return [*_start(), *_connections(), *_long_list()]
 
 
@@ -53,7 +54,8 @@ def _start() -> list[Figure]:
 
 
 def first_answers_s(count: int, program: Sequence[str] = PROGRAM) -> list[float]:
-    """So many times: from the moment its process is made until it has answered a heartbeat."""
+    """Measure, so many times, the seconds from the making of the process until it has answered a
+    heartbeat."""
     took_s = []
     for _ in range(count):
         with tempfile.TemporaryDirectory() as folder, Launcher(Path(folder), program=program) as launcher:
@@ -83,14 +85,14 @@ async def _first_answer(port: int) -> None:
 
 
 def _connections() -> list[Figure]:
-    """What idle gRPC connections, handshake done, add to its resident memory."""
+    """Measure the resident memory that idle gRPC connections add, handshake done."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
         with _launcher() as launcher:
             control_plane = launcher.control_plane()
             watched = control_plane.inner
-            trio.run(_hold, control_plane.grpc_port, 100, watched)  # what is allocated once, is
+            trio.run(_hold, control_plane.grpc_port, 100, watched)  # memory that is allocated once, is
             before_bytes = watched.memory_info().rss
             held_bytes = trio.run(_hold, control_plane.grpc_port, CONNECTIONS, watched)
     finally:
@@ -100,7 +102,7 @@ def _connections() -> list[Figure]:
 
 
 async def _hold(port: int, connections: int, watched: psutil.Process) -> int:
-    """The resident memory of `watched` while so many connections to it are open."""
+    """Return the resident memory of `watched` while so many connections to it are open."""
     streams: list[trio.SocketStream] = []
     taking_turns = trio.CapacityLimiter(50)
 
@@ -121,7 +123,7 @@ async def _hold(port: int, connections: int, watched: psutil.Process) -> int:
 
 
 def _long_list() -> list[Figure]:
-    """`GET /api/workers` of many workers, and what others wait for meanwhile."""
+    """Measure `GET /api/workers` of many workers, and the wait of other calls meanwhile."""
     with _launcher() as launcher:
         control_plane = launcher.control_plane(interval="30s", timeout="10m")
         trio.run(_register, control_plane.grpc_port)
@@ -153,7 +155,7 @@ def _long_list() -> list[Figure]:
 
 
 async def _register(port: int) -> None:
-    """`WORKERS` workers of a usual size."""
+    """Register `WORKERS` workers of a usual size."""
     async with open_channel([(HOST, port)], random=Random(1)) as channel:
         stub = channel.stub(WorkerManagementServiceStub)
 
@@ -176,7 +178,7 @@ async def _register(port: int) -> None:
 
 
 async def _heartbeats_during(port: int, work: Callable[[], None]) -> list[float]:
-    """How long heartbeats took, sent one after another while `work` ran in a thread."""
+    """Return how long heartbeats took, sent one after another while `work` ran in a thread."""
     took_s: list[float] = []
     async with open_channel([(HOST, port)], random=Random(2)) as channel:
         stub = channel.stub(WorkerManagementServiceStub)
@@ -195,7 +197,7 @@ async def _heartbeats_during(port: int, work: Callable[[], None]) -> list[float]
 
 
 def _get_list(control_plane: ControlPlane) -> tuple[float, int]:
-    """Seconds until all of the answer was there, and its size."""
+    """Return the seconds until the whole answer had come, and its size."""
     connection = HTTPConnection(HOST, control_plane.http_port, timeout=WITHIN_S)
     began_s = time.perf_counter()
     connection.request("GET", "/api/workers")

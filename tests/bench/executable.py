@@ -1,4 +1,4 @@
-"""The built executable: its size, and how soon it says something."""
+"""This benchmark measures the built executable: its size, and the time to its first output."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RUNS = 11
 
 
 def measure(executable: Path) -> list[Figure]:
-    """All of it, warm: what is read from the disk has been read before."""
+    """Measure everything warm, with all files read from the disk before."""
     size_mb = executable.stat().st_size / 1e6
     version_ms = statistics.median(versions_s(RUNS, executable)) * 1000
     answer_ms = statistics.median(first_answers_s(RUNS, [str(executable)])) * 1000
@@ -31,7 +31,7 @@ def measure(executable: Path) -> list[Figure]:
 
 
 def versions_s(count: int, executable: Path) -> list[float]:
-    """So many times: how long it takes to say its version, after one that does not count."""
+    """Measure, so many times, how long `--version` takes, after one run that does not count."""
     took_s = []
     for _ in range(count + 1):
         began_s = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The core alone: renewals, sweeps, and what a registered worker costs in memory."""
+"""This benchmark measures the core alone: renewals, sweeps, and the memory of a registered worker."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RESOURCES = Resources(8, 32_768, 512_000, 3, 0.4, 0.5, 16_384, 100_000)
 
 
 def filled(workers: int) -> Registry:
-    """A registry of `workers` workers, all registered at instant 0 in incarnation 1."""
+    """Return a registry of `workers` workers, all registered at instant 0 in incarnation 1."""
     registry = Registry()
     for number in range(workers):
         command = Register(
@@ -48,14 +48,15 @@ def _renewals_per_cpu_s(registry: Registry, order: array[int], start: int) -> fl
 
 
 def renewals() -> list[Figure]:
-    """Heartbeats decided and applied, each with its worker's id freshly made, as it is when one is parsed.
+    """Measure heartbeats decided and applied, each with its worker's id freshly made, as a parsed one is.
 
-    By CPU time, best of some rounds, the sizes in turn: other load on the machine, which has its share of the
-    caches too, only ever slows a round down."""
+    The figure is CPU time, best of some rounds, the sizes in turn: other load on the machine, which has its
+    share of the caches too, only ever slows a round down.
+    """
     prepared = []
     for size in SIZES:
         order = array("l", range(size))
-        Random(size).shuffle(order)  # in the order of ids, neighbours in memory would flatter the large ones
+        Random(size).shuffle(order)  # in the order of ids, neighbours in memory would flatter the large sizes
         prepared.append((filled(size), order))
     rounds = [
         [_renewals_per_cpu_s(registry, order, number * RENEWALS) for registry, order in prepared]
@@ -74,7 +75,7 @@ def renewals() -> list[Figure]:
 
 
 def sweeps() -> list[Figure]:
-    """One sweep of 100,000 workers: none, 1% and all of their leases expired."""
+    """Measure one sweep of 100,000 workers: none, 1% and all of their leases expired."""
     workers = 100_000
     figures = []
     for expired in (0, workers // 100, workers):
@@ -93,7 +94,7 @@ def sweeps() -> list[Figure]:
 
 
 def memory() -> list[Figure]:
-    """What one more registered worker costs the registry, its strings included."""
+    """Measure the memory that one more registered worker takes in the registry, its strings included."""
     workers = 20_000
     gc.collect()
     tracemalloc.start()

@@ -1,8 +1,8 @@
-"""Unary heartbeats a CPU second of the server: ours, grpclib's on asyncio, grpc.aio.
+"""This benchmark counts unary heartbeats a CPU second of the server: ours, grpclib's on asyncio, grpc.aio.
 
-Same messages, same handler, same load (grpcio's client, in its own process, a fixed number of calls from a
-fixed number of concurrent callers); what is compared is the CPU time of the server's process, which a busy
-machine blurs less than elapsed time. Run with `python -m tests.bench.rpc_throughput`.
+The messages, the handler and the load are the same (grpcio's client, in its own process, a fixed number of
+calls from a fixed number of concurrent callers). The figure is the CPU time of the server's process, which a
+busy machine blurs less than elapsed time. Run it with `python -m tests.bench.rpc_throughput`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CALLERS = 32
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One server's."""
+    """A `Result` has the figures of one server."""
 
     server: str
     calls: int
@@ -41,14 +41,14 @@ class Result:
 
 
 class Heartbeats(WorkerManagementServiceBase):
-    """Answers as a control plane that has nothing to say."""
+    """A `Heartbeats` acknowledges each heartbeat without any order."""
 
     async def heartbeat(self, message: HeartbeatRequest) -> HeartbeatResponse:
         return HeartbeatResponse(acknowledged=bool(message.worker_id), next_heartbeat_ms=30_000)
 
 
 def a_heartbeat() -> HeartbeatRequest:
-    """One of a usual size."""
+    """Return a heartbeat of a usual size."""
     return HeartbeatRequest(
         worker_id="worker-0017",
         current_resources=ResourceInfo(
@@ -86,7 +86,7 @@ def measure(server: str, calls: int, warm_up: int = 500) -> Result:
 
 
 def compare(calls: int) -> list[Result]:
-    """Every server, one after the other."""
+    """Measure every server, one after the other."""
     return [measure(server, calls) for server in SERVERS]
 
 
@@ -162,7 +162,7 @@ def _run_load(port: int, calls: int) -> None:
     async def main() -> None:
         request = bytes(a_heartbeat())
         left = calls
-        # Channels to one address share a connection unless each has a pool of its own.
+        # Channels to one address share a connection, except with a pool each.
         channels = [
             grpc.aio.insecure_channel(
                 f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1), ("bench.channel", n)]
@@ -195,7 +195,7 @@ SERVERS: dict[str, Callable[[], None]] = {
 
 
 def main(arguments: list[str]) -> None:
-    """No arguments: the table. `serve NAME` and `load PORT CALLS` are the processes behind it."""
+    """Print the table without arguments; `serve NAME` and `load PORT CALLS` are the processes behind it."""
     if arguments[:1] == ["serve"]:
         SERVERS[arguments[1]]()
     elif arguments[:1] == ["load"]:

@@ -1,4 +1,4 @@
-"""The simulator: how much faster than real time it goes, and what it takes.
+"""This benchmark measures the simulator: its speed against real time, and its memory.
 
 Each run is a process of its own, measured as a whole: its CPU time, which other programs beside it distort
 less than the time on the wall, and its largest memory. Start, setup and the end are in it.
@@ -18,7 +18,7 @@ _MOST_MB = 1000.0
 
 
 def measure() -> list[Figure]:
-    """`steady` in several sizes, at both depths."""
+    """Measure `steady` in several sizes, at both depths."""
     speed, memory_mb = _run("messages", 5_000)
     found = [
         Figure("5,000 workers", _times(speed), f"at least {_TARGET:g} times", speed >= _TARGET),
@@ -35,7 +35,7 @@ def _times(speed: float) -> str:
 
 
 def _run(depth: str, workers: int) -> tuple[float, float]:
-    """Virtual seconds a second of CPU time, and MB."""
+    """Return the virtual seconds for each second of CPU time, and the memory in MB."""
     command = [sys.executable, "-m", "sim", "--scenario", "steady", "--depth", depth, "--json", "-"]
     process = subprocess.Popen(
         [*command, "--workers", str(workers)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -43,7 +43,8 @@ def _run(depth: str, workers: int) -> tuple[float, float]:
     assert process.stdout is not None
     with process.stdout:
         out = process.stdout.read()
-    # Not `process.wait`: the usage of this one child, its peak above all, is told to who reaps it.
+    # `process.wait` would not do: the kernel gives the usage of this one child, its peak above all, to the
+    # call that reaps it.
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0, f"{command} exited with {process.returncode}"

@@ -1,4 +1,4 @@
-"""How a benchmark's figures are said: one line each, with the target where there is one."""
+"""A benchmark prints its figures one a line, each with its target where there is one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured figure. `met` says whether it meets `target`; None where there is no target."""
+    """A `Figure` is one measured figure. `met` is True if it meets `target`; None where there is no
+    target."""
 
     name: str
     value: str

@@ -1,4 +1,4 @@
-"""File systems with limits, which only some processes see."""
+"""This module mounts file systems with limits, which only some processes see."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import pytest
 
 
 class OwnMount:
-    """A file system at `path`, which only those run behind `inside` can see; `mount` are the arguments of the
-    command that mounts it there.
+    """An `OwnMount` is a file system at `path` that only processes run behind `inside` can see.
 
-    Raises `PermissionError` where no such thing can be had.
+    `mount` are the arguments of the command that mounts it there. Raises `PermissionError` where the test has
+    no right to mount.
     """
 
     def __init__(self, path: Path, mount: str) -> None:
@@ -35,15 +35,15 @@ class OwnMount:
             raise PermissionError(reason)
 
     def change(self, options: str) -> None:
-        """Mount it again, with what it holds, with other options."""
+        """Mount it again, with its content, with other options."""
         subprocess.run([*self.inside, "mount", "-o", f"remount,{options}", self.path], check=True)
 
     def run(self, script: str) -> None:
-        """Carry out a shell script that sees it."""
+        """Run a shell script that sees it."""
         subprocess.run([*self.inside, "sh", "-ec", script], check=True, timeout=30)
 
     def fill(self) -> None:
-        """Leave no room on it."""
+        """Fill it up completely."""
         self.run(f'cat /dev/zero > "{self.path}/filler" 2> /dev/null || true')
 
     def free(self) -> None:
@@ -61,7 +61,7 @@ class OwnMount:
         self._frozen = False
 
     def close(self) -> None:
-        if self._frozen:  # else whoever writes to it could not even be killed
+        if self._frozen:  # otherwise a process that writes to it could not even be killed
             self.thaw()
         self._holder.kill()
         self._holder.communicate()
@@ -69,15 +69,15 @@ class OwnMount:
 
 @contextmanager
 def mounted(path: Path, options: str) -> Iterator[OwnMount]:
-    """A file system in memory with these options, at a folder made for it; the test is skipped where there
-    can be none."""
+    """Mount a file system in memory with these options at `path` for the block; skip the test where that
+    fails."""
     with _mounted(path, f'-t tmpfs -o "{options}" none') as disk:
         yield disk
 
 
 @contextmanager
 def freezable(path: Path) -> Iterator[OwnMount]:
-    """A file system that can be frozen, likewise."""
+    """Mount a file system that can be frozen at `path` for the block; skip the test where that fails."""
     if not (shutil.which("mkfs.ext4") and shutil.which("fsfreeze")):
         pytest.skip("no mkfs.ext4 and fsfreeze here")
     image = path.with_name(f"{path.name}.image")

@@ -1,4 +1,4 @@
-"""A network with addresses, routes and names of its own, which only some processes see."""
+"""This module makes a network with addresses, routes and names of its own, which only some processes see."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ time.sleep(600)
 
 
 class OwnNetwork:
-    """Loopback with further IPv4 `addresses`, and `names` (lines of a hosts file), for those behind `inside`.
+    """An `OwnNetwork` is a loopback with further IPv4 `addresses`, and `names` (lines of a hosts file), for
+    processes run behind `inside`.
 
-    Raises `PermissionError` where no such thing can be had.
+    Raises `PermissionError` where the test has no right to make one.
     """
 
     def __init__(self, folder: Path, addresses: Sequence[str], names: Sequence[str]) -> None:
@@ -60,7 +61,7 @@ class OwnNetwork:
         )
 
     def accept_and_never_answer(self, address: str, port: int) -> None:
-        """Listen there, and say nothing to anybody."""
+        """Listen there, accept connections and send nothing."""
         mute = subprocess.Popen(
             [*self.inside, sys.executable, "-c", _MUTE, address, str(port)], stdout=subprocess.PIPE
         )
@@ -76,7 +77,7 @@ class OwnNetwork:
 
 @contextmanager
 def own_network(folder: Path, *addresses: str, names: Sequence[str] = ()) -> Iterator[OwnNetwork]:
-    """Such a network; the test is skipped where there can be none."""
+    """Make such a network for the block; skip the test where none can be made."""
     for tool in ("unshare", "nsenter", "ip"):
         if not shutil.which(tool):
             pytest.skip(f"no {tool} here")

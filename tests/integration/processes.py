@@ -1,9 +1,9 @@
-"""Real MiniCloud processes on loopback: started, waited for, spoken to, ended.
+"""This module starts real MiniCloud processes on loopback, waits for them, calls them and ends them.
 
-Always holds: a process sees none of our environment's settings, keeps its files in the test's own folder and
-listens on loopback only; whatever waits, waits for a condition and has a deadline; what was started is gone
-when the `Launcher`'s context ends. Every process is run by `PROGRAM`, so that the same tests can drive a
-built executable: MINICLOUD_EXECUTABLE names it.
+Always holds: a process sees none of the test run's settings, keeps its files in the test's own folder and
+listens on loopback only; every wait is for a condition and has a deadline; every process has ended when the
+`Launcher`'s context ends. Every process is run by `PROGRAM`, so that the same tests can drive a built
+executable: MINICLOUD_EXECUTABLE names it.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ needs_linux = pytest.mark.skipif(
     sys.platform != "linux", reason="needs the kernel to tell a child of its parent's death"
 )
 
-# Met in a fraction of it on an idle machine; only a test that fails waits for so long.
+# Waits take a fraction of this on an idle machine; only a test that fails waits for so long.
 WITHIN_S = 60.0
 _POLL_S = 0.01
 
 
 def eventually(condition: Callable[[], T | None], what: Callable[[], str] | str = "the condition") -> T:
-    """The first true answer of `condition`; an assertion error, saying `what`, after `WITHIN_S`."""
+    """Return the first true answer of `condition`; raise an assertion error with `what` after `WITHIN_S`."""
     deadline_s = time.monotonic() + WITHIN_S
     while not (answer := condition()):
         if time.monotonic() >= deadline_s:
@@ -56,7 +56,7 @@ def eventually(condition: Callable[[], T | None], what: Callable[[], str] | str 
 
 
 def is_running(pid: int) -> bool:
-    """Is there such a process, and not only its remains?"""
+    """Return True if the process exists and is not a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -65,7 +65,8 @@ def is_running(pid: int) -> bool:
 
 
 class Process:
-    """One process of the program. Its output goes to files, so that it never waits for us to read."""
+    """A `Process` is one process of the program. Its output goes to files, so that it never waits for the
+    test."""
 
     def __init__(self, name: str, command: Sequence[str], folder: Path, env: Mapping[str, str]) -> None:
         self.name = name
@@ -93,7 +94,8 @@ class Process:
 
     @property
     def log(self) -> list[dict[str, Any]]:
-        """The whole lines of its log so far. What is not JSON is an error, but for last words to a person."""
+        """Return the whole lines of its log so far. Text that is not JSON is an error, except last words to a
+        person."""
         lines = self.stderr.rpartition("\n")[0].splitlines()
         lines = [line for line in lines if not line.startswith("minicloud: ")]
         try:
@@ -102,7 +104,7 @@ class Process:
             raise AssertionError(f"the log of {self.name} is not JSON:\n{self.stderr}") from None
 
     def logged(self, event: str, **fields: object) -> list[dict[str, Any]]:
-        """Its log lines of this event that have these fields."""
+        """Return its log lines of this event that have these fields."""
         return [
             line
             for line in self.log
@@ -110,10 +112,11 @@ class Process:
         ]
 
     def until_logged(self, event: str, **fields: object) -> dict[str, Any]:
-        """The first such line, once it is there; an assertion error where the process ends without it."""
+        """Return the first such line once it is there; raise an assertion error where the process ends
+        without it."""
 
         def look() -> list[dict[str, Any]]:
-            running = self.running  # before the look: it may say it with its last breath
+            running = self.running  # before the look, as its last line may be the one
             found = self.logged(event, **fields)
             assert found or running, f"{self.name} ended without {event} {fields}:\n{self.stderr}"
             return found
@@ -125,17 +128,17 @@ class Process:
 
     @property
     def tree(self) -> list[psutil.Process]:
-        """It and all its descendants: an executable that unpacks itself does its work in a child."""
+        """Return it and all its descendants: an executable that unpacks itself does its work in a child."""
         process = psutil.Process(self.pid)
         return [process, *process.children(recursive=True)]
 
     @property
     def inner(self) -> psutil.Process:
-        """The process that does the work. Not for one that starts others."""
+        """Return the process that does the work. This is not for a program that starts others."""
         return self.tree[-1]
 
     def freeze(self) -> None:
-        """Stop it (SIGSTOP), and wait until the kernel has."""
+        """Stop it (SIGSTOP), and wait until the kernel has done so."""
         for process in self.tree:
             process.suspend()
         eventually(
@@ -148,41 +151,41 @@ class Process:
             process.resume()
 
     def exit_code(self) -> int:
-        """Its exit code, once it has ended; negative for a signal that killed it."""
+        """Return its exit code once it has ended; negative for a signal that killed it."""
         try:
             return self._process.wait(WITHIN_S)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"{self.name} did not end:\n{self.stderr}") from None
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Send it `number`; the exit code, once it has ended."""
+        """Send it `number` and return the exit code once it has ended."""
         self.send(number)
         return self.exit_code()
 
     def kill(self) -> None:
-        """Leave it no time for anything. An executable's outer process ends as the inner one did."""
+        """Kill it at once. An executable's outer process ends as the inner one did."""
         self.inner.kill()
         assert self.exit_code() == -signal.SIGKILL
 
     def close(self) -> None:
-        """End it if it still runs, whatever state it is in."""
+        """End it if it still runs, in every state."""
         if self.running:
             self._process.kill()
         self._process.wait()
 
 
 class Worker(Process):
-    """A worker's process."""
+    """A `Worker` is a worker's process."""
 
     @property
     def worker_id(self) -> str:
-        """The id it was given last, once it has one."""
+        """Return the id it was given last, once it has one."""
         return str(self.until_logged("registered")["worker_id"])
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an HTTP request got. Header names are in lower case."""
+    """An `Answer` is the answer to an HTTP request. Header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -194,7 +197,7 @@ class Answer:
 
 
 class ControlPlane(Process):
-    """A control plane's process, and what it answers."""
+    """A `ControlPlane` is a control plane's process, with calls to it."""
 
     grpc_port: int
     http_port: int
@@ -223,7 +226,7 @@ class ControlPlane(Process):
             connection.close()
 
     def get(self, path: str) -> Any:
-        """The JSON at `path`, which must be there."""
+        """Return the JSON at `path`, which must be there."""
         answer = self.request("GET", path)
         assert answer.status == 200, (path, answer)
         return answer.json
@@ -235,28 +238,28 @@ class ControlPlane(Process):
 
     @property
     def statuses(self) -> dict[str, str]:
-        """The registered workers and their statuses."""
+        """Return the registered workers and their statuses."""
         return {worker["workerId"]: worker["status"] for worker in self.get("/api/workers")}
 
     def until_status(self, worker_id: str, status: str) -> None:
-        """Return once this worker is registered and has this status."""
+        """Wait until this worker is registered and has this status."""
         eventually(
             lambda: self.statuses.get(worker_id) == status,
             lambda: f"{worker_id} is {status}, but {self.statuses}",
         )
 
     def until_heard_from(self, worker_id: str) -> None:
-        """Return once one more heartbeat of this worker has come."""
+        """Wait until one more heartbeat of this worker has come."""
         path = f"/api/workers/{worker_id}"
         last_ms = self.get(path)["lastHeartbeatMs"]
         eventually(lambda: self.get(path)["lastHeartbeatMs"] > last_ms, f"{worker_id} reports")
 
     def events_of(self, worker_id: str) -> list[dict[str, Any]]:
-        """The history of one worker."""
+        """Return the history of one worker."""
         return [entry for entry in self.get("/api/events") if entry["workerId"] == worker_id]
 
     def call(self, method: Callable[[WorkerManagementServiceStub], Awaitable[T]]) -> T:
-        """What one gRPC call answers, on a connection of its own."""
+        """Return the answer to one gRPC call, on a connection of its own."""
 
         async def run() -> T:
             async with open_channel([(HOST, self.grpc_port)], random=Random(1)) as channel:
@@ -267,8 +270,10 @@ class ControlPlane(Process):
 
 
 class Launcher:
-    """Starts processes of `program` in `folder`, and ends them all when its context does. `env` is what they
-    see besides the least."""
+    """A `Launcher` starts processes of `program` in `folder`, and ends them all when its context does.
+
+    `env` has the variables that they see besides the least.
+    """
 
     def __init__(
         self, folder: Path, env: Mapping[str, str] | None = None, program: Sequence[str] = PROGRAM
@@ -282,7 +287,7 @@ class Launcher:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a process sees: nothing of ours but where programs are."""
+        """Return the environment of a process: the path of programs, and nothing else of the test run."""
         folder = str(self.folder)
         least = {
             "PATH": os.environ.get("PATH", os.defpath),
@@ -299,7 +304,8 @@ class Launcher:
         name: str = "run",
         before: Sequence[str] = (),
     ) -> Process:
-        """A process with these arguments; `before` is a command that runs the program given after it."""
+        """Start a process with these arguments; `before` is a command that runs the program given
+        after it."""
         return self._start(Process, name, arguments, env or {}, before)
 
     def control_plane(
@@ -311,7 +317,7 @@ class Launcher:
         data_dir: Path | str = "none",
         before: Sequence[str] = (),
     ) -> ControlPlane:
-        """A control plane that is ready, on these ports for gRPC and HTTP.
+        """Start a control plane on these ports for gRPC and HTTP, and return it once it is ready.
 
         `timeout` is long, so that a busy machine makes no worker UNHEALTHY in a test of something else.
         """
@@ -332,7 +338,7 @@ class Launcher:
         port: int = 0,
         before: Sequence[str] = (),
     ) -> Worker:
-        """A worker, started and not waited for."""
+        """Start a worker, without waiting for it."""
         target = address if isinstance(address, str) else address.address
         arguments = [
             *("--worker", "--control-plane", target, "--port", str(port), "--data-dir", str(data_dir)),
@@ -342,7 +348,8 @@ class Launcher:
         return self._start(Worker, worker_id or "worker", [*arguments, *more], {}, before)
 
     def reserved_port(self) -> int:
-        """A port that nobody else gets while this test lasts, and a process of ours can listen on.
+        """Return a port that no other program gets while this test lasts, and that a process of the test can
+        listen on.
 
         It is below the range that the system picks from: while a server is away, a client that keeps
         connecting to a port of that range may be given this very port for its own end, and meet itself.
@@ -350,7 +357,7 @@ class Launcher:
         with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
             end = int(file.read().split()[0])
         candidates = list(range(max(1024, end - 12_000), end))
-        Random(os.getpid()).shuffle(candidates)  # two test processes meet seldom
+        Random(os.getpid()).shuffle(candidates)  # two test processes seldom meet
         for port in candidates:
             holder = socket.socket()
             try:
@@ -358,19 +365,19 @@ class Launcher:
             except OSError:
                 holder.close()
                 continue
-            # Only now, so that no other test can bind it as well. Bound and not listening, it refuses
-            # connections, and lets a server that sets the same option listen.
+            # It is bound again here, so that no other test can bind it as well. Bound and not listening, it
+            # refuses connections, and lets a server that sets the same option listen.
             holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._ports.append(holder)
             return port
         raise AssertionError("no port is free")
 
     def reserved_ports(self) -> tuple[int, int]:
-        """Two of them: what a control plane needs to come back where it was."""
+        """Return two of them, as a control plane needs to come back at the same place."""
         return self.reserved_port(), self.reserved_port()
 
     def taken_port(self) -> int:
-        """A port that somebody else listens on."""
+        """Return a port on which another program listens."""
         listener = socket.create_server((HOST, 0))
         self._ports.append(listener)
         port: int = listener.getsockname()[1]

@@ -1,4 +1,4 @@
-"""The registry kept elsewhere and brought back, with real processes and real files."""
+"""The registry is copied and put back, with real processes and real files."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tests.integration.processes import ControlPlane, Launcher, Worker
 
 
 def done(launch: Launcher, *words: str) -> str:
-    """What a command that went well prints."""
+    """Return the output of a command that succeeded."""
     process = launch.run(*words, name=words[0])
     assert process.exit_code() == 0, process.stderr
     return process.stdout
 
 
 def refused(launch: Launcher, *words: str) -> str:
-    """The one line with which a command fails."""
+    """Return the one line with which a command fails."""
     process = launch.run(*words, name=words[0])
     assert process.exit_code() == 1, process.stdout
     (line,) = process.stderr.splitlines()
@@ -38,13 +38,13 @@ def test_registry_backed_up_while_it_runs_comes_back_after_all_is_lost(launch: L
     assert plane.post("/api/workers/b/cordon")["status"] == "DRAINING"
     shown = done(launch, "backup", str(copy), "--url", plane.url)
     assert shown.startswith(f"{copy} holds 2 workers, 3 events, the last of ")
-    plane.until_heard_from("a")  # and nothing of it disturbed the workers
+    plane.until_heard_from("a")  # the backup did not disturb the workers
     plane.kill()
     for path in folder.iterdir():
         path.unlink()
     done(launch, "restore", str(copy), "--data-dir", str(folder))
     again = launch.control_plane(ports=ports, data_dir=folder)
-    # Before any worker could have registered again: what the copy held.
+    # No worker can have registered again before this, so these are the workers of the copy.
     assert set(again.statuses) == {"a", "b"}
     again.until_status("b", "DRAINING")
     again.until_heard_from("a")
@@ -110,7 +110,7 @@ def test_backup_taken_while_changes_go_on_holds_no_half_of_one(launch: Launcher)
             (admin,) = connection.execute("SELECT admin FROM workers").fetchone()
             connection.close()
             assert newest == entries > 1
-            # What the last entry says is what the worker's row says.
+            # The last entry and the worker's row agree.
             assert admin == {"cordoned": "CORDONED", "uncordoned": "ACTIVE"}[kind]
     finally:
         stop.set()

@@ -1,4 +1,4 @@
-"""Ctrl-C on a terminal, whatever a command is waiting for: one line, exit code 130, and nothing half done.
+"""Ctrl-C on a terminal ends every command that waits: one line, exit code 130, and nothing half done.
 
 Each command has an hour to wait, so that only Ctrl-C can end it while the test looks.
 """
@@ -20,7 +20,7 @@ ONE_LINE = ["minicloud: interrupted"]
 
 @pytest.fixture
 def silent() -> Iterator[socket.socket]:
-    """A server that takes connections and never answers."""
+    """Return a server that takes connections and never answers."""
     with socket.create_server((HOST, 0)) as server:
         server.settimeout(WITHIN_S)
         yield server
@@ -33,7 +33,7 @@ def port_of(server: socket.socket) -> int:
 
 @contextmanager
 def asked(server: socket.socket) -> Iterator[None]:
-    """The block runs once `server` has been sent something, with the connection open."""
+    """Run the block once `server` has received data, with the connection open."""
     connection, _ = server.accept()
     with connection:
         connection.settimeout(WITHIN_S)

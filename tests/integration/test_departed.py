@@ -1,5 +1,4 @@
-"""Workers that stop, come back and share an identity, and a control plane that stands still, as real
-processes."""
+"""Real processes: workers stop, come back and share an identity, and a control plane stands still."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from tests.integration.processes import ControlPlane, Launcher, Worker, eventual
 
 
 def offline(control_plane: ControlPlane) -> dict[str, str]:
-    """The departed workers, and what became of them."""
+    """Return the departed workers, and the reason of each."""
     found = control_plane.get("/api/workers?status=OFFLINE")
     return {worker["workerId"]: worker["statusReason"] for worker in found}
 

@@ -1,4 +1,4 @@
-"""`minicloud dev` with the real processes it starts."""
+"""`minicloud dev` runs with the real processes it starts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.terminal import Terminal
 
 
 def dev(launch: Launcher, workers: int) -> tuple[Process, str, list[int]]:
-    """A dev cluster whose workers have registered: the process, its REST address and its children."""
+    """Return a dev cluster whose workers have registered: the process, its REST address and its children."""
     process = launch.run(
         *("dev", "--grpc-port", "0", "--http-port", "0", "--worker-port", "0", "--workers", str(workers))
     )
@@ -51,7 +51,7 @@ def test_dev_runs_a_cluster_until_it_is_told_to_end_and_leaves_nobody(launch: La
     assert process.end(signal.SIGTERM) == 0
     assert not any(is_running(pid) for pid in children)
     said = process.stdout
-    assert said.count("deregistered") == 3  # the workers had somebody to say goodbye to
+    assert said.count("deregistered") == 3  # each worker could deregister
     assert said.rindex("worker_stopped") < said.rindex("control_plane_stopped")
     assert process.stderr == ""
 

@@ -1,4 +1,5 @@
-"""What was acknowledged is there after a restart: of one killed, and of one whose disk is full."""
+"""Acknowledged changes are there after a restart: of a killed control plane, and of one whose disk is
+full."""
 
 from __future__ import annotations
 
@@ -22,8 +23,10 @@ Acknowledged = dict[str, int]  # incarnations by id
 def register_until_refused(
     control_plane: ControlPlane, *, clients: int, padding: int, then: Callable[[Acknowledged], None]
 ) -> Acknowledged:
-    """Register workers, each of `clients` one after another, until one is not acknowledged. `then` is called
-    after each answer."""
+    """Register workers, each of `clients` one after another, until one is not acknowledged.
+
+    `then` is called after each answer.
+    """
     acknowledged: Acknowledged = {}
 
     async def register(client: int) -> None:
@@ -91,7 +94,7 @@ def test_control_plane_whose_disk_is_full_has_kept_what_it_acknowledged(
     small_disk.change("size=64m")
     second = launch.control_plane(data_dir=small_disk.path, before=small_disk.inside)
     check_kept(second, acknowledged)
-    # And it can write again.
+    # After that it can write again.
     worker = launch.worker(second, "after")
     eventually(lambda: "after" in second.statuses)
     assert worker.end() == 0
@@ -104,7 +107,7 @@ def freezable_disk(tmp_path: Path) -> Iterator[OwnMount]:
 
 
 def refused(control_plane: ControlPlane) -> bool:
-    """Whether it refuses changes; how it does is checked."""
+    """Return True if the control plane refuses changes, and check how it does."""
     ready = control_plane.request("GET", "/readyz")
     if ready.status == 200:
         return False
@@ -126,7 +129,7 @@ def test_control_plane_on_a_full_disk_goes_on_in_memory_and_recovers_by_itself(
     first.until_status("lives", "HEALTHY")
     first.until_status("dies", "HEALTHY")
     small_disk.fill()
-    # Which write is the first to find no room depends on what the log still holds; each one leaves less.
+    # The first write that finds no room depends on what the log still holds; each one leaves less.
     for _ in range(1000):
         answer = first.request("POST", "/api/workers/lives/cordon")
         answer = answer if answer.status == 503 else first.request("POST", "/api/workers/lives/uncordon")
@@ -141,7 +144,7 @@ def test_control_plane_on_a_full_disk_goes_on_in_memory_and_recovers_by_itself(
     first.until_heard_from("lives")
     assert first.statuses["lives"] in ("HEALTHY", "DRAINING")
 
-    # What is refused has no effect.
+    # A refused change has no effect.
     for path in ("/api/workers/lives/drain", "/api/workers/dies/cordon"):
         assert first.request("POST", path).status == 503
     assert first.request("DELETE", "/api/workers/dies").status == 503

@@ -1,4 +1,4 @@
-"""Signals, drains, and what each process does before it ends."""
+"""Signals and drains end each process in order: this is what it does before its end."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ ENDING = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 
 @contextmanager
 def peer_that_answers_nothing(control_plane: ControlPlane) -> Iterator[socket.socket]:
-    """A gRPC client as far as the handshake goes, which keeps a control plane that is told to end waiting
-    for as long as it waits for anybody."""
+    """Connect a gRPC client that stops after the handshake.
+
+    It keeps a control plane that is ending waiting for as long as that waits for any client.
+    """
     with socket.create_connection((HOST, control_plane.grpc_port), WITHIN_S) as peer:
         peer.sendall(PREFACE + frame_bytes(SETTINGS, 0, 0))
         assert peer.recv(9)
@@ -37,7 +39,7 @@ def test_worker_told_to_end_deregisters_with_a_reason_and_exits_0(
     worker = launch.worker(shared, worker_id)
     assert worker.worker_id == worker_id
     assert worker.end(number) == 0
-    # What it was told has been done: no waiting here.
+    # Its request has been carried out: nothing has to be waited for here.
     assert worker_id not in shared.statuses
     departed = shared.events_of(worker_id)[-1]
     assert (departed["kind"], departed["detail"], departed["reason"]) == ("departed", "left", "shutdown")
@@ -59,7 +61,7 @@ def test_control_plane_told_to_end_exits_0_and_its_worker_waits_for_it(
     assert control_plane.until_logged("stopping", signal=number.name)
     assert "Traceback" not in control_plane.stderr
     worker.until_logged("contact_lost")
-    # With nobody to say goodbye to, it ends all the same.
+    # It ends without a control plane to deregister from, too.
     assert worker.end(number) == 0
     assert worker.until_logged("deregistration_failed")
 
@@ -75,9 +77,9 @@ def test_control_plane_that_is_ending_is_not_ready_and_a_second_signal_ends_it_a
         control_plane.until_logged("stopping")
         since_s = time.monotonic()
         eventually(lambda: not is_ready(control_plane), "it is not ready")
-        assert time.monotonic() - since_s < GRACE_S  # and not only once it has waited long enough
+        assert time.monotonic() - since_s < GRACE_S  # it did not wait for the whole grace
         assert control_plane.running
-        # Not SIGTERM again, which at once would be the same telling.
+        # SIGTERM again, at once, would be a repeat of the first (DESIGN 36).
         assert control_plane.end(signal.SIGINT) == 128 + signal.SIGINT
     assert control_plane.until_logged("ended_at_once", signal="SIGINT")
     assert not control_plane.logged("control_plane_stopped")
@@ -102,7 +104,7 @@ def test_worker_whose_terminal_is_closed_leaves_in_order(launch: Launcher, share
 
 
 def is_ready(control_plane: ControlPlane) -> bool:
-    """As a load balancer sees it: an answer of 200."""
+    """Return True if it is ready for a load balancer, which asks for an answer of 200."""
     try:
         return control_plane.request("GET", "/readyz").status == 200
     except OSError:
@@ -113,7 +115,7 @@ def test_worker_told_twice_to_end_ends_at_once(launch: Launcher) -> None:
     control_plane = launch.control_plane()
     worker = launch.worker(control_plane, "worker-1")
     assert worker.worker_id == "worker-1"
-    control_plane.freeze()  # so that its goodbye is not answered
+    control_plane.freeze()  # so that its deregistration is not answered
     worker.send(signal.SIGTERM)
     worker.until_logged("stopping", signal="SIGTERM")
     assert worker.end(signal.SIGINT) == 128 + signal.SIGINT
@@ -147,7 +149,7 @@ def test_drain_taken_back_before_the_worker_heard_of_it_changes_nothing(
     shown = shared.post("/api/workers/spared/uncordon")
     assert (shown["status"], shown["adminState"]) == ("HEALTHY", "ACTIVE")
     worker.thaw()
-    for _ in range(3):  # the first may have been on its way when the worker was stopped
+    for _ in range(3):  # the first may have been under way when the worker was stopped
         shared.until_heard_from("spared")
     assert worker.running
     assert not worker.logged("ordered", to="drain")

@@ -1,4 +1,4 @@
-"""`minicloud health`, asked of real processes: what a container's health check sees."""
+"""`minicloud health` asks real processes, as the health check of a container does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from tests.integration.processes import HOST, ControlPlane, Launcher, Process
 
 
 def asked(launch: Launcher, *words: str, env: Mapping[str, str] | None = None) -> Process:
-    """The command, having ended; it says one line, of a result on stdout, of a failure on stderr."""
+    """Run the command to its end and return it. It prints one line: a result on stdout, a failure on
+    stderr."""
     process = launch.run("health", *words, env=env, name="health")
     code = process.exit_code()
     lines = process.stdout.splitlines(), process.stderr.splitlines()
@@ -63,7 +64,7 @@ def test_health_of_a_process_that_stands_still_is_a_failure(launch: Launcher) ->
 def test_health_of_a_process_that_stops_is_a_failure(launch: Launcher) -> None:
     plane = launch.control_plane()
     with socket.create_connection((HOST, plane.http_port)) as client:
-        # A request that it waits for: it has not ended yet when it is asked.
+        # The process waits for this request, so it has not ended yet when it is asked.
         client.sendall(b"POST /api/workers/x/cordon HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
         plane.send(signal.SIGTERM)
         plane.until_logged("stopping")

@@ -1,4 +1,4 @@
-"""Crowds at the HTTP port of a real control plane: few open files, answers that nobody reads."""
+"""Crowds come to the HTTP port of a real control plane, with few open files and answers that are not read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OPERATORS = ("/livez", "/readyz", "/metrics", "/api/workers", "/api/workers/stat
 
 @pytest.fixture
 def many_files() -> Iterator[None]:
-    """This process may have as many open files as ever."""
+    """Let this process have as many open files as it may."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < 4096:
         pytest.skip(f"{hard} open files are too few")
@@ -30,7 +30,7 @@ def many_files() -> Iterator[None]:
 
 
 def connect(stack: ExitStack, port: int, said: bytes = b"", received_bytes: int = 0) -> socket.socket | None:
-    """A connection that asks for `said` and reads nothing; None where it is closed at once."""
+    """Open a connection that sends `said` and reads nothing; return None where it is closed at once."""
     peer = stack.enter_context(socket.socket())
     peer.settimeout(WITHIN_S)
     if received_bytes:
@@ -44,7 +44,7 @@ def connect(stack: ExitStack, port: int, said: bytes = b"", received_bytes: int 
 
 
 def until_answered(plane: ControlPlane, path: str) -> None:
-    """Return once `path` is answered with 200: a client tries again where it is told to."""
+    """Wait until `path` is answered with 200: a client tries again where the answer asks for that."""
 
     def answered() -> bool:
         try:

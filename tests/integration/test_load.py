@@ -1,4 +1,4 @@
-"""A crowd and some vandals at a real control plane, while one worker goes on being well."""
+"""A crowd and some vandals come to a real control plane, while one worker has to stay well."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.unit.http2.raw_frames import (
     frame_bytes,
 )
 
-CROWD, SMALL_CROWD = 10_000, 2_000  # the second where there are too few open files for the first
+CROWD, SMALL_CROWD = 10_000, 2_000  # the second is for machines with too few open files for the first
 AT_ONCE = 50
 HANDSHAKE = PREFACE + frame_bytes(SETTINGS, 0, 0)
 MIB = 2**20
@@ -36,7 +36,8 @@ MIB = 2**20
 
 @pytest.fixture
 def crowd() -> Iterator[int]:
-    """How many connections there may be; this process may meanwhile have as many files open as ever."""
+    """Return how many connections the machine allows; this process may meanwhile have as many open files as
+    ever."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     enough = [count for count in (CROWD, SMALL_CROWD) if hard == resource.RLIM_INFINITY or hard >= 2 * count]
     if not enough:
@@ -47,10 +48,10 @@ def crowd() -> Iterator[int]:
 
 
 class Watched:
-    """A control plane with one well-behaved worker, and what it held in memory before anything else came."""
+    """A `Watched` is a control plane with one well-behaved worker, and its memory before any crowd came."""
 
     def __init__(self, launch: Launcher) -> None:
-        # The timeout is what "is served" means here: more than a busy machine takes from anybody.
+        # Within this timeout a call counts as served: it is more than a busy machine takes for one.
         self.control_plane: ControlPlane = launch.control_plane(timeout="5s")
         self.worker: Worker = launch.worker(self.control_plane, "good")
         assert self.worker.worker_id == "good"
@@ -64,7 +65,7 @@ class Watched:
         return self._memory_bytes() - self._before_bytes
 
     def check(self) -> None:
-        """The worker has been served all the time, and is now."""
+        """Check that the worker has been served all the time, and is now."""
         assert not self.worker.logged("contact_lost")
         assert [entry["kind"] for entry in self.control_plane.events_of("good")] == ["registered"]
         self.control_plane.until_heard_from("good")
@@ -80,7 +81,7 @@ async def connected(port: int) -> trio.SocketStream:
 
 
 async def until_closed(stream: trio.SocketStream) -> None:
-    """Read what still comes."""
+    """Read the rest of what is sent."""
     with suppress(trio.BrokenResourceError):
         while await stream.receive_some():
             pass
@@ -88,7 +89,7 @@ async def until_closed(stream: trio.SocketStream) -> None:
 
 def test_crowd_of_connections_costs_little_and_nobody_else(launch: Launcher, crowd: int) -> None:
     watched = Watched(launch)
-    # Plain sockets: Trio's cost as much time here as the server takes for its own.
+    # These are plain sockets, as Trio's cost as much time here as the server takes for its own.
     with ExitStack() as connections:
         for _ in range(crowd // AT_ONCE):
             address = (HOST, watched.control_plane.grpc_port)
@@ -114,7 +115,7 @@ def test_control_plane_allows_itself_as_many_open_files_as_it_may_have(launch: L
 
 
 def reset_flood() -> bytes:
-    """Calls begun and taken back, over and over ("rapid reset")."""
+    """Begin calls and take them back, over and over ("rapid reset")."""
     block = Encoder().encode(list(REQUEST_HEADERS.items()))
     return b"".join(
         frame_bytes(HEADERS, END_HEADERS, stream_id, block)
@@ -124,7 +125,7 @@ def reset_flood() -> bytes:
 
 
 def continuation_flood() -> bytes:
-    """A header block that does not end."""
+    """Send a header block that does not end."""
     return frame_bytes(HEADERS, 0, 1, b"\x00" * 100) + frame_bytes(CONTINUATION, 0, 1, b"\x00" * 1000) * 5000
 
 

@@ -1,4 +1,4 @@
-"""Workers that come, fall silent, return and are replaced: control plane and workers as real processes."""
+"""Real processes: workers come, fall silent, return and are replaced."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from minicloud.wire.gen.minicloud.execution import (
 )
 from tests.integration.processes import ControlPlane, Launcher
 
-# For tests in which somebody is to be found missing. No test counts on a worker to keep it up meanwhile.
+# These are for tests in which a worker has to be found missing. No test counts on a worker to keep up
+# meanwhile.
 SOON = "600ms"
 
 
@@ -48,7 +49,7 @@ def test_worker_that_stands_still_is_unhealthy_until_it_goes_on(launch: Launcher
     assert control_plane.get("/api/workers/healthy") == []
     worker.thaw()
     control_plane.until_status("worker-1", "HEALTHY")
-    # It is the same registration, not a new one.
+    # The worker has the same registration, not a new one.
     assert control_plane.get("/api/workers/worker-1")["incarnation"] == shown["incarnation"]
     assert len(control_plane.logged("worker_registered")) == 1
     assert control_plane.until_logged("worker_recovered", old_status="UNHEALTHY", new_status="HEALTHY")
@@ -59,7 +60,7 @@ def test_worker_that_falls_silent_is_missed_though_nobody_asks(launch: Launcher)
     worker = launch.worker(control_plane, "worker-1")
     assert worker.worker_id == "worker-1"
     worker.kill()
-    # Read from its log alone: a call would have what is due found first.
+    # The log is the only source here: a call would have the control plane sweep first.
     missed = control_plane.until_logged("worker_unhealthy", worker_id="worker-1")
     assert (missed["old_status"], missed["new_status"]) == ("HEALTHY", "UNHEALTHY")
 
@@ -98,7 +99,7 @@ def test_worker_killed_and_started_again_gets_its_id_back_from_its_folder(
     assert first.worker_id == "restarted"
     incarnation = shared.get("/api/workers/restarted")["incarnation"]
     first.kill()
-    # The old one is not yet missed: what tells the two for one is the identity in the folder.
+    # The old worker is not missing yet: only the identity in the folder shows that the two are one.
     again = launch.worker(shared, "restarted", data_dir=folder)
     assert again.worker_id == "restarted"
     registered = shared.until_logged("worker_registered", worker_id="restarted", detail="again")
@@ -128,7 +129,7 @@ def test_workers_come_back_under_their_ids_when_the_control_plane_was_killed(lau
         shown = second.get(f"/api/workers/{worker_id}")
         kept = ("incarnation", "endpoint", "adminState", "zone")
         assert [shown[name] for name in kept] == [was[name] for name in kept]
-    # To membership nothing has happened, and its history goes on where it was.
+    # Membership did not change, and its history continues.
     assert second.get("/api/events")[-1]["eventId"] == last_event
     assert all(worker.running for worker in workers)
 

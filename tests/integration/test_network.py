@@ -1,4 +1,5 @@
-"""Addresses that real processes listen on, reach and tell others; control planes that they go back to."""
+"""Real processes listen on addresses, reach them and report them; workers go back to earlier control
+planes."""
 
 from __future__ import annotations
 
@@ -16,11 +17,11 @@ from tests.integration.processes import HOST, ControlPlane, Launcher, Process, e
 from tests.networks import needs_ipv6
 
 CP, W1, W2 = "10.77.0.1", "10.77.0.2", "10.77.0.3"
-PORTS = (21_000, 21_001)  # in a network of its own a test may have any
+PORTS = (21_000, 21_001)  # a test may have any port in a network of its own
 
 
 def listed(launch: Launcher, network: OwnNetwork, host: str = CP) -> list[dict[str, Any]]:
-    """The workers, as the command sees them from inside."""
+    """Return the workers that the command lists from inside."""
     url = f"http://{host}:{PORTS[1]}"
     asked = launch.run("workers", "--json", "--url", url, name="workers", before=network.inside)
     assert asked.exit_code() == 0, asked.stderr
@@ -67,7 +68,7 @@ def test_localhost_without_ipv6_serves_ipv4_and_says_what_it_passed_over(
         network.run("sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6")
         plane = launch.control_plane("--host", "localhost", ports=PORTS, before=network.inside)
         passed_over = plane.logged("address_passed_over", host="localhost", address="::1")
-        assert len(passed_over) == 2  # gRPC's and REST's
+        assert len(passed_over) == 2  # one for gRPC and one for REST
         worker = launch.worker(
             f"localhost:{PORTS[0]}", "w", "--host", "localhost", port=21_101, before=network.inside
         )

@@ -1,5 +1,5 @@
-"""The OpenAPI document against the live server: schemathesis sends what the document allows, and what it
-does not, and holds every answer against it."""
+"""schemathesis sends requests that the OpenAPI document allows, and others, to a live server, and checks
+every answer against the document."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXAMPLES = 20  # for each operation, besides the cases at the edges of every par
 
 @pytest.fixture(scope="module")
 def base_url() -> Iterator[str]:
-    """A control plane with some workers on a port of its own, in a thread."""
+    """Return the address of a control plane with some workers on a port of its own, in a thread."""
     started: queue.Queue[tuple[int, Callable[[], None]]] = queue.Queue()
 
     async def serve() -> None:
@@ -48,7 +48,7 @@ async def document() -> dict[str, Any]:
     return found
 
 
-# Read as the module is imported, and not from a fixture: pytest 9.2 breaks schemathesis's way of doing that.
+# The document is read as the module is imported, not by a fixture: pytest 9.2 breaks schemathesis's fixtures.
 schema = schemathesis.openapi.from_dict(trio.run(document))
 
 
@@ -62,7 +62,7 @@ schema = schemathesis.openapi.from_dict(trio.run(document))
     database=None,
 )
 def test_every_operation_answers_as_the_document_says(case: schemathesis.Case[Any], base_url: str) -> None:
-    # A page token is opaque: that a made-up one is refused is no fault of the document's.
+    # A page token is opaque, so the document is right although a made-up one is refused.
     excluded: list[Callable[..., bool | None]] = (
         [positive_data_acceptance] if "page_token" in case.query else []
     )

@@ -1,4 +1,4 @@
-"""The operator's commands, typed against a running control plane."""
+"""An operator's commands run against a running control plane."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tests.integration.processes import ControlPlane, Launcher, Process, eventua
 
 
 def typed(launch: Launcher, control_plane: ControlPlane, *words: str) -> Process:
-    """A command that has been run and went well."""
+    """Run a command that has to succeed, and return it."""
     process = launch.run(*words, "--url", control_plane.url, name=words[0])
     assert process.exit_code() == 0, process.stderr
     return process
 
 
 def answer(launch: Launcher, control_plane: ControlPlane, *words: str) -> Any:
-    """What the command prints for programs."""
+    """Return the command's output for programs."""
     return json.loads(typed(launch, control_plane, *words, "--json").stdout)
 
 
@@ -39,7 +39,7 @@ def test_operator_sees_the_cluster(launch: Launcher, shared: ControlPlane) -> No
 def test_operator_sees_the_memory_of_a_worker_that_sends_the_fraction_alone(
     launch: Launcher, shared: ControlPlane
 ) -> None:
-    """Workers from before `memory_used_mb` do."""
+    """Workers older than `memory_used_mb` send only the fraction."""
     resources = ResourceInfo(cpu_cores=4, memory_mb=8000, memory_utilization=0.5)
     request = RegisterWorkerRequest(worker_id="old", endpoint="127.0.0.1:1", resources=resources)
     used_mb = answer(launch, shared, "stats")["usedMemoryMb"]
@@ -75,7 +75,7 @@ def test_operators_reason_is_seen_by_everybody(launch: Launcher, shared: Control
         line for line in typed(launch, shared, "workers").stdout.splitlines() if line.startswith("explained ")
     ]
     assert row.endswith(reason)
-    # Others' workers may have had their events since.
+    # Workers of other tests may have had events since.
     events = [line for line in typed(launch, shared, "events").stdout.splitlines() if " explained " in line]
     assert events[-1].endswith(reason)
     assert shared.until_logged("worker_cordoned", worker_id="explained", reason=reason)

@@ -1,4 +1,4 @@
-"""Real nginx and HAProxy in front of both ports, with the configurations that the operating guide shows.
+"""Real nginx and HAProxy run in front of both ports, with the configurations of the operating guide.
 
 The proxies run as processes of the test's own, with files in its own folder, on ports of loopback.
 """
@@ -33,7 +33,7 @@ ORIGIN = f"https://{NAME}"
 AUTHORITY = trustme.CA()
 CERT = AUTHORITY.issue_cert(NAME, HOST)
 
-# The machinery around what the guide shows: files in the test's folder, no daemon.
+# These lines surround the guide's configuration: files in the test's folder, no daemon.
 NGINX = """
 daemon off;
 pid {folder}/nginx.pid;
@@ -54,7 +54,7 @@ http {{
 
 
 class Proxied:
-    """A control plane behind a proxy."""
+    """A `Proxied` is a control plane behind a proxy."""
 
     def __init__(self, control_plane: ControlPlane, rest_port: int, grpc_port: int) -> None:
         self.control_plane = control_plane
@@ -65,7 +65,7 @@ class Proxied:
     def response(
         self, method: str, path: str, headers: dict[str, str] | None = None
     ) -> Iterator[HTTPResponse]:
-        """The answer of the proxy to a client that reaches it under its name."""
+        """Return the proxy's answer to a client that reaches it under its name."""
         context = ssl.create_default_context(cadata=AUTHORITY.cert_pem.bytes().decode())
         connection = HTTPSConnection(HOST, self.rest_port, timeout=WITHIN_S, context=context)
         try:
@@ -106,7 +106,7 @@ def haproxy_arguments(folder: Path, shown: str) -> list[str]:
 
 @contextmanager
 def running(command: list[str], folder: Path, port: int) -> Iterator[None]:
-    """The proxy, once it accepts connections on `port`."""
+    """Return the proxy once it accepts connections on `port`."""
     with (folder / "proxy.err").open("wb") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     try:
@@ -132,7 +132,8 @@ def running(command: list[str], folder: Path, port: int) -> Iterator[None]:
 
 @pytest.fixture(scope="module", params=["nginx", "haproxy"])
 def proxied(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxied]:
-    """One of each kind for all tests here, which keep apart by naming their workers after themselves."""
+    """Return one of each kind for all tests here, which keep apart by naming their workers after
+    themselves."""
     language = request.param
     program = shutil.which(language, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
     if program is None:

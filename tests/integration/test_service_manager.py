@@ -1,4 +1,4 @@
-"""Both programs under a service manager: a real socket, told by real processes."""
+"""Both programs run under a service manager: real processes report to a real socket."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from tests.unit.app.notify_socket import NotifySocket, notify_socket
 
 
 class Manager:
-    """A service manager's socket, with all that has been told to it."""
+    """A `Manager` is a service manager's socket, with all messages it has received."""
 
     def __init__(self, listener: NotifySocket) -> None:
         self._listener = listener
         self.told: list[str] = []
 
     def runs(self, watchdog_s: float = 0.0) -> list[str]:
-        """The command that runs the one after it as the service manager would."""
+        """Return the command that runs the one after it as the service manager would."""
         watchdog = [f"WATCHDOG_USEC={watchdog_s * 1e6:.0f}"] if watchdog_s else []
         return ["env", f"NOTIFY_SOCKET={self._listener.address}", *watchdog]
 
     def look(self) -> list[str]:
-        """All told so far."""
+        """Return all messages so far."""
         self.told += self._listener.received()
         return self.told
 
     def until_told(self, beginning: str, process: Process) -> str:
-        """The first message that begins so, once it has come."""
+        """Return the first message that begins with this, once it has come."""
         return eventually(
             lambda: next((message for message in self.look() if message.startswith(beginning)), None),
             lambda: f"{beginning} among {self.told}:\n{process.stderr}",
@@ -50,7 +50,7 @@ def test_control_plane_says_ready_once_it_answers_and_stopping_when_told_to_end(
     ports = ("--grpc-port", str(grpc_port), "--http-port", str(http_port))
     plane = launch.run(*ports, "--data-dir", "none", "--log-format", "json", before=manager.runs())
     manager.until_told("READY=1\nSTATUS=0 workers registered", plane)
-    assert plane.until_logged("control_plane_ready"), plane.stderr  # said once all ports serve
+    assert plane.until_logged("control_plane_ready"), plane.stderr  # it is sent once all ports serve
     answer = HTTPConnection("127.0.0.1", http_port, timeout=30)
     answer.request("GET", "/readyz")
     assert answer.getresponse().status == 200
@@ -95,7 +95,7 @@ def test_watchdog_hears_of_a_process_only_while_its_loop_turns(
     process.freeze()
     manager.look()
     manager.told.clear()
-    # It would have said so ten times while another process starts and is served.
+    # It would have sent it ten times in the time in which another process starts and serves.
     launch.run("--version", name="other").exit_code()
     assert manager.look() == []
     process.thaw()

@@ -1,4 +1,4 @@
-"""The simulator's processes."""
+"""The simulator's processes end with it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.integration.processes import Launcher, Process, eventually, is_runnin
 
 
 def pool_of(process: Process) -> list[int]:
-    """The processes in which it runs simulations."""
+    """Return the processes in which it runs simulations."""
 
     def is_member(each: psutil.Process) -> bool:
         try:

@@ -1,4 +1,4 @@
-"""What every gRPC server of ours answers: health and reflection, on the control plane and on a worker."""
+"""Control plane and worker answer gRPC's standard services, health and reflection."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def list_services(channel: Channel) -> list[str]:
 
 
 def statuses_while_ending(process: Process, address: str) -> tuple[list[ServingStatus], int]:
-    """What a watcher of `process` is told from before it is told to end to its end; its exit code."""
+    """End `process` and return its exit code, with the statuses that a watcher got meanwhile."""
 
     async def watch(channel: Channel) -> list[ServingStatus]:
         seen = []
@@ -152,7 +152,7 @@ def test_worker_whose_data_folder_another_has_says_so_and_registers_nowhere(
 
 
 def test_worker_whose_disk_hangs_starts_all_the_same(launch: Launcher, shared: ControlPlane) -> None:
-    # The program with one function of the machine replaced; all else is as it is.
+    # This is the program with one function of the machine replaced; everything else is real.
     program = (
         "import sys, time\n"
         "from minicloud.worker.resources import LocalMachine\n"

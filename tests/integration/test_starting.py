@@ -23,7 +23,7 @@ ANY_PORTS = ("--grpc-port", "0", "--http-port", "0")
 def refusal(
     launch: Launcher, *arguments: str, env: Mapping[str, str] | None = None, code: int = exits.USAGE
 ) -> str:
-    """The one line with which the program refuses to run."""
+    """Return the one line with which the program refuses to run."""
     process = launch.run(*arguments, env=env)
     assert process.exit_code() == code, process.stderr
     assert process.stdout == ""
@@ -74,7 +74,7 @@ def test_data_folder_that_is_a_file_is_refused(launch: Launcher, role: tuple[str
 
 
 def test_data_folder_that_cannot_be_made_is_refused(launch: Launcher) -> None:
-    # Not even root may make one there.
+    # Not even root may make a folder there.
     line = refusal(launch, *ANY_PORTS, "--data-dir", "/proc/minicloud")
     assert re.fullmatch(r"cannot write to the data folder /proc/minicloud: .*: give another with .*", line)
 
@@ -108,7 +108,7 @@ def test_database_of_an_older_version_is_taken_up_with_what_it_holds(launch: Lau
     folder.mkdir()
     shutil.copyfile(SCHEMA_1, folder / "registry.db")
     control_plane = launch.control_plane(data_dir=folder)
-    # Silent for years, its workers are forgotten at once; that they are shows that they were known.
+    # The workers have been silent for years and are forgotten at once, which shows that they were known.
     for worker_id in ("worker-1", "worker-3"):
         kinds = [(entry["kind"], entry["detail"]) for entry in control_plane.events_of(worker_id)]
         assert kinds == [("registered", "new"), ("departed", "forgotten")]

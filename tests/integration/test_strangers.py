@@ -1,4 +1,4 @@
-"""What a control plane answers to programs that are none of ours: web clients, scrapers, port scanners."""
+"""A control plane answers foreign programs in their own language: web clients, scrapers, port scanners."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.unit.http2.raw_frames import GOAWAY, SETTINGS, frame_bytes
 
 
 def conversation(port: int, said: bytes) -> tuple[bytes, int]:
-    """All that is answered to `said` until the other end closes, and our port."""
+    """Return all bytes that answer `said` until the other end closes, and this end's port."""
     with socket.create_connection((HOST, port), WITHIN_S) as peer:
         own_port: int = peer.getsockname()[1]
         peer.sendall(said)
@@ -25,7 +25,7 @@ def conversation(port: int, said: bytes) -> tuple[bytes, int]:
         while True:
             try:
                 data = peer.recv(65536)
-            except ConnectionResetError:  # it did not read all that we said
+            except ConnectionResetError:  # the server did not read everything
                 data = b""
             if not data:
                 return answered, own_port
@@ -45,7 +45,7 @@ def test_something_else_than_http2_on_the_grpc_port_is_told_so_and_dropped_with_
     shared: ControlPlane, said: bytes
 ) -> None:
     answered, own_port = conversation(shared.grpc_port, said)
-    # Frames, of which a client that speaks no HTTP/2 makes nothing, but tools do.
+    # These are frames that tools understand, and a client without HTTP/2 does not.
     kinds = []
     while answered:
         kinds.append(answered[3])

@@ -1,4 +1,5 @@
-"""A log that nobody reads any more: the process goes on, ends in time, and says what is missing."""
+"""A log that is not read any more holds nothing up: the process goes on, ends in time, and counts what is
+missing."""
 
 from __future__ import annotations
 
@@ -21,13 +22,15 @@ from tests.integration.processes import HOST, WITHIN_S, Launcher, Process, event
 
 SERVE = ("--host", HOST, "--data-dir", "none", "--log-level", "debug", "--log-format", "json")
 CONTROL_PLANE = ("--grpc-port", "0", "--http-port", "0", "--heartbeat-interval", "100ms")
-PIPE_BYTES = 4096  # the least that a pipe can be made to hold
+PIPE_BYTES = 4096  # the least capacity of a pipe
 LONG_PATH = "/" + "x" * 6000
 
 
 class Reader:
-    """Somebody who reads a process's standard error only when told to. `redirected` is a command that runs
-    the command after it with standard error, or output, going here."""
+    """A `Reader` reads a process's standard error only on request.
+
+    `redirected` is a command that runs the command after it with standard error, or output, going here.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "pipe"
@@ -40,7 +43,7 @@ class Reader:
         return ("sh", "-c", f'exec "$0" "$@" {descriptor}>"{self.path}"')
 
     def read(self) -> str:
-        """All that has been written so far, with what was read before."""
+        """Return all text written so far, with what was read before."""
         try:
             while piece := os.read(self._fd, 65536):
                 self.text += piece.decode()
@@ -53,7 +56,7 @@ class Reader:
         return [json.loads(line) for line in self.read().splitlines() if line.startswith("{")]
 
     def until_logged(self, event: str) -> dict[str, Any]:
-        """Read until there is a line of this event; the line."""
+        """Read until there is a line of this event, and return it."""
 
         def look() -> list[dict[str, Any]]:
             whole = self.read().rpartition("\n")[0]
@@ -66,7 +69,7 @@ class Reader:
         return found[1]
 
     def fill(self) -> None:
-        """Leave no room in the pipe."""
+        """Fill the pipe up."""
         fd = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
         try:
             while os.write(fd, b"x" * PIPE_BYTES):
@@ -102,7 +105,7 @@ def ask(connection: HTTPConnection, path: str) -> bytes:
 
 
 def unread_control_plane(launch: Launcher, reader: Reader, *more: str) -> tuple[Process, int, str]:
-    """A control plane whose log is read up to its being ready: its HTTP port and its gRPC address."""
+    """Return the HTTP port and the gRPC address of a control plane whose log is read until it is ready."""
     process = launch.run(*SERVE, *CONTROL_PLANE, *more, before=reader.redirected(), name="control-plane")
     ready = reader.until_logged("control_plane_ready")
     return process, int(ready["http"][0].rpartition(":")[2]), ready["grpc"][0]
@@ -117,7 +120,7 @@ def dropped(connection: HTTPConnection) -> float:
 def ends_in_time(process: Process, number: signal.Signals = signal.SIGTERM) -> None:
     since_s = time.monotonic()
     assert process.end(number) == 0
-    # Its own end takes well under a second; the rest is for a busy machine.
+    # Its end takes well under a second by itself; the rest is for a busy machine.
     assert time.monotonic() - since_s < FLUSH_S + 6
 
 
@@ -148,7 +151,7 @@ def test_control_plane_whose_log_is_read_again_says_how_much_is_missing(
     with client_of(http_port) as client:
         for _ in range(MOST_BYTES // len(LONG_PATH) + 100):
             ask(client, LONG_PATH)
-        missing = dropped(client) + 1  # the answer is not logged yet when it is made
+        missing = dropped(client) + 1  # the answer is logged after it is made
         line = reader.until_logged("log_lines_dropped")
         assert (line["level"], line["lines"]) == ("warning", missing)
         ask(client, "/livez")
@@ -167,7 +170,7 @@ def test_worker_whose_log_nobody_reads_goes_on_reporting_and_ends_in_time(
     worker = launch.run(*SERVE, *arguments, before=reader.redirected(), name="worker")
     reader.until_logged("registered")
     for _ in range(3):
-        # Each time it logs a warning and a registration, and there is room for some 4096 bytes.
+        # Each time it logs a warning and a registration, and the pipe has room for some 4096 bytes.
         for _ in range(8):
             control_plane.request("DELETE", "/api/workers/worker-1")
             control_plane.until_status("worker-1", "HEALTHY")
@@ -181,7 +184,7 @@ def test_process_told_twice_to_end_has_said_so(launch: Launcher, reader: Reader)
     arguments = ("--worker", "--control-plane", control_plane.address, "--port", "0", "--id", "worker-1")
     worker = launch.run(*SERVE, *arguments, before=reader.redirected(), name="worker")
     reader.until_logged("registered")
-    control_plane.freeze()  # so that its goodbye is not answered
+    control_plane.freeze()  # so that its deregistration is not answered
     worker.send(signal.SIGTERM)
     reader.until_logged("stopping")
     assert worker.end(signal.SIGINT) == 128 + signal.SIGINT

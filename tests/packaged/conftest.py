@@ -1,4 +1,4 @@
-"""What the tests of the executable share."""
+"""The tests of the executable share these fixtures."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from tests.integration.processes import PROGRAM, Launcher
 
 @pytest.fixture
 def executable() -> Path:
-    """The one file."""
+    """Return the executable."""
     return Path(PROGRAM[0])
 
 
 @pytest.fixture
 def dist(executable: Path) -> Path:
-    """The folder with all that is made at once."""
+    """Return the folder with all files of one build."""
     return executable.parent
 
 
 @pytest.fixture
 def unpacked(tmp_path: Path) -> Path:
-    """The folder where executables unpack themselves, each into one of its own."""
+    """Return the folder where executables unpack themselves, each into one of its own."""
     folder = tmp_path / "unpacked"
     folder.mkdir()
     return folder
@@ -32,6 +32,6 @@ def unpacked(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def launch(tmp_path: Path, unpacked: Path) -> Iterator[Launcher]:
-    """Starts processes; those still running at the end of the test are killed."""
+    """Return a launcher of processes; those still running at the end of the test are killed."""
     with Launcher(tmp_path, {"TMPDIR": str(unpacked)}) as launcher:
         yield launcher

@@ -1,4 +1,5 @@
-"""The folder with what was unpacked may be emptied, and the executable be replaced, while it runs."""
+"""The folder with the unpacked files may be emptied, and the executable be replaced, while it runs (DESIGN
+78)."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ ID = "{worker_id}"
 
 @pytest.fixture
 def own(executable: Path, tmp_path: Path, unpacked: Path) -> Iterator[Launcher]:
-    """Starts a copy of the executable, which a test may replace."""
+    """Return a launcher of a copy of the executable, which a test may replace."""
     copy = tmp_path / "own" / "minicloud"
     copy.parent.mkdir()
     shutil.copy2(executable, copy)
@@ -40,14 +41,15 @@ def replace(launch: Launcher) -> None:
 
 
 def empty(unpacked: Path) -> None:
-    """Remove all that lies in the folders of running executables."""
+    """Remove all files in the folders of running executables."""
     for folder in unpacked.iterdir():
         for path in folder.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def paths_of(control_plane: ControlPlane) -> list[tuple[str, str]]:
-    """Every method and path of the API but the stream, for a worker that is there and for one that is not."""
+    """Return every method and path of the API but the stream, for a registered worker and for an
+    unknown one."""
     document = control_plane.get("/openapi.json")
     operations = [
         (method.upper(), path)
@@ -55,7 +57,7 @@ def paths_of(control_plane: ControlPlane) -> list[tuple[str, str]]:
         for method in methods
         if method in ("get", "post", "delete")
     ]
-    operations.sort(key=lambda operation: operation[0] == "DELETE")  # the worker is needed until then
+    operations.sort(key=lambda operation: operation[0] == "DELETE")  # the worker is needed until its removal
     return [
         (method, path.replace(ID, worker))
         for method, path in operations
@@ -79,7 +81,7 @@ def test_control_plane_whose_folder_is_emptied_serves_everything_and_ends_in_ord
         statuses[method, path] = control_plane.request(method, path, {"accept-encoding": "gzip"}).status
     assert {status for status in statuses.values() if status >= 500} == set(), statuses
     assert [statuses["GET", f"/docs{page}"] for page in pages] == [200] * len(pages)
-    control_plane.until_status("worker-1", "HEALTHY")  # registered again after its removal
+    control_plane.until_status("worker-1", "HEALTHY")  # it has registered again after its removal
     assert worker.end() == 0
     assert control_plane.end() == 0
     assert "Traceback" not in control_plane.stderr + worker.stderr
@@ -141,8 +143,10 @@ def test_report_of_a_simulation_is_written_after_the_folder_was_emptied(
 
 
 def while_it_starts(launch: Launcher, unpacked: Path) -> tuple[Process, psutil.Process]:
-    """A control plane that stands still after it has secured its files, and before it has read most of them;
-    its inner process."""
+    """Stop a control plane after it has secured its files and before it has read most of them.
+
+    Returns it with its inner process.
+    """
     process = launch.run(*SERVE)
 
     def secured() -> psutil.Process | None:
@@ -154,14 +158,14 @@ def while_it_starts(launch: Launcher, unpacked: Path) -> tuple[Process, psutil.P
         return None
 
     deadline_s = time.monotonic() + 30
-    while (inner := secured()) is None:  # without a pause: it has read everything in a tenth of a second
+    while (inner := secured()) is None:  # without a pause, as it has read everything in a tenth of a second
         assert time.monotonic() < deadline_s, process.stderr
     inner.suspend()
     return process, inner
 
 
 def opened_by(process: psutil.Process) -> list[str]:
-    """The files that it has open; none while that is changing."""
+    """Return the files that it has open; none while that is changing."""
     folder = f"/proc/{process.pid}/fd"
     try:
         return [os.readlink(f"{folder}/{number}") for number in os.listdir(folder)]
@@ -207,6 +211,6 @@ def test_systemd_leaves_the_folder_of_a_running_program_alone(launch: Launcher, 
     rule = launch.folder / "rule.conf"
     rule.write_text(f"d {unpacked} 0755 root root m:1s\n")
     subprocess.run(["systemd-tmpfiles", "--clean", rule], check=True, capture_output=True, timeout=30)
-    assert not (idle / "old").exists()  # it did clean
+    assert not (idle / "old").exists()  # systemd did clean
     assert (folder / "old").exists()
     assert control_plane.end() == 0

@@ -1,4 +1,4 @@
-"""The executable where there is little: as a container has it, and in a folder without room."""
+"""The executable runs with few means: in a container's environment, and in a folder without room."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def test_health_check_that_is_killed_is_waited_for_by_the_init_of_the_image(laun
         asked = f"{HOST}:{silent.getsockname()[1]}"
         inside = ("nsenter", "--target", str(init.pid), "--pid", "--mount")
         check = launch.run("health", "--address", asked, "--timeout", "60s", before=inside, name="health")
-        silent.accept()[0].close()  # the inner process is there, and has connected
+        silent.accept()[0].close()  # the inner process runs, and has connected
         outer = psutil.Process(check.pid).children()[0]
         (inner,) = outer.children()
         outer.kill()
         check.exit_code()
     eventually(lambda: not psutil.pid_exists(inner.pid), "nothing is left of it, not even a zombie")
     assert is_running(image.pid)
-    init.send_signal(signal.SIGTERM)  # as the end of a container does; it passes the signal on
+    init.send_signal(signal.SIGTERM)  # the end of a container sends this, and the init passes it on
     assert image.exit_code() == 0
     assert image.logged("control_plane_stopped")
 
@@ -46,7 +46,7 @@ def test_temp_folder_without_room_is_an_error_that_says_what_to_set_and_what_to_
 ) -> None:
     with mounted(tmp_path / "small", "size=20m") as folder:
         failed = launch.run(*SERVE, env={"TMPDIR": str(folder.path)}, before=folder.inside)
-        assert failed.exit_code() not in (0, 1, 2, 3)  # these have meanings
+        assert failed.exit_code() not in (0, 1, 2, 3)  # these codes have other meanings
         first, second = failed.stderr.splitlines()
         assert "no room for" in first
         assert "set TMPDIR to a folder with 60 MB" in first

@@ -1,4 +1,4 @@
-"""What the executable has in it and what it needs, compared with what is said of it."""
+"""The executable's parts and needs agree with what its list and its documents say of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from PyInstaller.loader.pyimod01_archive import PYZ_ITEM_NSPKG
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST_BYTES = 25_000_000
-# What every system has that this is for. The bootloader needs zlib before anything is unpacked.
+# Every system that this is for has these. The bootloader needs zlib before anything is unpacked.
 OF_THE_SYSTEM = {
     "ld-linux-x86-64.so.2", "libc.so.6", "libdl.so.2", "libm.so.6", "libpthread.so.0", "librt.so.1",
     "libutil.so.1", "libz.so.1",
@@ -27,7 +27,7 @@ OF_THE_SYSTEM = {
 
 @pytest.fixture(scope="module")
 def libraries(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The executable, and the libraries in it, as files."""
+    """Return the executable, and the libraries in it, as files."""
     executable = Path(os.environ["MINICLOUD_EXECUTABLE"])
     archive = CArchiveReader(str(executable))
     folder = tmp_path_factory.mktemp("libraries")
@@ -47,7 +47,7 @@ def told_by(dist: Path) -> dict[str, Any]:
 
 
 def needs_told(dist: Path) -> dict[str, str]:
-    """What the list says the system has to have: by library, the versions."""
+    """Return the needs that the list has: the versions, by library."""
     properties = told_by(dist)["metadata"]["component"]["properties"]
     shown = (each["value"].partition(" ") for each in properties)
     return {library: versions for library, _, versions in shown}
@@ -75,7 +75,7 @@ def test_sums_are_those_of_the_files(dist: Path) -> None:
 
 
 def test_glibc_that_is_told_is_the_oldest_that_has_every_symbol(dist: Path, libraries: list[Path]) -> None:
-    # By another reader of ELF files than the one that told it.
+    # This is another reader of ELF files than the one that made the list.
     asked = {
         tuple(map(int, version.split(".")))
         for path in libraries

@@ -1,4 +1,5 @@
-"""The executable is two processes, which have to look like one: signals, ends, and what is left behind."""
+"""The executable is two processes that have to look like one: by signals, by their ends, by what they
+leave."""
 
 from __future__ import annotations
 
@@ -14,12 +15,13 @@ from tests.integration.processes import PROGRAM, Launcher, Process, eventually, 
 from tests.integration.test_dev import dev
 from tests.terminal import CTRL_C, Terminal
 
-HOME = "_PYI_APPLICATION_HOME_DIR"  # what the bootloader gives the inner process: where it is unpacked
+# the bootloader's variable for the inner process: the folder with its files
+HOME = "_PYI_APPLICATION_HOME_DIR"
 SERVE = ("--grpc-port", "0", "--http-port", "0", "--data-dir", "none", "--log-format", "json")
 
 
 def processes_of(unpacked: Path) -> list[psutil.Process]:
-    """All that unpack themselves there."""
+    """Return all processes that unpack themselves there."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -35,7 +37,7 @@ def environment(process: psutil.Process) -> dict[str, str]:
 
 
 def children_of(process: Process) -> list[psutil.Process]:
-    """The processes that the program itself has started, of each the outer one."""
+    """Return the processes that the program itself has started, the outer one of each."""
     (inner,) = psutil.Process(process.pid).children()
     return inner.children()
 
@@ -52,9 +54,9 @@ def test_signal_to_both_processes_is_one_telling(launch: Launcher) -> None:
     control_plane = launch.control_plane()
     worker = launch.worker(control_plane, "worker-1")
     assert worker.worker_id == "worker-1"
-    control_plane.freeze()  # so that its goodbye is not answered, and it is still there at a second one
+    control_plane.freeze()  # so that its deregistration is not answered, and it still runs at a second signal
     worker.inner.terminate()
-    time.sleep(0.005)  # or the two might be seen as one by luck
+    time.sleep(0.005)  # otherwise the two might be seen as one by luck
     worker.send(signal.SIGTERM)
     worker.until_logged("stopping", signal="SIGTERM")
     assert worker.end(signal.SIGINT) == 128 + signal.SIGINT
@@ -116,7 +118,7 @@ def test_ctrl_c_on_a_terminal_ends_it_in_order(launch: Launcher) -> None:
     with Terminal([*PROGRAM, *SERVE], env=launch.environment) as terminal:
         terminal.until_shown("control_plane_ready")
         (inner,) = psutil.Process(terminal.pid).children()
-        # Or the terminal would send it a second one, which means: at once.
+        # Otherwise the terminal would send it a second signal, which ends it at once.
         assert os.getpgid(inner.pid) != os.getpgid(terminal.pid)
         terminal.press(CTRL_C)
         assert terminal.exit_code() == 0
@@ -127,7 +129,7 @@ def test_ctrl_c_on_a_terminal_ends_it_in_order(launch: Launcher) -> None:
 @needs_linux
 def test_dev_starts_executables_that_stand_alone(launch: Launcher, unpacked: Path) -> None:
     process, _, _ = dev(launch, workers=2)
-    assert len(process.tree) == 2 * 4  # dev, a control plane and two workers
+    assert len(process.tree) == 2 * 4  # dev, a control plane and two workers, two processes each
     folders = {each.environ().get(HOME) for each in process.tree}
     folders.discard(None)
     assert len(folders) == len(list(unpacked.iterdir())) == 4

@@ -1,4 +1,4 @@
-"""The executable at work: what it answers, and where it can run."""
+"""The executable serves everything, on systems with little."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ANY_PORTS = ("--grpc-port", "0", "--http-port", "0")
 
 
 def finished(process: Process) -> str:
-    """What a process printed that has gone well."""
+    """Return the output of a process that succeeded."""
     assert process.exit_code() == 0, process.stderr
     return process.stdout
 
@@ -110,10 +110,10 @@ def test_temp_folder_that_may_hold_no_programs_is_an_error_that_says_what_to_set
 ) -> None:
     with mounted(tmp_path / "noexec", "noexec,size=100m") as folder:
         failed = launch.run("--version", env={"TMPDIR": str(folder.path)}, before=folder.inside)
-        assert failed.exit_code() not in (0, 1, 2, 3)  # these have meanings
+        assert failed.exit_code() not in (0, 1, 2, 3)  # these codes have other meanings
         (line,) = failed.stderr.splitlines()
         assert "set-TMPDIR-to-a-folder-without-noexec" in line
-        # And doing so helps.
+        # The advice helps.
         helped = launch.run("--version", env={"TMPDIR": str(unpacked)}, before=folder.inside)
         assert finished(helped).startswith("minicloud ")
 

@@ -1,4 +1,4 @@
-"""The simulator inside the executable."""
+"""The simulator runs inside the executable."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.integration.processes import Launcher, Process
 
 
 def ended(process: Process, code: int) -> str:
-    """What it printed, once it has ended like this."""
+    """Wait for the end with this exit code, and return the output."""
     assert process.exit_code() == code, process.stderr
     return process.stdout
 
@@ -33,7 +33,7 @@ def test_one_seed_is_one_run_in_and_out_of_the_executable(launch: Launcher) -> N
 
 
 def test_processes_of_the_simulator_hash_differently(launch: Launcher) -> None:
-    # Else the check for determinism would compare nothing.
+    # Otherwise the check for determinism would compare nothing.
     run = ("sim", "--scenario", "steady", "--workers", "1", "--json", "-")
     hashed = [json.loads(ended(launch.run(*run), 0))["hashed"] for _ in range(2)]
     assert hashed[0] != hashed[1]

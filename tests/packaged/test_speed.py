@@ -1,4 +1,4 @@
-"""How fast the executable starts, beside three other tests.
+"""The executable starts fast, beside three other tests.
 
 The bounds are several times the figures of a machine that does nothing else, which `make bench` has.
 """

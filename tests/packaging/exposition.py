@@ -1,4 +1,4 @@
-"""The metrics a control plane exposes, all of them."""
+"""This module collects the metrics that a control plane exposes, all of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from minicloud.store.memory import MemoryStore
 
 @cache
 def exposed_types() -> dict[str, str]:
-    """Each metric's name, as its series have it, and its type."""
+    """Return each metric's name, in the form of its series, and its type."""
 
     async def exposition() -> bytes:
         metrics = Metrics(per_worker=True)

@@ -1,4 +1,4 @@
-"""Where the files to be tested are, and the programs that some tests need."""
+"""This module has the paths of the files to be tested, and of the programs that some tests need."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PACKAGING = ROOT / "packaging"
 
 
 def tool(name: str, package: str) -> str:
-    """The path of a program; the test is skipped where it is not installed."""
+    """Return the path of a program; skip the test where it is not installed."""
     found = shutil.which(name)
     if found is None:
         pytest.skip(f"{name} is not installed: on Debian, apt install {package}")

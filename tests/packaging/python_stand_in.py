@@ -1,6 +1,7 @@
-"""Plays the Python that makes environments: the few calls of environment.py, with no network and in no time.
+"""This script stands in for the Python that makes environments: it does the few calls of environment.py at
+once, without a network.
 
-`-m venv FOLDER` makes a folder whose Python is this file again; `-m pip install` writes what pip would.
+`-m venv FOLDER` makes a folder whose Python is this file again; `-m pip install` prints what pip would.
 STAND_IN names a fault: `venv-fails`, `venv-hangs`, `pip-fails` (before it changes anything), `pip-hangs`
 (while it looks for packages), `pip-hangs-unpacking`.
 """
@@ -15,7 +16,7 @@ FAULT = os.environ.get("STAND_IN", "")
 
 
 def main(arguments: list[str]) -> int:
-    """Do as the arguments say; the exit code."""
+    """Do as the arguments say and return the exit code."""
     if arguments[:3] == ["-I", "-m", "venv"]:
         return venv(Path(arguments[3]))
     if arguments[:3] == ["-I", "-m", "pip"]:

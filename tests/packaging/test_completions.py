@@ -1,4 +1,4 @@
-"""The completions, asked for by real shells as if Tab had been pressed."""
+"""Real shells ask for the completions, as if Tab had been pressed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.packaging.files import PACKAGING, ROOT, tool
 COMPLETIONS = PACKAGING / "completions"
 BIN = Path(sys.executable).parent
 
-# What bash does when Tab is pressed behind the last word.
+# This does what bash does when Tab is pressed behind the last word.
 _BASH = """
 source "$1"; shift
 COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"; COMP_POINT=${#COMP_LINE}
@@ -28,7 +28,7 @@ $(complete -p "$1" | sed 's/.*-F \\([^ ]*\\) .*/\\1/') "$1" "${@: -1}" "${@: -2:
 printf '%s\\n' "${COMPREPLY[@]}"
 """
 
-# zsh completes only at a terminal: one inside it, in which Tab is pressed, and every match is written down.
+# zsh completes only at a terminal: this starts one inside it, presses Tab there, and writes down every match.
 _ZSH = """
 zmodload zsh/zpty
 zpty inner zsh -f -i
@@ -87,7 +87,7 @@ def zsh(program: str, *words: str, path: Path = BIN) -> list[str]:
 
 
 def _run(command: list[str], path: Path = BIN) -> list[str]:
-    """The lines that a command prints; it finds programs in `path` first."""
+    """Return the lines that a command prints; it finds programs in `path` first."""
     found = subprocess.run(
         command,
         capture_output=True,
@@ -125,7 +125,7 @@ def test_shell_completes_words_that_a_value_may_be(shell: Shell) -> None:
 
 @SHELLS
 def test_shell_completes_workers_there_are(shell: Shell, tmp_path: Path) -> None:
-    # What `minicloud workers` shows of two.
+    # The output of `minicloud workers` for two workers.
     (tmp_path / "minicloud").write_text(
         "#!/bin/sh\n[ $1 = workers ] && printf 'WORKER STATUS\\nblue-1 HEALTHY\\nred-1 HEALTHY\\n'\n"
     )

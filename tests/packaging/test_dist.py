@@ -1,6 +1,6 @@
-"""The archive that is downloaded: what is in it, and that it installs as it lies.
+"""The archive for download has all its files, and installs as it is.
 
-A small script stands for the executable, which is never looked into.
+A small script stands in for the executable, which no test here reads.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def dist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def unpacked(dist: Path, tmp_path: Path) -> Path:
-    """The one folder in the archive."""
+    """Return the one folder in the archive."""
     place = tmp_path / "download"
     place.mkdir()
     subprocess.run(["tar", "xzf", make(dist)], cwd=place, check=True, timeout=30)

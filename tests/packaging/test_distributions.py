@@ -1,4 +1,4 @@
-"""The wheel and the source distribution: what is in them, and that the wheel alone is a whole MiniCloud.
+"""The wheel and the source distribution have all their files, and the wheel alone is a whole MiniCloud.
 
 Nothing is fetched: the fresh environment finds the libraries of the one that the tests run in.
 """
@@ -23,7 +23,7 @@ import pytest
 from tests.integration.processes import WITHIN_S, Launcher
 
 ROOT = Path(__file__).resolve().parents[2]
-# What belongs to a working copy and to no distribution.
+# These belong to a working copy and to no distribution.
 LEFT_OUT = shutil.ignore_patterns(
     ".git", ".venv*", "build", "dist", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis"
 )
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.timeout(300)
 
 
 def build(kind: str, sources: Path, out: Path) -> Path:
-    """The distribution that the build backend makes of `sources`."""
+    """Return the distribution that the build backend makes of `sources`."""
     done = subprocess.run(
         [sys.executable, "-c", BUILD, kind, str(out)], cwd=sources, capture_output=True, encoding="utf-8"
     )
@@ -56,9 +56,9 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def unpacked(sdist: Path) -> Path:
-    """The source distribution, unpacked."""
+    """Return the source distribution, unpacked."""
     with tarfile.open(sdist) as archive:
-        if hasattr(tarfile, "data_filter"):  # Python 3.11.2 does not have it
+        if hasattr(tarfile, "data_filter"):  # Python 3.11.2 lacks it
             archive.extractall(sdist.parent, filter="data")
         else:
             archive.extractall(sdist.parent)
@@ -67,7 +67,7 @@ def unpacked(sdist: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(unpacked: Path) -> Path:
-    """The wheel that is made of the source distribution."""
+    """Return the wheel that is made of the source distribution."""
     return build("wheel", unpacked, unpacked.parent)
 
 
@@ -80,13 +80,13 @@ def metadata(wheel: Path) -> Message:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The `bin` of a fresh environment with the wheel in it."""
+    """Return the `bin` of a fresh environment with the wheel in it."""
     if importlib.util.find_spec("ensurepip") is None:
         pytest.skip("this Python makes no environments: on Debian, apt install python3-venv")
     folder = tmp_path_factory.mktemp("fresh")
     venv.create(folder, with_pip=True)
     (packages,) = folder.glob("lib/python3*/site-packages")
-    # The libraries, but not what builds: the wheel has to do without.
+    # The libraries are added, but not the build tools: the wheel has to do without.
     libraries = sysconfig.get_path("purelib")
     (packages / "libraries.pth").write_text(
         f"{libraries}\nimport sys; sys.modules['setuptools'] = None\n", "utf-8"

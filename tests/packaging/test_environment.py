@@ -1,6 +1,7 @@
-"""The environment that make runs everything in: made once, made again where it has to be, never half made.
+"""The environment that make runs everything in is made once, made again where it has to be, and never half
+made.
 
-Python and pip are played by `python_stand_in.py`; `.ci/stranger.py` makes a real one.
+`python_stand_in.py` stands in for Python and pip; `.ci/stranger.py` makes a real environment.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ environment.run(sys.argv[4:])
 
 
 class Tree:
-    """A source tree with an environment folder, and what has been installed into that so far."""
+    """A `Tree` is a source tree with an environment folder, and a list of the installations in it so far."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -62,7 +63,7 @@ class Tree:
         return kept | {"STAND_IN": self.fault, "STAND_IN_LOG": str(self.log)}
 
     def make(self, part: str = "run", *more: str) -> str:
-        """Make it; what is shown of that. An assertion error where it fails."""
+        """Make the environment and return what is shown of that; raise an assertion error where it fails."""
         code, shown = self.try_to_make(part, *more)
         assert code == 0, shown
         return shown
@@ -82,7 +83,7 @@ class Tree:
 
     @property
     def installed(self) -> list[str]:
-        """The last word of each installation so far: a requirements file's name, or the tree's."""
+        """Return the last word of each installation so far: a requirements file's name, or the tree's."""
         if not self.log.exists():
             return []
         return [Path(line.split(" ", 1)[1]).name for line in self.log.read_text("utf-8").splitlines()]
@@ -156,7 +157,7 @@ def test_environment_whose_python_is_gone_or_is_another_is_made_again(tree: Tree
 
 @pytest.mark.parametrize("left", ["pyvenv.cfg", "bin/python3", ".minicloud.json"])
 def test_environment_left_half_made_is_made_again(tree: Tree, left: str) -> None:
-    # By a process that was killed, or before there was a marker.
+    # This is left by a process that was killed, or from before there was a marker.
     (tree.folder / "bin").mkdir(parents=True)
     (tree.folder / "pyvenv.cfg").touch()
     (tree.folder / left).write_text("{}", "utf-8")
@@ -293,7 +294,7 @@ def test_output_of_pip_is_shown_as_packages_so_far_and_the_one_at_hand() -> None
 
 
 def find(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run environment.sh where the only Python to be found is `python3` in `tmp_path`, if any."""
+    """Run environment.sh where `python3` in `tmp_path`, if there is one, is the only Python."""
     command = [
         "/bin/sh",
         str(ROOT / "packaging" / "environment.sh"),
@@ -312,7 +313,7 @@ def find(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def python_that(folder: Path, name: str, code: str) -> Path:
-    """A Python that runs `code` before all else."""
+    """Write a Python that runs `code` before all else."""
     (folder / "changes.py").write_text(code, "utf-8")
     python = folder / name
     python.write_text(

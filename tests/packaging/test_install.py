@@ -1,6 +1,6 @@
-"""The install script: what it puts where, what it refuses, and that it can be run again and undone.
+"""The install script puts files in their places, refuses what it must, and can be run again and undone.
 
-A small script stands for the executable: it is copied and summed, and never looked into.
+A small script stands in for the executable: it is copied and summed, and no test here reads it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PROGRAM = b"#!/bin/sh\necho version one\n"
 
 
 class Download:
-    """A folder as it is downloaded: the executable, its sums, and what `packaging/` has."""
+    """A `Download` is a downloaded folder: the executable, its sums, and the files of `packaging/`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "download"
@@ -42,13 +42,13 @@ class Download:
         return subprocess.run(command, capture_output=True, text=True, timeout=50)
 
     def install(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """A run under our own root that went well."""
+        """Install under our own root; this has to succeed."""
         done = self.run("--destdir", str(self.destdir), *arguments)
         assert (done.returncode, done.stderr) == (0, "")
         return done
 
     def refused(self, *arguments: str, code: int = 1) -> str:
-        """The one line with which it refuses; nothing is installed."""
+        """Return the one line with which it refuses; nothing is installed."""
         done = self.run("--destdir", str(self.destdir), *arguments)
         assert (done.returncode, done.stdout) == (code, "")
         (line,) = done.stderr.splitlines()
@@ -56,7 +56,7 @@ class Download:
         return line.removeprefix("install.sh: ")
 
     def tree(self) -> dict[str, tuple[int, bytes]]:
-        """Every file that is installed: its mode and what it holds."""
+        """Return every installed file with its mode and content."""
         return {
             str(path.relative_to(self.destdir)): (stat.S_IMODE(path.stat().st_mode), path.read_bytes())
             for path in sorted(self.destdir.rglob("*"))
@@ -218,7 +218,7 @@ def test_install_to_where_nothing_can_be_written_says_so(download: Download, tmp
 
 @pytest.fixture
 def nobody() -> Iterator[Download]:
-    """A download in a folder of somebody without rights, which is their home, too."""
+    """Return a download in a folder of a user without rights, which is their home, too."""
     if os.geteuid() != 0:
         pytest.skip("only root may become somebody else")
     with tempfile.TemporaryDirectory() as folder:

@@ -1,5 +1,7 @@
-"""The shell scripts and the container file, by the linters of their kinds. (A container is not built here:
-that needs an engine and a base image.)"""
+"""Linters of their kinds check the shell scripts and the container file.
+
+No container is built here: that needs an engine and a base image.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ import pytest
 from minicloud.config.table import GRPC_PORT, HTTP_PORT, SETTINGS, WORKER_PORT
 from tests.packaging.files import PACKAGING, ROOT
 
-BIN = Path(sys.executable).parent  # where the locked requirements put them
+BIN = Path(sys.executable).parent  # the locked requirements put the linters here
 CONTAINERFILE = PACKAGING / "Containerfile"
 
 
@@ -32,7 +34,7 @@ def test_container_file_has_no_fault_that_hadolint_knows() -> None:
 
 
 def instructions() -> dict[str, list[str]]:
-    """The container file's instructions, each with its arguments; continued lines are joined."""
+    """Return the container file's instructions, each with its arguments; continued lines are joined."""
     found: dict[str, list[str]] = {}
     lines = "\n".join(line for line in CONTAINERFILE.read_text().splitlines() if not line.startswith("#"))
     for line in re.sub(r"\\\n\s*", " ", lines).splitlines():

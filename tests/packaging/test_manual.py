@@ -1,4 +1,4 @@
-"""The manual pages: they render without a complaint, and say all that --help says."""
+"""The manual pages render without a complaint, and have all the text of --help."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAGES = ("minicloud.1", "minicloud-sim.1")
 
 
 def rendered(page: str) -> str:
-    """The page as a person reads it, spaces run together and without breaks of words."""
+    """Return the page as a person reads it, spaces run together and without breaks of words."""
     shown = subprocess.run(
         [tool("man", "man-db"), "-l", str(PACKAGING / "man" / page)],
         capture_output=True,
@@ -39,7 +39,7 @@ def test_page_renders_without_a_warning(page: str) -> None:
 def test_page_is_well_formed(page: str) -> None:
     command = [tool("mandoc", "mandoc"), "-T", "lint", "-W", "warning", str(PACKAGING / "man" / page)]
     found = subprocess.run(command, capture_output=True, text=True, timeout=50)
-    # Without a date, so that a page changes only with what it says.
+    # A page has no date, so that it changes only with its text.
     assert [line for line in found.stdout.splitlines() if "missing date" not in line] == []
 
 

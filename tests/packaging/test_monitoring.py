@@ -1,4 +1,5 @@
-"""Alerts and dashboard over the metrics there are: taken by promtool, and naming nothing else."""
+"""promtool accepts the alerts and the dashboard's queries, and they name only metrics that exist
+(DESIGN 46)."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from tests.packaging.files import PACKAGING, ROOT, tool
 MONITORING = PACKAGING / "monitoring"
 ALERTS = MONITORING / "alerts.yml"
 DASHBOARD = MONITORING / "grafana-dashboard.json"
-# Of Prometheus's own making.
+# Prometheus itself makes these.
 OWN = {"up"}
 
 
@@ -36,7 +37,7 @@ def alerts() -> list[dict[str, Any]]:
 
 
 def named_in(expression: str) -> set[str]:
-    """The metrics an expression of PromQL names."""
+    """Return the metrics that an expression of PromQL names."""
     bare = re.sub(r'"[^"]*"', "", expression)
     bare = re.sub(r"\{[^}]*\}|\[[^]]*\]|\b(?:by|without|ignoring|on)\s*\([^)]*\)", "", bare)
     words = set(re.findall(r"[a-z_:][a-z0-9_:]*(?!\s*\()\b", bare))
@@ -44,7 +45,7 @@ def named_in(expression: str) -> set[str]:
 
 
 def families() -> set[str]:
-    """Every name a series may have."""
+    """Return every name that a series may have."""
     names = set()
     for name, kind in exposed_types().items():
         names |= {f"{name}_{part}" for part in ("bucket", "sum", "count")} if kind == "histogram" else {name}
@@ -113,7 +114,7 @@ def test_dashboard_has_its_panels_apart_and_each_with_a_query() -> None:
 
 
 def test_dashboard_queries_are_promql(tmp_path: Path) -> None:
-    """Each as a recording rule, for promtool to parse."""
+    """Each query becomes a recording rule, which promtool parses."""
     expressions = [target["expr"] for panel in panels() for target in panel.get("targets", ())]
     shown = [
         expression.replace("$__rate_interval", "5m").replace("$job", "minicloud").replace("$zone", ".*")

@@ -1,4 +1,4 @@
-"""The operating guide is complete: each log event and each metric has its row, and no row is of the past."""
+"""The operating guide has a row for each log event and each metric, and no row of the past (DESIGN 46)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.packaging.files import ROOT
 
 GUIDE = (ROOT / "docs/operating.md").read_text()
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
-# What `worker_{entry.kind}` stands for.
+# The values of `entry.kind` in `worker_{entry.kind}`.
 KINDS = {"registered", "departed", "unhealthy", "recovered", "leaving", *membership._ADMIN_KINDS.values()}
 
 
 def rows(section: str) -> dict[str, str]:
-    """The first two columns of the table in a section, names without their backquotes."""
+    """Return the first two columns of the table in a section, names without their backquotes."""
     text = GUIDE.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
     found = re.findall(r"^\| `([^`]+)` \| ([^|]+) \|", text, re.MULTILINE)
     assert len(found) == len(dict(found)), f"a row twice in {section}"
@@ -31,7 +31,7 @@ def rows(section: str) -> dict[str, str]:
 
 
 def logged(tree: ast.AST) -> Iterator[tuple[str, str]]:
-    """Every event that a module logs, with its level."""
+    """Yield every event that a module logs, with its level."""
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
@@ -64,7 +64,7 @@ def _texts(name: ast.expr) -> list[str]:
 
 
 def events() -> dict[str, set[str]]:
-    """Every event of MiniCloud, and at which levels it is logged."""
+    """Return every event of MiniCloud, with the levels at which it is logged."""
     found: dict[str, set[str]] = {}
     for path in sorted((ROOT / "minicloud").rglob("*.py")):
         for event, level in logged(ast.parse(path.read_text())):

@@ -1,4 +1,4 @@
-"""The units: systemd takes them, locks them down, and they fit what the programs do."""
+"""systemd accepts the units and locks them down, and the units fit what the programs do."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ UNITS = {
     "minicloud-worker@.service": "minicloud-worker@9091.service",
 }
 SYSTEMD = PACKAGING / "systemd"
-# Of 100; what is left is the network, the notifying child and /proc, which are needed.
+# This is of 100. The rest is for the network, the notifying child and /proc, which are needed.
 MOST_EXPOSED = 15
 
 
 def settings(unit: str) -> dict[str, list[str]]:
-    """The unit's assignments, in order."""
+    """Return the unit's assignments, in order."""
     found: dict[str, list[str]] = {}
     for line in (SYSTEMD / unit).read_text().splitlines():
         if line and line[0] not in "#[":
@@ -43,7 +43,7 @@ def seconds(text: str) -> float:
 
 @pytest.fixture(params=UNITS)
 def installed(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A unit whose program is there, as `verify` asks for it."""
+    """Return a unit whose program exists, as `verify` requires."""
     text = (SYSTEMD / request.param).read_text()
     path = tmp_path / UNITS[request.param]
     path.write_text(text.replace("ExecStart=/usr/local/bin/minicloud", "ExecStart=/bin/true"))
@@ -56,7 +56,7 @@ def test_systemd_finds_nothing_wrong_with_the_unit(installed: Path) -> None:
     found = subprocess.run(
         [analyze, "verify", "--man=no", str(installed)], capture_output=True, text=True, timeout=50
     )
-    # It complains of a name it does not know, and exits with 0 all the same.
+    # systemd prints a complaint about an unknown name, and exits with 0 all the same.
     about_ours = [line for line in found.stderr.splitlines() if installed.name in line]
     assert (found.returncode, about_ours) == (0, [])
 

@@ -1,4 +1,4 @@
-"""What is logged, whatever a test before has set the log to."""
+"""This module collects log lines, whatever log settings a test before has left."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import structlog
 
 @contextmanager
 def logged() -> Iterator[list[MutableMapping[str, Any]]]:
-    """The lines logged in the block, at every level."""
-    # A program that was run in this process leaves its level behind.
+    """Collect the lines logged in the block, at every level."""
+    # A program that ran in this process before leaves its level behind.
     structlog.reset_defaults()
     with structlog.testing.capture_logs() as lines:
         yield lines

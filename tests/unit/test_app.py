@@ -1,4 +1,4 @@
-"""The two programs as modules: what starting one of them loads."""
+"""Starting one of the two programs loads no module that only the other needs."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-# Half of a control plane's start; of them a worker runs none.
+# These take half of a control plane's start, and a worker needs none of them.
 REST_STACK = {"quart", "quart_schema", "hypercorn", "werkzeug"}
 
 
 def loaded_by(program: str) -> set[str]:
-    """The modules, by their full names, of a process that is about to run `program`."""
+    """Return the modules, by their full names, of a process that is about to run `program`."""
     source = f"import sys, minicloud.__main__, minicloud.app.{program}; print('\\n'.join(sys.modules))"
     shown = subprocess.run([sys.executable, "-c", source], check=True, capture_output=True, text=True)
     return set(shown.stdout.split())

@@ -1,4 +1,5 @@
-"""Output that nobody may wait for: the queue, its thread, and the text stream over it."""
+"""The queue, its thread, and the text stream over it give output that never waits for a reader
+(DESIGN 77)."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ PIPE_HOLDS = 65_536
 
 
 class Pipe:
-    """A pipe with a queue at its one end; at the other nobody reads until a test does."""
+    """A `Pipe` is a pipe with a queue at its one end; its other end is read only on request."""
 
     def __init__(self, most_lines: int = 100, most_bytes: int = 1_000_000) -> None:
         self.reads, self.writes = os.pipe()
@@ -39,7 +40,7 @@ class Pipe:
         os.close(reads)
 
     def read(self, lines: int) -> list[str]:
-        """The next so many lines."""
+        """Read the next so many lines."""
         found = b""
         while found.count(b"\n") < lines:
             piece = os.read(self.reads, 65_536)
@@ -50,7 +51,7 @@ class Pipe:
 
 @pytest.fixture
 def open_pipe() -> Iterator[Callable[..., Pipe]]:
-    """Makes pipes, and closes them with their queues."""
+    """Return a factory of pipes, which are closed with their queues."""
     with ExitStack() as closing:
 
         def opened(**bounds: int) -> Pipe:
@@ -119,7 +120,7 @@ def test_room_in_between_lets_no_line_pass_before_the_dropped_are_told_of(
     block(pipe)
     for line in (b"1\n", b"2\n", b"dropped\n"):
         pipe.queue.put(line)
-    pipe.queue._lines.pop()  # as a reader would have made room, with lines before it still to be written
+    pipe.queue._lines.pop()  # as if a reader had made room, with lines before it still to be written
     pipe.queue.put(b"dropped, too\n")
     assert pipe.read(3)[1:] == ["1", "2 lines dropped"]
 
@@ -130,7 +131,7 @@ def test_flush_with_no_reader_gives_up_in_time_and_only_once(open_pipe: Callable
     waited = threading.Event()
 
     def flush_often() -> None:
-        for _ in range(1000):  # each a second long, if each waited
+        for _ in range(1000):  # each would take a second if it waited
             assert not pipe.queue.flush(1.0)
         waited.set()
 

@@ -18,7 +18,7 @@ from minicloud.request_id import RequestScope, bind_request_id, current_request_
 
 
 class Lines:
-    """A file that the log goes to, and a clock that stands until it is moved."""
+    """A `Lines` is a file that the log goes to, and a clock that stands until it is moved."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""Which signals are two tellings, and which one that came twice."""
+"""A signal that comes twice is one request to end if it comes at once, and two otherwise (DESIGN 36)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The terminal that tests give a program: its size, its keys, its end."""
+"""The terminal that tests give a program has a size, keys and an end."""
 
 from __future__ import annotations
 

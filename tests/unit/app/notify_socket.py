@@ -1,4 +1,4 @@
-"""A service manager's end of the notification socket."""
+"""This module has a service manager's end of the notification socket."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class NotifySocket:
-    """What has been told to `address`."""
+    """A `NotifySocket` collects the messages sent to `address`."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -17,7 +17,7 @@ class NotifySocket:
         self._socket.bind("\0" + address[1:] if address.startswith("@") else address)
 
     def received(self) -> list[str]:
-        """The messages that came since the last look, oldest first."""
+        """Return the messages that came since the last call, oldest first."""
         messages = []
         while True:
             try:
@@ -31,7 +31,7 @@ class NotifySocket:
 
 @contextmanager
 def notify_socket(folder: Path) -> Iterator[NotifySocket]:
-    """One under a path in `folder`."""
+    """Return one under a path in `folder`."""
     listener = NotifySocket(str(folder / "notify"))
     try:
         yield listener

@@ -1,4 +1,4 @@
-"""The garbage collector runs in full when that is short, and not otherwise."""
+"""The garbage collector runs in full when that is short, and only then."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from minicloud.app.collector import EVERY_S, MOST_S, Collector
 
 
 class Machine:
-    """A process whose full collection takes so long a connection."""
+    """A `Machine` is a process whose full collection takes so long for each connection."""
 
     def __init__(self, connection_s: float) -> None:
         self.connection_s = connection_s

@@ -1,4 +1,5 @@
-"""What the service manager is told, and when: over real sockets, on a virtual clock."""
+"""The service manager gets the process's reports in time: over real sockets, on a virtual clock
+(DESIGN 40)."""
 
 from __future__ import annotations
 
@@ -64,7 +65,7 @@ async def test_service_manager_that_is_none_is_told_nothing(
     monkeypatch.setattr(socket, "socket", refuse)
     manager.ready("up")
     manager.stopping()
-    await manager.keep_told(status)  # returns, having nothing to do
+    await manager.keep_told(status)  # it returns, as it has nothing to do
 
 
 @pytest.mark.parametrize(

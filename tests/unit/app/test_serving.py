@@ -1,4 +1,4 @@
-"""How many connections a control plane takes."""
+"""A control plane takes as many connections as its open files allow (DESIGN 45)."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from tests.unit.cli.server import ScriptedServer, scripted_server
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedServer]:
-    """A scripted control plane, to which commands go without --url."""
+    """Return a scripted control plane, to which commands go without --url."""
     with scripted_server() as script:
         monkeypatch.setenv("MINICLOUD_URL", script.url)
         yield script

@@ -1,4 +1,4 @@
-"""A scripted REST server on loopback: answers what a test tells it to, and remembers what it was asked."""
+"""A scripted REST server on loopback gives the answers that a test sets, and remembers the requests."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from typing import Any
 
 @dataclass
 class Answer:
-    """One answer. `body` other than bytes is sent as JSON. `hang` keeps the connection open afterwards;
-    `chunked` sends the body without its length, and `until_close` ends it with the connection. The last
-    `missing_bytes` are not sent."""
+    """An `Answer` is sent once.
+
+    `body` other than bytes is sent as JSON. `hang` keeps the connection open afterwards; `chunked` sends the
+    body without its length, and `until_close` ends it with the connection. The last `missing_bytes` are not
+    sent.
+    """
 
     body: Any = None
     status: int = 200
@@ -38,7 +41,7 @@ class Asked:
 
 
 class ScriptedServer:
-    """`answers` maps `METHOD /path?query` to the answers given in turn; the last one goes on."""
+    """A `ScriptedServer` gives the `answers` for `METHOD /path?query` in turn, and repeats the last one."""
 
     def __init__(self) -> None:
         self.answers: dict[str, list[Answer]] = {}
@@ -67,7 +70,7 @@ def problem(status: int, detail: str, **headers: str) -> Answer:
 
 
 def worker(worker_id: str = "w-1", **changes: Any) -> dict[str, Any]:
-    """A worker as the REST interface shows one."""
+    """Return a worker in the form of the REST interface."""
     shown = {
         "workerId": worker_id,
         "endpoint": f"{worker_id}.example:9091",
@@ -99,7 +102,7 @@ def worker(worker_id: str = "w-1", **changes: Any) -> dict[str, Any]:
 
 
 def event(event_id: int, **changes: Any) -> dict[str, Any]:
-    """An event as the REST interface shows one."""
+    """Return an event in the form of the REST interface."""
     shown = {
         "eventId": event_id,
         "atMs": 1_700_000_000_000 + event_id * 1000,
@@ -117,7 +120,7 @@ def event(event_id: int, **changes: Any) -> dict[str, Any]:
 
 
 def stream(*blocks: str) -> Answer:
-    """An answer of server-sent events, sent as hypercorn does."""
+    """Return an answer of server-sent events, in the form that hypercorn sends."""
     return Answer("".join(blocks).encode(), content_type="text/event-stream", chunked=True)
 
 
@@ -127,7 +130,7 @@ def block(shown: Mapping[str, Any]) -> str:
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
-        """Nothing: a client may refuse the certificate, or go at any time."""
+        """Do nothing: a client may refuse the certificate, or go at any time."""
 
 
 class _ServerV6(_Server):
@@ -181,7 +184,7 @@ def _handler(script: ScriptedServer) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body[: len(body) - answer.missing_bytes])
             if answer.hang:
                 self.connection.settimeout(10)
-                self.rfile.read(1)  # until the client goes
+                self.rfile.read(1)  # until the client closes
 
         do_GET = do_POST = do_DELETE = _answer  # noqa: N815
 

@@ -1,7 +1,8 @@
-"""Plays the processes of a dev cluster: `python stub_process.py [--worker] …`, called as minicloud would be.
+"""This script stands in for the processes of a dev cluster: `python stub_process.py [--worker] …`, called as
+minicloud would be.
 
-STUB_FAULT says what goes wrong: `control-plane` (it ends at once with 2), `worker-1` (it ends with 7),
-`stubborn` (none of them heeds SIGTERM). Run by its path, so it imports nothing of ours.
+STUB_FAULT is the fault: `control-plane` (it ends at once with 2), `worker-1` (it ends with 7), `stubborn` (no
+process heeds SIGTERM). It is run by its path, so it imports nothing of ours.
 """
 
 import os
@@ -14,7 +15,7 @@ def main() -> int:
     arguments = sys.argv[1:]
     fault = os.environ.get("STUB_FAULT", "")
     name = arguments[arguments.index("--id") + 1] if "--worker" in arguments else "control-plane"
-    # The port first: whoever finds it open may signal us.
+    # The port comes first: a test that finds it open may send a signal.
     signal.signal(signal.SIGTERM, signal.SIG_IGN if fault == "stubborn" else _end)
     print(f"{name} with {' '.join(arguments)}", flush=True)
     print(f"settings: {sorted(key for key in os.environ if key.startswith('MINICLOUD_'))}", file=sys.stderr)
@@ -31,7 +32,7 @@ def main() -> int:
 
 
 def _end(number: int, _: object) -> None:
-    # Not `print`, which cannot be called again from within itself.
+    # `print` would not do, as it cannot be called again from within itself.
     os.write(1, b"ended in order\n")
     os._exit(0)
 

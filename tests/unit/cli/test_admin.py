@@ -21,12 +21,12 @@ GONE = problem(404, "no worker 'w-1' is registered")
 
 
 def terminal_environment() -> dict[str, str]:
-    """Ours, without a width that is not the terminal's."""
+    """Return our environment, without a width that is not the terminal's."""
     return {name: text for name, text in os.environ.items() if name != "COLUMNS"}
 
 
 class Time:
-    """A clock that only sleeping moves."""
+    """A `Time` is a clock that only sleeping moves."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
@@ -36,7 +36,7 @@ class Time:
 
 
 def wait(within_s: float | None = None, shown: io.StringIO | None = None, *, patient: bool = False) -> float:
-    """Wait for w-1 to leave; how long that took."""
+    """Wait for w-1 to leave, and return how long that took."""
     time = Time()
     progress = Progress(shown or io.StringIO())
     waiting = Wait("w-1", within_s, patient, lambda: time.now_s, time.sleep)
@@ -176,7 +176,7 @@ def test_drain_waited_for_ends_when_the_worker_has_left(
     assert main(["drain", "w-1", "--wait"]) == 0
     assert capsys.readouterr().out.endswith("w-1 has left\n")
     asked = "GET /api/workers/w-1"
-    assert server.targets() == [asked, "POST /api/workers/w-1/drain", asked]  # and then it was gone
+    assert server.targets() == [asked, "POST /api/workers/w-1/drain", asked]  # the last answer had it gone
 
 
 def test_drain_waited_for_asks_until_it_is_gone(server: ScriptedServer) -> None:

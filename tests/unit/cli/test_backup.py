@@ -1,4 +1,4 @@
-"""`minicloud backup` and `restore` as typed: what is said of what goes wrong, and that it leaves nothing."""
+"""`minicloud backup` and `restore` report each failure in one line, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BACKUP = "POST /api/registry/backup"
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Path:
-    """A data folder with a registry of two workers."""
+    """Return a data folder with a registry of two workers."""
     database = Database(tmp_path / "data" / "registry.db")
     database.write([kept(1), kept(2)])
     database.close()
@@ -78,7 +78,7 @@ def test_backup_cut_short_gets_no_name_however_its_end_is_told(
     amounts = {"a byte": 1, "a page": 4096, "all but a page": -4096, "all but a byte": -1, "all": 0}
     missing_bytes = amounts[missing] if amounts[missing] > 0 else len(content) + amounts[missing]
     if "chunked" in ending:
-        missing_bytes += len(b"\r\n0\r\n\r\n")  # which come after the last chunk
+        missing_bytes += len(b"\r\n0\r\n\r\n")  # these bytes follow the last chunk
     answer = Answer(content, content_type="application/vnd.sqlite3", missing_bytes=missing_bytes, **ending)
     server.on(BACKUP, answer)
     line = refused(capsys, 1, "backup", str(tmp_path / "copy.db"))

@@ -1,4 +1,4 @@
-"""`minicloud dev` with stand-ins for the processes it starts."""
+"""`minicloud dev` runs with stand-ins for the processes it starts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ sys.exit(main(["dev", "--workers", "2", *ports, *sys.argv[1:]]))
 
 
 class Dev:
-    """A running `minicloud dev` and all it has said so far."""
+    """A `Dev` is a running `minicloud dev` and its output so far."""
 
     def __init__(self, fault: str = "") -> None:
         self.process = subprocess.Popen(
@@ -54,7 +54,7 @@ class Dev:
             missing = {text for text in missing if text not in line}
 
     def end(self) -> int:
-        """The exit code, once it has ended and all is read."""
+        """Return the exit code, once it has ended and all output is read."""
         assert self.process.stdout is not None
         self.said += [line.rstrip("\n") for line in self.process.stdout]
         return self.process.wait(WITHIN_S)
@@ -135,7 +135,7 @@ def test_dev_interrupted_waits_no_longer_than_a_person_for_what_will_not_end(
     since_s = time.monotonic()
     dev.process.send_signal(signal.SIGINT)
     assert dev.end() == 130
-    assert time.monotonic() - since_s < _END_WITHIN_S  # and so not the time that SIGTERM leaves them
+    assert time.monotonic() - since_s < _END_WITHIN_S  # less than the time that SIGTERM leaves them
     assert not any(is_running(pid) for pid in pids)
 
 

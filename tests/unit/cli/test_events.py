@@ -13,11 +13,11 @@ from tests.unit.cli.server import Answer, ScriptedServer, block, event, problem,
 
 
 class Enough(BaseException):
-    """Raised in place of a pause, to end what would go on for ever."""
+    """A test raises this in place of a pause, to end a command that would go on for ever."""
 
 
 class Pauses:
-    """Stands for `sleep`: lets `count` pauses pass at once, then raises `Enough`."""
+    """A `Pauses` stands in for `sleep`: it lets `count` pauses pass at once, then raises `Enough`."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -30,7 +30,7 @@ class Pauses:
 
 
 def ids(since: str | None, pauses: Pauses) -> list[int]:
-    """The ids of what is followed until the pauses are over."""
+    """Return the ids of the entries that are followed until the pauses are over."""
     found: list[int] = []
 
     def follow_to_the_end() -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C at the moments at which a KeyboardInterrupt is not enough."""
+"""Ctrl-C ends a process also at the moments at which a KeyboardInterrupt is not enough (DESIGN 48)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LINE = b"minicloud: interrupted\n"
 
 
 def run(code: str) -> tuple[int, bytes, bytes]:
-    """Run `code`; its exit code, output and errors."""
+    """Run `code` and return its exit code, output and errors."""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=WITHIN_S, check=False)
     return done.returncode, done.stdout, done.stderr
 
@@ -55,7 +55,7 @@ except SystemExit:
 
 
 def test_ctrl_c_during_a_call_into_c_ends_the_process_after_the_grace() -> None:
-    # A mutex locked twice waits for ever, whatever signals come: as the look-up of a name may for minutes.
+    # A mutex locked twice waits for ever, whatever signals come. The look-up of a name may do so for minutes.
     code = """
 import ctypes, os, signal, threading
 from minicloud.cli.interruption import bounded
@@ -124,7 +124,7 @@ def test_ctrl_c_ends_a_command_whose_output_nobody_reads(server: ScriptedServer)
 
 
 def until_full(pipe: int) -> None:
-    """Return once nobody can write to `pipe` without waiting."""
+    """Wait until a write to `pipe` would block."""
     deadline_s = time.monotonic() + WITHIN_S
     writable = select.poll()
     writer = os.open(f"/proc/self/fd/{pipe}", os.O_WRONLY | os.O_NONBLOCK)

@@ -1,4 +1,4 @@
-"""What a child of ours is started with."""
+"""A child of this program starts with the right command and environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The program's front door: what runs, what is said, and with which exit code it ends."""
+"""The program's entry point runs the right command, prints the right lines, and ends with the right exit
+code."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ Config = ControlPlaneConfig | WorkerConfig
 
 
 class App:
-    """Stands for `minicloud.app`'s programs: remembers what it was to run, and ends as it is told to."""
+    """An `App` stands in for `minicloud.app`'s programs: it remembers its settings, and ends as the test has
+    it end."""
 
     def __init__(self) -> None:
         self.ran: list[Config] = []
@@ -226,7 +228,7 @@ def test_sim_is_the_simulator(capsys: pytest.CaptureFixture[str]) -> None:
         main(["sim", "--help"])
     assert caught.value.code == 0
     assert capsys.readouterr().out.startswith("usage: minicloud-sim ")
-    # Its exit codes are its own: 2 is an outcome there.
+    # The simulator's exit codes are its own: 2 is an outcome there.
     assert main(["sim", "--scenario", "nowhere"]) == 4
 
 
@@ -259,7 +261,7 @@ except SystemExit:
 
 @pytest.mark.parametrize("count", [1, 2000])
 def test_output_nobody_reads_to_the_end_is_no_error(server: ScriptedServer, count: int) -> None:
-    # One worker stays in the buffer until it is flushed, 2,000 do not fit it.
+    # One worker stays in the buffer until it is flushed; 2,000 do not fit in it.
     server.on("GET /api/workers?limit=1000", Answer([worker(f"w-{number}") for number in range(count)]))
     ours, theirs = os.pipe()
     os.close(ours)
@@ -300,7 +302,7 @@ def test_table_on_a_terminal_has_colours_and_fits_it(server: ScriptedServer) -> 
 
 
 def _on_a_terminal(columns: int, **env: str) -> str:
-    """What `minicloud workers` writes to a terminal."""
+    """Return the output of `minicloud workers` on a terminal."""
     unwanted = ("NO_COLOR", "COLUMNS", "TERM")
     kept = {name: value for name, value in os.environ.items() if name not in unwanted}
     with Terminal([*MINICLOUD, "workers"], env=kept | env, columns=columns) as terminal:

@@ -1,4 +1,5 @@
-"""Output of commands, whatever standard output and standard error are connected to. Real processes."""
+"""Output of commands is right, whatever standard output and standard error are connected to. The processes
+are real."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ MINICLOUD = (sys.executable, "-m", "minicloud")
 WITHIN_S = 60.0
 ALL_CLOSED = 'exec "$@" <&- >&- 2>&-'
 
-# What a process may find in place of UTF-8. The first three are how Python comes to have ASCII.
+# A process may find these encodings in place of UTF-8. With the first three, Python comes to have ASCII.
 LOCALES: Mapping[str, Mapping[str, str]] = {
     "c-locale": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
     "posix-locale-unbuffered": {
@@ -36,7 +37,7 @@ LOCALES: Mapping[str, Mapping[str, str]] = {
     "strict-ascii": {"PYTHONIOENCODING": "ascii:strict"},
 }
 
-# Characters that none of these encodings has, and some that Latin-1 has.
+# None of these encodings has all of these characters; Latin-1 has some.
 ZONE, REASON = "区域-é", "Zürich ist weg \U0001f525"
 
 
@@ -62,7 +63,7 @@ def run(
 
 @pytest.fixture
 def cluster(server: ScriptedServer) -> ScriptedServer:
-    """A control plane whose workers, events and errors hold characters that few locales have."""
+    """Return a control plane whose workers, events and errors hold characters that few locales have."""
     ill = worker("w-2", zone=ZONE, status="UNHEALTHY", statusReason=REASON, metadata={"team": "\ud800 é"})
     server.on("GET /api/workers?limit=1000", Answer([worker("w-1"), ill, worker("w-3")]))
     server.on("GET /api/workers/w-2", Answer(ill))
@@ -158,7 +159,7 @@ def test_output_that_is_closed_is_one_line_and_exit_code_1(
 def test_output_that_ends_at_a_limit_of_the_file_size_is_one_line(
     cluster: ScriptedServer, tmp_path: Path
 ) -> None:
-    """Another way for a file to take no more, in the middle of the output."""
+    """This is another way for a file to take no more, in the middle of the output."""
     cluster.on("GET /api/workers?limit=1000", Answer([worker(f"w-{number}") for number in range(2000)]))
 
     limited = "trap '' XFSZ; ulimit -f 40; exec \"$@\""
@@ -212,7 +213,7 @@ def test_output_to_a_pipe_that_does_not_block_is_whole(cluster: ScriptedServer) 
 
 
 def _await_full(pipe: int, pid: int) -> None:
-    """Return once the pipe takes no more, and the process that fills it has noticed."""
+    """Wait until the pipe takes no more, and the process that fills it has noticed."""
     deadline_s = time.monotonic() + WITHIN_S
     waiting = (psutil.STATUS_SLEEPING, psutil.STATUS_ZOMBIE)
     while time.monotonic() < deadline_s:

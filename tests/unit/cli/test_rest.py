@@ -25,7 +25,7 @@ def dead_port() -> int:
 
 @pytest.fixture
 def mute_port() -> Iterator[int]:
-    """Accepts connections (the kernel does) and says nothing."""
+    """Return a port that accepts connections (the kernel does) and sends nothing."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -34,7 +34,7 @@ def mute_port() -> Iterator[int]:
 
 @pytest.fixture
 def babbling_port() -> Iterator[int]:
-    """Speaks something other than HTTP, as a gRPC port does."""
+    """Return a port with a protocol other than HTTP, as a gRPC port has."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()

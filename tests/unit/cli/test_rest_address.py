@@ -1,4 +1,5 @@
-"""Where requests go, with which credentials, and through what: redirects, proxies, prefixes, TLS, IPv6."""
+"""Requests go to the right address, with the right credentials, through redirects, proxies, prefixes, TLS,
+IPv6."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def other() -> Iterator[ScriptedServer]:
-    """A second server: another origin."""
+    """Return a second server, which is another origin."""
     with scripted_server() as script:
         yield script
 
@@ -291,7 +292,7 @@ def test_address_of_a_link_keeps_its_zone_for_the_connection() -> None:
 
 
 def test_rest_below_a_prefix_follows_links_that_lack_it(server: ScriptedServer) -> None:
-    """A proxy that takes a prefix off leaves the control plane's own links as they are."""
+    """A proxy that removes a prefix leaves the control plane's own links as they are."""
     server.on("GET /mini/l", Answer([{"a": 1}], headers={"link": '</l?page_token=b>; rel="next"'}))
     server.on("GET /mini/l?page_token=b", Answer([{"a": 2}], headers={"link": '</mini/l?c>; rel="next"'}))
     server.on("GET /mini/l?c", Answer([{"a": 3}]))
@@ -430,7 +431,7 @@ def test_rest_tunnel_refused_by_a_proxy_says_so(
         Rest("https://cp.example").get("/x")
 
 
-# Answers whose end is not where a length says
+# Answers that end before or after their length
 
 
 ENDINGS: dict[str, Callable[[Answer], Answer]] = {

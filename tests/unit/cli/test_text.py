@@ -127,7 +127,7 @@ def test_table_too_wide_drops_what_is_dispensable_before_it_cuts() -> None:
         return lines[0].split()
 
     assert shown(100) == ["ID", "A", "B", "WHY"]
-    assert shown(60) == ["ID", "A", "B", "WHY"]  # enough of the last one can be read
+    assert shown(60) == ["ID", "A", "B", "WHY"]  # enough of the last column can be read
     assert shown(50) == ["ID", "A", "WHY"]
     assert shown(40) == ["ID", "WHY"]
     assert shown(20) == ["ID", "WHY"]

@@ -39,7 +39,7 @@ def test_variable_like_none_is_a_warning_without_its_value() -> None:
 @pytest.mark.parametrize(
     ("variable", "text"),
     [
-        # Settings, of either role, and what the program reads besides.
+        # Settings of both roles, and the program's other variables.
         ("MINICLOUD_HEARTBEAT_INTERVAL", "5s"),
         ("MINICLOUD_DRAIN_TIMEOUT", "5s"),
         ("MINICLOUD_WORKER", "true"),
@@ -48,7 +48,7 @@ def test_variable_like_none_is_a_warning_without_its_value() -> None:
         ("MINICLOUD_CONTROLPLANE_ENDPOINT", "a:1"),
         ("MINICLOUD_WORKER_ID", "a"),
         ("MINICLOUD_EXECUTABLE", "dist/minicloud"),
-        # What Kubernetes sets beside services called minicloud, minicloud-worker, minicloud-http.
+        # Kubernetes sets these beside services called minicloud, minicloud-worker, minicloud-http.
         ("MINICLOUD_PORT", "tcp://10.0.0.1:9090"),
         ("MINICLOUD_SERVICE_HOST", "10.0.0.1"),
         ("MINICLOUD_SERVICE_PORT", "9090"),

@@ -222,18 +222,18 @@ def test_file_merges_that_multiply_without_end_are_refused(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("text", "values"),
     [
-        # What is written out wins over what is merged, wherever the merge key stands.
+        # A value that is written out wins over a merged one, wherever the merge key stands.
         ("c: &c {port: 1, address: a}\ngrpc: {server: {<<: *c, port: 2}}", ("2", "a")),
         ("c: &c {port: 1, address: a}\ngrpc: {server: {port: 2, <<: *c}}", ("2", "a")),
         ("c: &c {PORT: 1, address: a}\ngrpc: {server: {port: 2, <<: *c}}", ("2", "a")),
-        # Of several, the first.
+        # The first of several merged mappings wins.
         ("c: &c {port: 1}\nd: &d {port: 2, address: b}\ngrpc: {server: {<<: [*c, *d]}}", ("1", "b")),
         # A merged mapping may merge another.
         ("c: &c {port: 1}\nd: &d {<<: *c, address: b}\ngrpc: {server: {<<: *d}}", ("1", "b")),
-        # Whole trees: a mapping that is written out is not joined with the merged one.
+        # Whole trees are merged: a mapping that is written out is not joined with the merged one.
         ("c: &c {server: {port: 1, address: a}}\ngrpc: {<<: *c, server: {port: 2}}", ("2", None)),
         ("c: &c {server: {port: 1, address: a}}\ngrpc: {<<: *c}", ("1", "a")),
-        # At the top, and beside the same key in its dotted form.
+        # This is at the top, and beside the same key in its dotted form.
         ("c: &c {grpc: {server: {port: 1}}}\n<<: *c", ("1", None)),
         ("c: &c {server: {port: 1}}\ngrpc: {<<: *c}\ngrpc.server.port: 2", ("2", None)),
         ("grpc.server.port: 2\nc: &c {server: {port: 1}}\ngrpc: {<<: *c}", ("2", None)),

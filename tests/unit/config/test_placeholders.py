@@ -44,7 +44,7 @@ def expand(text: str, env: Mapping[str, str] | None = None, keys: Mapping[str, s
         ("${list[0]:no}", "first"),
         ("${db.port:5432}", "5432"),
         ("${SERVICE_PORT:no}", "tcp://10.0.0.1:1"),
-        # What a variable holds is expanded as well.
+        # The value of a variable is expanded as well.
         ("${OUTER}", "<from-env>"),
         ("${OUTER_DEFAULT}", "deep"),
         ("${OF_FILE}", "of-file"),
@@ -61,7 +61,7 @@ def test_placeholder_well_formed_expands(text: str, expanded: str) -> None:
         "CONTROL_PLANE_HOST": "relaxed",
         "CONTROLPLANE_HOST": "uniform",
         "LIST_0": "first",
-        "DB_PORT": "tcp://10.0.0.1:1",  # of a service beside it, not meant for us
+        "DB_PORT": "tcp://10.0.0.1:1",  # the variable of a service beside it, not meant for MiniCloud
         "SERVICE_PORT": "tcp://10.0.0.1:1",
         "OUTER": "<${SET}>",
         "OUTER_DEFAULT": "${UNSET:${ALSO_UNSET:deep}}",

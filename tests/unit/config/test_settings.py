@@ -180,7 +180,7 @@ def test_setting_with_two_keys_first_one_given_wins(tmp_path: Path) -> None:
         ({"grpc-port": "7004"}, {"GRPC_SERVER_PORT": "7002"}, 7004),
         ({}, {"GRPC_SERVER_PORT": ""}, 7001),
         ({}, {"GRPC_SERVER_PORT": "tcp://10.0.0.1:9090"}, 7001),
-        # Placeholders, wherever the value comes from.
+        # Placeholders are expanded in values from every source.
         ({}, {"GRPC_SERVER_PORT": "${PORT:7005}"}, 7005),
         ({}, {"MINICLOUD_GRPC_PORT": "${PORT}", "PORT": "7006"}, 7006),
         ({}, {"MINICLOUD_GRPC_PORT": "${base}7"}, 7007),
@@ -386,7 +386,7 @@ def test_data_dir_of_a_worker_on_any_free_port_is_none() -> None:
 
 
 def test_data_dir_without_any_home_says_what_to_give() -> None:
-    # In a process of its own under a user id that no one has: the home is looked up there.
+    # This runs in a process of its own under a user id that no one has: the home is looked up there.
     code = """
 import os
 from minicloud.config import control_plane_config

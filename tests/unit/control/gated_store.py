@@ -1,4 +1,4 @@
-"""A store whose durability is in the test's hand."""
+"""This module has a store whose durability a test controls."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from minicloud.store.port import Change, Snapshot
 
 
 class GatedStore:
-    """A store that is durable when the test opens its gate, and cannot write while the test sets a fault."""
+    """A `GatedStore` is durable when the test opens its gate, and cannot write while the test sets a
+    fault."""
 
     def __init__(self) -> None:
         self.changes: list[Change] = []

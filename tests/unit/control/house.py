@@ -1,4 +1,5 @@
-"""A membership on a clock that tests set, over a store and a subscriber that note what reaches them."""
+"""This module puts a membership on a clock that tests set, over a store and a subscriber that note their
+calls."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ POLICY = LivenessPolicy(heartbeat_timeout_s=TIMEOUT_S, retention_s=RETENTION_S)
 
 
 class FakeClock:
-    """Two hands, set by the test."""
+    """A `FakeClock` has two readings, set by the test."""
 
     def __init__(self, now_s: float = START_S, wall_s: float = WALL_S) -> None:
         self.now_s = now_s
@@ -41,7 +42,8 @@ class FakeClock:
 
 
 class Recorder(MemoryStore):
-    """A store, and a subscriber, that note in one list what reaches them and what they see then."""
+    """A `Recorder` is a store and a subscriber. It notes in one list the calls that reach it and the state at
+    each."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,7 +68,7 @@ class Recorder(MemoryStore):
 
 
 class House:
-    """A membership, its clock and its recorder."""
+    """A `House` has a membership, its clock and its recorder."""
 
     def __init__(self, clock: FakeClock | None = None, snapshot: Snapshot | None = None) -> None:
         self.clock = clock or FakeClock()
@@ -103,6 +105,6 @@ class House:
 
 
 def restarted(house: House, away_s: float = 10.0, wall_step_s: float = 0.0) -> House:
-    """The same store under a new process, whose monotonic clock starts elsewhere."""
+    """Return the same store under a new process, whose monotonic clock starts elsewhere."""
     wall_s = house.clock.wall_s() + away_s + wall_step_s
     return House(FakeClock(now_s=5.0, wall_s=wall_s), house.store.load())

@@ -1,4 +1,4 @@
-"""A control plane without its servers, and calls to its service."""
+"""This module has a control plane without its servers, and calls to its service."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Counts:
 
 
 class Plane:
-    """A control plane without its servers."""
+    """A `Plane` is a control plane without its servers."""
 
     def __init__(self, max_workers: int = 1_000_000) -> None:
         self.store = GatedStore()
@@ -80,5 +80,5 @@ class Plane:
         )
 
     async def list_workers(self, request: ListWorkersRequest) -> ListWorkersResponse:
-        """The answer as a client gets it."""
+        """Return the answer in the form in which a client gets it."""
         return ListWorkersResponse.FromString(bytes(await self.service.list_workers(request)))

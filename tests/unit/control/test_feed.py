@@ -1,4 +1,4 @@
-"""The event feed: order, gaps, followers that wait, and its end."""
+"""The event feed keeps the order, reports gaps, wakes waiting followers, and has an end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers of ListWorkers stay below what stock clients take; errors of ours reach gRPC by their names."""
+"""Answers of ListWorkers stay below the limit of stock clients; errors of ours reach gRPC by their names."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ STOCK_LIMIT_BYTES = 4 * 1024 * 1024
 
 
 async def all_pages(plane: Plane, limit: int = 0) -> tuple[list[str], list[int]]:
-    """The ids of every page, and the pages' sizes."""
+    """Return the ids of every page, and the pages' sizes."""
     ids: list[str] = []
     sizes: list[int] = []
     token = ""
@@ -156,7 +156,7 @@ def test_other_error_has_no_status(error: Exception) -> None:
 
 
 class Failing:
-    """A store that cannot write."""
+    """A `Failing` is a store that cannot write."""
 
     def check_accepting(self) -> None:
         pass

@@ -1,4 +1,5 @@
-"""The order of a change: what is kept, who is told, and what either sees."""
+"""A change has its order: what is stored, which subscribers are notified, and what each of them sees (DESIGN
+5)."""
 
 from __future__ import annotations
 
@@ -126,7 +127,7 @@ def test_entries_tell_every_kind_of_change_with_its_statuses(house: House) -> No
     assert house.last.incarnation == 3
     house.do(Deregister("w"))
     expect("departed", "drained", draining, off, "drained")
-    house.do(Uncordon("w"))  # a drain that has ended leaves a cordon behind it
+    house.do(Uncordon("w"))  # a drain that has ended leaves a cordon behind it (DESIGN 13)
     expect("uncordoned", "", off, off, "uncordoned by an operator")
     house.register()
     expect("registered", "new", off, healthy, "registered")
@@ -154,7 +155,7 @@ def test_entry_names_the_worker_and_the_moment(house: House) -> None:
     house.worker()
     assert house.last.at_ms == round(
         (WALL_S + 1.5 + TIMEOUT_S) * 1000
-    )  # the deadline, however late it was swept
+    )  # the deadline, however late the sweep was
 
 
 def test_entry_carries_the_request_that_caused_it_and_a_sweeps_none(house: House) -> None:

@@ -1,4 +1,4 @@
-"""Membership after a restart: what it takes up again, and from when on silence counts."""
+"""After a restart, membership takes up what was stored, and silence counts from the right moment on."""
 
 from __future__ import annotations
 

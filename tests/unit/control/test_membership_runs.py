@@ -1,4 +1,4 @@
-"""Restarts and stalls of the control plane: whom they let wait, and for how long."""
+"""Restarts and stalls of the control plane give workers the right grace (DESIGN 61, 62)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ def test_marks_double_up_to_an_eighth_of_the_timeout_and_end_with_the_grace() ->
 
 
 class Machine:
-    """A control plane's machine: each `run` is a process of its own over one store, on one wall clock."""
+    """A `Machine` is a control plane's machine: each `run` is a process of its own over one store, on one
+    wall clock."""
 
     def __init__(self, timeout_s: float = 120.0, interval_s: float = 30.0) -> None:
         self.store = MemoryStore()
@@ -68,7 +69,7 @@ class Machine:
         self.membership.awake_by(self.clock.now_s + self.timeout_s / LOOKS_PER_TIMEOUT)
 
     def listen(self, for_s: float) -> None:
-        """Let time pass, as the sweeper would see it."""
+        """Let time pass in the sweeper's steps."""
         step_s = self.timeout_s / LOOKS_PER_TIMEOUT
         end_s = self.clock.now_s + for_s
         while self.clock.now_s < end_s:
@@ -100,7 +101,7 @@ def test_control_plane_that_restarts_again_and_again_finds_the_dead_and_spares_t
             machine.listen(1.0)
             assert machine.status("alive") is Status.HEALTHY
             healthy_s += machine.status("dead") is Status.HEALTHY
-    # The grace, give or take what a start counts before it is over and what is stored late.
+    # This is the grace, but for the second that a start counts before it is over, and for time stored late.
     assert 3.0 <= healthy_s <= 6.0
 
 
@@ -144,7 +145,7 @@ def test_timers_shortened_at_a_restart_leave_workers_time_for_the_interval_they_
     machine.register("v")
     machine.start()
     machine.listen(20.0)
-    assert machine.status("v") is Status.UNHEALTHY  # it was told 5 s
+    assert machine.status("v") is Status.UNHEALTHY  # its interval was 5 s
 
 
 def test_first_heartbeat_in_a_run_is_stored_without_a_line_of_history() -> None:
@@ -193,7 +194,7 @@ def test_worker_that_was_restored_is_the_worker_that_was_stored(silent: bool) ->
     house.do(Cordon("held", "its disk"))
     house.do(Remove("held", "sold"))
     before = everything(house)
-    assert before["w"].admin is Admin.CORDONED  # also where it is silent
+    assert before["w"].admin is Admin.CORDONED  # the cordon stays, also where `silent`
     again = restarted(house, away_s=0.0)
     moved_s = house.clock.now_s - again.clock.now_s
 
@@ -257,7 +258,7 @@ async def test_stalled_control_plane_expires_nobody_for_the_time_it_did_not_list
         membership.execute(Heartbeat("v"))
         await trio.sleep(2.5)
         autojump_clock.jump(stopped_s)
-        assert membership.stats().healthy == 2  # the first to look after the stall
+        assert membership.stats().healthy == 2  # the first look after the stall
         (by_s,) = stalls
         assert stopped_s - TIMEOUT_S / LOOKS_PER_TIMEOUT <= by_s <= stopped_s
         await trio.sleep(10.0)

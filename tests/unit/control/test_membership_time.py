@@ -1,4 +1,4 @@
-"""Membership and time: nothing is seen past its deadline, and no setting of the wall clock moves one."""
+"""Nothing is seen past its deadline, and no setting of the wall clock moves a deadline (DESIGN 7, 9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The metrics: what each count shows, in both formats, by the library's own parsers."""
+"""The metrics show each count, in both formats, for the library's own parsers."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ async def test_cluster_is_computed_at_the_scrape(autojump_clock: MockClock, open
     assert found["minicloud_cluster_memory_utilization_mean_ratio", ()] == 0.75
     assert found["minicloud_cluster_memory_utilization_max_ratio", ()] == 1.0
     assert found["minicloud_oldest_heartbeat_age_seconds", ()] == 10
-    autojump_clock.jump(110)  # nothing sweeps but the scrape itself
+    autojump_clock.jump(110)  # only the scrape itself sweeps
     assert value(rest.metrics, "minicloud_workers", status="unhealthy") == 3
 
 
@@ -213,8 +213,8 @@ async def test_series_of_more_workers_than_a_slice_are_all_there(openmetrics: bo
 
 
 async def test_names_keep_prometheus_rules(openmetrics: bool) -> None:
-    """promtool's `check metrics`, as far as it applies: units in full and at the end, `_total` on counters
-    alone, help for all."""
+    """This is promtool's `check metrics`, as far as it applies: units in full and at the end, `_total` on
+    counters alone, help for all."""
     rest = Rest(per_worker=True)
     rest.register("w1")
     rest.metrics.grpc_call("/m.S/Heartbeat", "OK", 0.003)

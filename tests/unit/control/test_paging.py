@@ -1,4 +1,4 @@
-"""Pages of workers: looked up and handed out in slices, while workers come, go and change."""
+"""Pages of workers are looked up and handed out in slices, while workers come, go and change (DESIGN 32)."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def test_page_looked_up_while_workers_come_and_go_holds_those_that_stay_on
         nursery.start_soon(change)
         page = await page_of_workers(membership, None, 0, "")
         found.set()
-    assert list(page.worker_ids) == [*IDS[:-1], "w99999"]  # the first one left after it had been seen
+    assert list(page.worker_ids) == [*IDS[:-1], "w99999"]  # the first one left after the page had been made
     handed_out = [worker.worker_id for workers in page.slices(membership) for worker in workers]
     assert handed_out == [*IDS[1:-1], "w99999"]
 
@@ -107,5 +107,5 @@ async def test_slices_show_workers_as_they_are_when_their_slice_is_taken(
     second = next(slices)
     assert [worker.worker_id for worker in second] == [*IDS[100:150], *IDS[151:200]]
     assert second[1].resources.cpu_cores == 7
-    autojump_clock.jump(120)  # nothing is seen past its deadline, be it in the middle of a page
+    autojump_clock.jump(120)  # nothing is seen past its deadline, also in the middle of a page
     assert list(slices) == [[]]

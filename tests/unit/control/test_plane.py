@@ -1,4 +1,4 @@
-"""A control plane over what its store kept, or lost: which incarnations it gives."""
+"""A control plane gives the right incarnations, over a store that was kept or lost (DESIGN 11)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def started(store: MemoryStore, wall_s: float) -> ControlPlane:
 
 
 def registered(plane: ControlPlane, instance: str) -> int:
-    """The incarnation in which that installation gets `w`."""
+    """Return the incarnation in which that installation gets `w`."""
     (event,) = plane.membership.execute(Register("h:1", WorkerId("g"), "w", instance))
     assert isinstance(event, WorkerRegistered)
     assert event.worker_id == "w"

@@ -1,4 +1,5 @@
-"""The gRPC service over a real membership: what each call answers, counts, and waits for."""
+"""The gRPC service over a real membership answers each call, counts it, and waits for the store where it
+must."""
 
 from __future__ import annotations
 
@@ -315,7 +316,7 @@ async def test_sweeper_asleep_over_an_empty_cluster_wakes_for_the_first_deadline
         await trio.sleep(1000)
         await plane.register()
         registered_s = trio.current_time()
-        await trio.sleep(30.25)  # no multiple of anything that could be polled at
+        await trio.sleep(30.25)  # no multiple of any period that could be polled with
         await plane.beat()
         last_heartbeat_s = trio.current_time()
         await trio.sleep(500)
@@ -323,7 +324,7 @@ async def test_sweeper_asleep_over_an_empty_cluster_wakes_for_the_first_deadline
     assert registered_s + 30.25 == last_heartbeat_s
     assert [(when, entry.kind) for when, entry in entries] == [
         (registered_s, "registered"),
-        (last_heartbeat_s + 120, "unhealthy"),  # at the deadline, by nobody's reading
+        (last_heartbeat_s + 120, "unhealthy"),  # at the deadline, without any reading
     ]
 
 

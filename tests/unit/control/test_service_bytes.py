@@ -1,6 +1,6 @@
-"""Any bytes at the four calls: answered, or refused as gRPC has it; nothing ill-typed gets past.
+"""Any bytes at the four calls are answered or refused with a gRPC status, and no ill-typed value gets past.
 
-Through the real transport, so that what is tested is what a peer can reach.
+The bytes go through the real transport, so that the tests cover what a peer can reach.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ VALID: dict[str, Message] = {
 
 @dataclass
 class Raw:
-    """A message that is its own bytes."""
+    """A `Raw` is a message that is its own bytes."""
 
     data: bytes = b""
 
@@ -98,7 +98,7 @@ def assert_well_typed(worker: Worker) -> None:
 
 @st.composite
 def mutated(draw: st.DrawFn) -> tuple[str, bytes]:
-    """A valid request with some of its bytes changed, cut off, doubled or put elsewhere."""
+    """Return a valid request with some of its bytes changed, cut off, doubled or put elsewhere."""
     method = draw(st.sampled_from(METHODS))
     data = bytearray(bytes(VALID[draw(st.sampled_from(METHODS))]))
     for _ in range(draw(st.integers(1, 4))):
@@ -132,7 +132,7 @@ NO_MESSAGE = {
         pytest.param(method, data, id=f"{method}-{name}")
         for method in METHODS
         for name, data in NO_MESSAGE.items()
-        # There field 3 is a number, and one of another kind a field that nobody knows.
+        # Field 3 is a number there, and one of another kind counts as an unknown field.
         if (method, name) != ("DeregisterWorker", "neither message nor text")
     ],
 )
@@ -144,7 +144,7 @@ async def test_bytes_that_are_no_message_are_refused_and_keep_nothing(method: st
 
 @settings(deadline=None, max_examples=200)
 @given(st.tuples(st.sampled_from(METHODS), st.binary(max_size=60)) | mutated())
-@example(("RegisterWorker", b"\x08\x01"))  # a number where the id is to be
+@example(("RegisterWorker", b"\x08\x01"))  # a number in place of the id
 async def test_any_bytes_are_answered_or_refused_and_keep_nothing_ill_typed(case: tuple[str, bytes]) -> None:
     method, data = case
     async with plane_and_channel() as (membership, channel):

@@ -1,4 +1,4 @@
-"""Workers that leave, that share an identity, that count wrong, and that are too many, over gRPC."""
+"""Over gRPC: workers leave, share an identity, count wrong, and are too many."""
 
 from __future__ import annotations
 

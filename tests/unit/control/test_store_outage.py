@@ -1,4 +1,4 @@
-"""Membership over a store that cannot write: leases go on, and what is refused has no effect."""
+"""Over a store that cannot write, leases go on, and refused changes have no effect (DESIGN 79)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FULL = "cannot write registry.db: disk full"
 
 
 class Plane:
-    """One worker, "w", registered before the store failed."""
+    """A `Plane` has one worker, "w", registered before the store failed."""
 
     def __init__(self) -> None:
         self.store = GatedStore()
@@ -133,9 +133,9 @@ async def test_registration_and_departure_are_answered_with_unavailable(when: st
         nursery.start_soon(refused, plane.service.register_worker(register))
         nursery.start_soon(refused, plane.service.deregister_worker(DeregisterWorkerRequest(worker_id="w")))
         await trio.testing.wait_all_tasks_blocked()
-        plane.store.fault = fault  # and those who wait hear of it
+        plane.store.fault = fault  # the waiting calls get the error
         plane.store.gate.set()
     assert [(error.status, error.message) for error in refusals] == [(GrpcStatus.UNAVAILABLE, FULL)] * 2
-    # What was under way when the write failed is in memory, and may become durable.
+    # The change that was under way when the write failed is in memory, and may become durable.
     ids = [worker.worker_id for worker in plane.membership.registry.workers()]
     assert ids == (["w"] if when == "before" else ["new"])

@@ -1,4 +1,4 @@
-"""A registry driven as membership drives it: swept first, then decided, then applied."""
+"""A `Driver` drives a registry in membership's way: sweep first, then decide, then apply."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ POLICY = LivenessPolicy(heartbeat_timeout_s=TIMEOUT_S, retention_s=RETENTION_S)
 
 
 class Driver:
-    """`registry` at the instant `now_s`, which the test moves; `events` is everything that happened."""
+    """A `Driver` has `registry` at the instant `now_s`, which the test moves; `events` is everything that
+    happened."""
 
     def __init__(self, incarnation_floor: int = 0) -> None:
         self.registry = Registry(POLICY, incarnation_floor)
@@ -22,11 +23,11 @@ class Driver:
         self.events: list[Event] = []
 
     def sweep(self) -> tuple[Event, ...]:
-        """What falls due by now."""
+        """Carry out everything that is due now, and return the events."""
         return self._carry_out(Sweep())
 
     def do(self, command: Command) -> tuple[Event, ...]:
-        """What `command` does now."""
+        """Carry out `command` now, and return its events."""
         self.sweep()
         return self._carry_out(command)
 
@@ -47,10 +48,10 @@ class Driver:
         resources: Resources | None = None,
         metadata: dict[str, str] | None = None,
     ) -> WorkerRegistered:
-        """What a registration comes to."""
+        """Register, and return the event of the registration."""
         *_, event = self.do(
             Register(
-                endpoint or f"{instance or '10.0.0.7'}:9091",  # an endpoint for each installation
+                endpoint or f"{instance or '10.0.0.7'}:9091",  # each installation has an endpoint of its own
                 WorkerId(generated),
                 wanted,
                 instance,
@@ -62,7 +63,7 @@ class Driver:
         return event
 
     def give(self, wanted: str = "", **about: str) -> tuple[str, Registration, int]:
-        """A registration in short: the id given, how, and the incarnation."""
+        """Register, and return the id given, the kind of registration, and the incarnation."""
         event = self.register(
             wanted,
             instance=about.get("instance", ""),
@@ -80,7 +81,7 @@ class Driver:
         return self.do(Heartbeat(worker_id, None, incarnation, sequence, bool(rest.get("leaving", 0))))
 
     def fall_silent(self) -> None:
-        """Let everyone's lease run out."""
+        """Let all leases run out."""
         self.now_s += TIMEOUT_S
         self.sweep()
 

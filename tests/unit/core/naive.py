@@ -1,7 +1,7 @@
-"""Membership as one would write it without a thought of speed: the model the registry is held against.
+"""This is membership written without a thought of speed: the model that the registry is compared with.
 
-Written from the rules, not from the code: no deadlines are stored, they are worked out from when each worker
-was last heard; no ids are booked, everyone is looked at each time.
+It is written from the rules, not from the code. No deadlines are stored: they are computed from the moment
+each worker was last heard. No ids are booked: all workers are looked at each time.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ class NaiveWorker:
     resources: Resources
     given: int = 0  # rises with each id that is given
     sequence: int = 0
-    unheard_until_s: float | None = None  # a restart gave it so long to be heard
+    unheard_until_s: float | None = None  # the end of the grace that a restart gave it
     silent_since_s: float | None = None
     leaving: bool = False
     admin: str = "ACTIVE"
     admin_reason: str = ""
     departure: str = ""
     departed_s: float = 0.0
-    retained_s: float = 0.0  # since when it is remembered
-    retained: int = 0  # rises with each that departs
+    retained_s: float = 0.0  # the moment since which it is remembered
+    retained: int = 0  # rises with each departure
 
     @property
     def status(self) -> str:
@@ -54,7 +54,7 @@ class Rival:
 
 @dataclass
 class Naive:
-    """The workers by id, and those that departed."""
+    """A `Naive` has the workers by id, and the departed ones."""
 
     timeout_s: float
     retention_s: float
@@ -65,7 +65,7 @@ class Naive:
     count: int = 0
     given_last: dict[Place, str] = field(default_factory=dict)
     suffixes: list[tuple[str, int]] = field(default_factory=list)  # (base, number), while the base exists
-    rivals: dict[str, Rival] = field(default_factory=dict)  # whom an id was taken from
+    rivals: dict[str, Rival] = field(default_factory=dict)  # the worker from which each id was taken
 
     def known(self, worker_id: str) -> NaiveWorker | None:
         return self.workers.get(worker_id) or self.departed.get(worker_id)
@@ -127,7 +127,7 @@ class Naive:
         self.suffixes = [each for each in self.suffixes if each[0] != worker_id]
 
     def own(self, command: Register) -> str:
-        """The id that the sender has or had; empty where it has none."""
+        """Return the id that the sender has or had; empty where it has none."""
         wanted = command.worker_id
         mine = [
             (worker_id, worker)
@@ -152,7 +152,7 @@ class Naive:
         return last if holder is not None and wanted and (holder.wanted, holder.endpoint) == place else ""
 
     def whose(self, command: Register, now_s: float) -> tuple[str, str]:
-        """The id that `command` should get, and how."""
+        """Return the id that `command` should get, and the kind of registration."""
         own = self.own(command)
         wanted = own or command.worker_id or command.generated_id
         holder = self.known(wanted)
@@ -177,7 +177,8 @@ class Naive:
         return variant(wanted, number)
 
     def makes_room(self, command: Register, worker_id: str) -> list[str]:
-        """Who departs because the sender registers under another id at the same endpoint; newest last."""
+        """Return the workers that depart because the sender registers under another id at the same endpoint,
+        newest last."""
         return [
             other
             for other, worker in sorted(self.workers.items(), key=lambda each: each[1].given)

@@ -1,4 +1,4 @@
-"""What is well formed. A refusal names what is wrong and what would be right."""
+"""Malformed commands are refused. A refusal names what is wrong and what would be right."""
 
 from __future__ import annotations
 

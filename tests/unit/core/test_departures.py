@@ -1,4 +1,4 @@
-"""Workers that have departed: remembered for the retention, held while they are cordoned."""
+"""Departed workers are remembered for the retention, and as long as they are cordoned (DESIGN 13, 59)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ W = WorkerId("w")
 
 @pytest.fixture
 def driver() -> Driver:
-    """A registry with one worker `w`, just registered."""
+    """Return a driver with one worker `w`, just registered."""
     driver = Driver()
     driver.register("w", instance="A")
     return driver

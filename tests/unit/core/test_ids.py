@@ -1,4 +1,4 @@
-"""Which id a newcomer gets: every rule there is, one a test."""
+"""Each rule of id assignment has a test: which id does a registration get (DESIGN 12)?"""
 
 from __future__ import annotations
 
@@ -101,7 +101,8 @@ def test_installation_that_asks_for_another_id_at_the_same_endpoint_leaves_the_f
     event = driver.register("v", instance="A", endpoint="10.0.0.7:1")
     assert (event.worker_id, event.registration) == ("v", NEW)
     assert driver.ids() == ["v"]
-    assert driver.worker("v").admin is Admin.CORDONED  # an operator took the machine out, whatever its id
+    # an operator took the machine out of service, whatever its id
+    assert driver.worker("v").admin is Admin.CORDONED
     assert driver.worker("v").admin_reason == "its disk"
     departed = driver.registry.departures.get(WorkerId("w"))
     assert departed is not None
@@ -119,7 +120,7 @@ def test_installation_that_asks_for_another_id_at_another_endpoint_is_two_worker
 
 
 def displaced(driver: Driver, incarnation: int) -> None:
-    """A heartbeat of the worker whose id `w` was taken arrives."""
+    """Send a heartbeat of the worker from which the id `w` was taken."""
     with pytest.raises(DisplacedError) as refused:
         driver.heartbeat("w", incarnation=incarnation, sequence=2)
     driver.registry.apply(RivalHeard(WorkerId(refused.value.worker_id), driver.now_s))
@@ -139,7 +140,7 @@ def test_cloned_installation_that_proves_to_be_alive_gets_a_variant_and_both_sta
 
 
 def test_displaced_worker_without_a_heartbeat_since_takes_its_id_back() -> None:
-    driver = Driver()  # its address changes forth and back
+    driver = Driver()  # its address changes to and fro
     driver.give("w", instance="X", endpoint="10.0.0.1:1")
     driver.give("w", instance="X", endpoint="10.0.0.2:1")
     assert driver.give("w", instance="X", endpoint="10.0.0.1:1") == ("w", AGAIN, 3)
@@ -257,7 +258,7 @@ def test_renamed_installation_without_instance_gets_its_variant_back() -> None:
 
 
 def test_renamed_installation_that_asked_by_its_variant_still_gets_it_back_by_what_it_wants() -> None:
-    # Told to register again it goes by the id it was given; started anew it asks what it is configured to.
+    # A worker that registers again asks for the id it was given; one started anew asks for the configured id.
     driver = Driver()
     for about in ({"instance": "A"}, {"endpoint": "10.0.0.9:1"}):
         driver.give("w", instance="holder")
@@ -308,7 +309,7 @@ def test_suffix_of_one_who_left_is_not_given_again_while_the_base_is_held() -> N
         driver.give("w", instance=instance)
     driver.do(Remove("w-1"))
     driver.do(Remove("w-2"))
-    driver.give("w", instance="A")  # that its holder registers again changes nothing
+    driver.give("w", instance="A")  # a further registration of its holder changes nothing
     assert driver.give("w", instance="D")[0] == "w-3"
 
 
@@ -348,7 +349,8 @@ def test_suffix_starts_over_when_the_base_has_left() -> None:
         driver.now_s += 100.0
         driver.heartbeat("w-2")
     assert len(driver.registry.departures) == 0
-    assert driver.give("w", instance="C")[0] == "w-2"  # there without its base, it counts for nothing
+    # it is there without its base, so it counts for nothing
+    assert driver.give("w", instance="C")[0] == "w-2"
     assert driver.give("w", instance="D")[:2] == ("w", NEW)
     assert [driver.give("w", instance=instance)[0] for instance in "EF"] == ["w-1", "w-3"]
 
@@ -407,7 +409,7 @@ def test_incarnation_floor_of_a_restart_is_kept() -> None:
 
 
 def test_incarnation_of_an_id_that_is_there_rises_above_the_floor_too() -> None:
-    # It was restored from a backup, and has been in higher ones since that was made.
+    # It was restored from a backup, and has had higher incarnations since that was made.
     driver = Driver()
     driver.give("w", instance="A")
     restored = driver.worker("w")

@@ -1,4 +1,4 @@
-"""What a worker says it has, and which status its two axes make."""
+"""A worker's resources are valid, and its two axes make one status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each command does to one worker, and what time does."""
+"""Commands and time have the right effect on one worker."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ W = WorkerId("w")
 
 @pytest.fixture
 def driver() -> Driver:
-    """A registry with one worker `w`, in incarnation 1, just registered."""
+    """Return a driver with one worker `w`, in incarnation 1, just registered."""
     driver = Driver()
     driver.register("w", resources=Resources(cpu_cores=8))
     return driver

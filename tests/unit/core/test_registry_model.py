@@ -1,4 +1,4 @@
-"""The registry against a naive model, through any sequence of commands, gaps of time and restarts."""
+"""The registry agrees with a naive model through any sequence of commands, gaps of time and restarts."""
 
 from __future__ import annotations
 
@@ -198,8 +198,10 @@ class RegistryMachine(RuleBasedStateMachine):
         grace_s=st.sampled_from([0.0, 5.0, 10.0, 25.0]),
     )
     def restart(self, away_s: float, floor: int, grace_s: float) -> None:
-        """Everything that is stored is taken up by a new registry, after a while. Its floor is at least
-        `floor`, and it waits `grace_s` for those that were HEALTHY."""
+        """Have a new registry take up everything that is stored, after a while.
+
+        Its floor is at least `floor`, and it waits `grace_s` for the workers that were HEALTHY.
+        """
         registered = sorted(self.registry.workers(), key=lambda worker: worker.health_since_s)
         departed = sorted(self.registry.departures.workers(), key=departed_at_s)
         self.now_s += away_s
@@ -227,7 +229,7 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @rule()
     def replay(self) -> None:
-        """The events since the start, applied to an empty registry, end in the same state."""
+        """Apply the events since the start to an empty registry; they end in the same state."""
         again = self.new_registry()
         for event in self.events:
             again.apply(event)

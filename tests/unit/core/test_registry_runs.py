@@ -1,4 +1,4 @@
-"""Workers that shut down, sequences that somebody else moved, stalls and restarts of the control plane."""
+"""Shutdowns, sequences moved by another sender, stalls and restarts have the right effect on workers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ W = WorkerId("w")
 
 @pytest.fixture
 def driver() -> Driver:
-    """A registry with one worker `w`, in incarnation 1, just registered."""
+    """Return a driver with one worker `w`, in incarnation 1, just registered."""
     driver = Driver()
     driver.register("w", resources=Resources(cpu_cores=8))
     return driver
@@ -35,7 +35,7 @@ def driver() -> Driver:
 
 
 def known(worker_id: str, health: Health, since_s: float) -> WorkerRestored:
-    """A worker known before a restart at instant 1000, long silent as far as anyone knows."""
+    """Return a worker known before a restart at instant 1000, and silent for long before it."""
     worker = Worker(
         WorkerId(worker_id), "h:1", worker_id, worker_id, {}, 3, -500.0, -400.0,
         health, "as it was", since_s, Admin.CORDONED, "cordoned", -300.0, Resources(),
@@ -86,7 +86,7 @@ def test_heartbeat_that_announces_leaving_takes_the_worker_out_of_scheduling(dri
     assert worker.admin is Admin.ACTIVE
     driver.now_s += 5.0
     assert len(driver.heartbeat("w", sequence=2, leaving=1)) == 1
-    assert len(driver.heartbeat("w", sequence=3)) == 1  # one that was sent before, and is late
+    assert len(driver.heartbeat("w", sequence=3)) == 1  # a heartbeat that was sent before, and is late
     assert driver.worker("w").leaving_since_s == 1005.0
 
 

@@ -1,4 +1,4 @@
-"""The cluster in one line."""
+"""The statistics sum up the cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Host and port: one text, two values, and what an address says of itself."""
+"""An address is one text and two values, and has the properties of its host."""
 
 from __future__ import annotations
 

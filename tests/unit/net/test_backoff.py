@@ -1,4 +1,4 @@
-"""Retry delays: how they grow, how they are spread, and where they end."""
+"""Retry delays grow, are spread, and have an end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which addresses a process listens on, and what it says where it cannot."""
+"""A process listens on the right addresses, and reports the ones it cannot have."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ V4, V6 = socket.AF_INET, socket.AF_INET6
 
 
 def unused_port() -> int:
-    """A port that anybody may listen on, and nobody does."""
+    """Return a port that no program listens on."""
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port: int = holder.getsockname()[1]
         return port
 
 
 class Machine(trio.abc.SocketFactory):
-    """Sockets of a machine on which binding some addresses fails with an error number.
+    """A `Machine` has sockets for which binding some addresses fails with an error number.
 
     Everything else is a real socket; `bound` has the addresses that were bound.
     """
@@ -65,7 +65,7 @@ def machine(**fails: int) -> Iterator[Machine]:
 
 
 async def listening(hosts: Sequence[str], port: int = 0) -> list[tuple[str, int]]:
-    """The sockets that `bind_tcp` listens on; they are closed again."""
+    """Yield the sockets that `bind_tcp` listens on, and close them again."""
     listeners = await bind_tcp(hosts, port, "gRPC", "--port")
     names = [listener.socket.getsockname()[:2] for listener in listeners]
     for listener in listeners:

@@ -1,4 +1,5 @@
-"""What ELF files need of the system. That it is right of a whole executable is seen in tests/packaged."""
+"""The needs of ELF files are found. Whether they are right for a whole executable is tested in
+tests/packaged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file with all licence texts."""
+"""The file with all licence texts is complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who the parts of the executable belong to."""
+"""Each part of the executable has the right owner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changes to keep, made by number: whoever knows the number knows every field."""
+"""This module makes changes to store by number: every field follows from the number."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def stored(number: int, worker_id: str = "") -> StoredWorker:
 
 
 def kept(number: int, worker_id: str = "", floor: int = 0) -> Change:
-    """The registration numbered `number`, of a worker of its own unless one is named."""
+    """Return the registration numbered `number`, of a worker of its own unless one is named."""
     line = entry(number, worker_id)
     return Change(line.worker_id, stored(number, worker_id), floor, line)
 
 
 def gone(number: int, worker_id: str, floor: int = 0) -> Change:
-    """The departure of `worker_id`."""
+    """Return the departure of `worker_id`."""
     line = entry(number, worker_id, "departed")
     return Change(line.worker_id, None, floor, line)

@@ -1,4 +1,4 @@
-"""Fixtures that the tests of the store share."""
+"""The tests of the store share these fixtures."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from minicloud.store import sqlite
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine is not taken for a hanging disk, except by tests of hanging disks."""
+    """Keep a busy machine from being taken for a hanging disk, except in tests of hanging disks."""
     monkeypatch.setattr(sqlite, "STALL_S", 60.0)

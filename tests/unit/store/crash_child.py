@@ -1,7 +1,7 @@
-"""A process that keeps changes and prints the id of each one it would acknowledge, until it is killed.
+"""This process stores changes and prints the id of each one it would acknowledge, until it is killed.
 
-Run by `test_kill.py`: `python -m tests.unit.store.crash_child FILE [LARGEST_FILE_BYTES]`. Several tasks
-append and wait at once, as the control plane's calls do. What it is to keep follows from the event id alone.
+`test_kill.py` runs it: `python -m tests.unit.store.crash_child FILE [LARGEST_FILE_BYTES]`. Several tasks
+append and wait at once, as the control plane's calls do. Each change follows from its event id alone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WORKERS = 50
 
 
 def change(event_id: int) -> Change:
-    """The change of that number: every third one, a worker leaves."""
+    """Return the change of that number: in every third one, a worker leaves."""
     worker_id = f"worker-{event_id % WORKERS}"
     return gone(event_id, worker_id, event_id) if event_id % 3 == 0 else kept(event_id, worker_id, event_id)
 
@@ -49,9 +49,9 @@ async def main(path: Path) -> None:
             mine = last_event_id
             store.append(change(mine))
             await store.flushed()
-            os.write(1, b"%d\n" % mine)  # past Python's buffer: what is acknowledged is out
+            os.write(1, b"%d\n" % mine)  # past Python's buffer, so that every acknowledgement is out
 
-    configure("critical")  # the test reads what goes to standard error
+    configure("critical")  # the test reads standard error
     async with trio.open_nursery() as nursery:
         await nursery.start(store.run)
         for _ in range(TASKS):
@@ -64,7 +64,7 @@ if __name__ == "__main__":
     try:
         trio.run(main, Path(sys.argv[1]))
     except ExceptionGroup as group:
-        # Not `except*`: what it raises reaches nobody alone before Python 3.11.4, but in a group.
+        # `except*` would not do: before Python 3.11.4 an error raised in it comes in a group.
         failures = group.subgroup(StoreUnavailableError)
         if failures is None:
             raise

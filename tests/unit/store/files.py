@@ -1,4 +1,4 @@
-"""Registry files as tests look at them, and change them behind MiniCloud's back."""
+"""This module reads registry files for tests, and changes them without MiniCloud."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 from minicloud.store.database import Database
 from minicloud.store.port import Snapshot
 
-SCHEMA_1 = Path(__file__).parent / "data" / "registry-schema-1.db"  # as a MiniCloud with schema 1 left it
+SCHEMA_1 = Path(__file__).parent / "data" / "registry-schema-1.db"  # a MiniCloud with schema 1 wrote this
 
 
 def read(path: Path) -> Snapshot:
-    """All that a control plane would find in the file; opened as one would, and closed again."""
+    """Return everything that a control plane would find in the file, which is opened and closed again."""
     with closing(Database(path)) as database:
         return database.snapshot()
 
 
 def by_hand(path: Path, *statements: str) -> list[object]:
-    """Carry out `statements`; the first row that each answers with, None where there is none."""
+    """Run `statements` and return the first row of each, None where there is none."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         return [connection.execute(statement).fetchone() for statement in statements]

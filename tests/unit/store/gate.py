@@ -1,4 +1,4 @@
-"""A disk that writes one batch each time the test lets it, and fails or hangs when the test wants that."""
+"""This module has a disk that writes one batch each time the test lets it, and fails or hangs on request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from minicloud.store.port import Change
 
 
 class Gate:
-    """A disk that writes one batch each time it is told to."""
+    """A `Gate` is a disk that writes one batch each time `let_through` is called."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -32,7 +32,7 @@ class Gate:
             raise self.fault
 
     async def arrival(self) -> None:
-        """Return once a batch stands at the gate."""
+        """Wait until a batch stands at the gate."""
         with trio.fail_after(10):
             await trio.to_thread.run_sync(self._arrived.acquire)
 
@@ -40,8 +40,8 @@ class Gate:
         self._open.release(batches)
 
     def put_before(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Have every batch of every `SqliteStore` pass here. A write of nothing, the writer's own trial, does
-        not."""
+        """Have every batch of every `SqliteStore` pass here, except an empty write, the writer's own
+        trial."""
         gate = self
 
         class GatedDatabase(Database):

@@ -1,4 +1,5 @@
-"""Copies of a registry at rest: what is taken, what is refused, and what stands where at each moment."""
+"""Copies of a registry at rest are made, checked, refused, and put in place safely at each moment (DESIGN
+43)."""
 
 from __future__ import annotations
 
@@ -40,14 +41,15 @@ def registry(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A backup of an earlier day, with one worker that is gone since and none of those that came."""
+    """Return a backup of an earlier day, with one worker that is gone since and none of those that came
+    later."""
     write(tmp_path / "earlier.db", 7)
     back_up_at_rest(tmp_path / "earlier.db", tmp_path / "copy.db")
     return tmp_path / "copy.db"
 
 
 def refusal(source: Path) -> str:
-    """The one line with which `source` is refused as a copy; it stays as it was."""
+    """Return the one line with which `source` is refused as a copy; it stays as it was."""
     before = source.read_bytes() if source.is_file() else None
     with pytest.raises(StoreError) as caught:
         check(source, source.with_name("scratch.db"))
@@ -78,7 +80,7 @@ def test_copy_names_how_many_workers_and_how_many_events_it_holds(tmp_path: Path
 def test_copy_of_a_registry_left_by_a_kill_holds_what_its_log_holds(registry: Path, tmp_path: Path) -> None:
     killed = Database(registry)
     killed._commit([kept(4)])  # and dies before that is in the file
-    shutil.copytree(registry.parent, tmp_path / "killed")  # as the kernel leaves it: not closed
+    shutil.copytree(registry.parent, tmp_path / "killed")  # as the kernel leaves it, not closed
     killed.close()
     left = tmp_path / "killed" / "registry.db"
     assert left.with_name("registry.db-wal").stat().st_size > 0
@@ -148,7 +150,7 @@ def test_restored_registry_is_the_copy_and_the_old_one_is_kept(registry: Path, c
     assert contents.workers == 1
     assert old == registry.with_name("registry.db.before-restore-20261124T123059Z")
     assert old is not None
-    # Before either is opened: nothing is beside them that would be read as a part of them.
+    # Neither is opened yet: no file beside them would be read as a part of them.
     assert sorted(path.name for path in registry.parent.iterdir()) == [registry.name, old.name]
     assert look_into(old).workers == 3
     assert workers(registry) == ["worker-7"]

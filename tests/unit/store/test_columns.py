@@ -1,4 +1,5 @@
-"""The list of columns: every field of every record has one, and comes back from its row as it was."""
+"""The list of columns has one for every field of every record, and each field comes back from its row
+unchanged."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from tests.unit.store.changes import stored
 
 
 def field_types(record: type[Any]) -> dict[str, Any]:
-    """The record's own fields, by name."""
+    """Return the record's own fields, by name."""
     hints = get_type_hints(record)
     named = (
         [field.name for field in dataclasses.fields(record)] if dataclasses.is_dataclass(record) else hints
@@ -29,7 +30,7 @@ def field_types(record: type[Any]) -> dict[str, Any]:
 
 
 def paths(record: type[Any]) -> Iterator[str]:
-    """Every field, those of a record within it by a path."""
+    """Return every field, those of a record within it by a path."""
     for name, kind in field_types(record).items():
         if kind is Resources:
             yield from (f"{name}.{part}" for part in paths(kind))
@@ -38,7 +39,7 @@ def paths(record: type[Any]) -> Iterator[str]:
 
 
 def example(record: type[Any], number: int) -> Any:
-    """A record whose every field has a value that no other field of it has; `number` makes others."""
+    """Return a record whose every field has a value that no other field of it has; `number` makes others."""
     numbers = iter(range(number * 1000, number * 1000 + 1000))
     return _example(record, lambda: next(numbers))
 

@@ -1,4 +1,4 @@
-"""Files of the registry: nobody else can read them, and none takes the place of somebody else's."""
+"""No other user can read the registry's files, and none of them takes the place of another file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.unit.store.files import SCHEMA_1, read
 NOW = datetime(2026, 11, 26, 12, 0, 0, tzinfo=UTC)
 
 
-# Only root can use what nobody may.
+# Only root can use a file without any rights.
 @pytest.fixture(params=[0o000, 0o022, 0o077, 0o777 if os.geteuid() == 0 else 0o027], ids=oct)
 def umask(request: pytest.FixtureRequest) -> Iterator[None]:
     before = os.umask(request.param)
@@ -30,7 +30,7 @@ def umask(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder that was there before, and that anybody may look into."""
+    """Return a folder that existed before, and that any user may read."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data").chmod(0o777)
     return tmp_path / "data"
@@ -107,7 +107,7 @@ def test_file_made_meanwhile_is_not_replaced(tmp_path: Path) -> None:
         target.write_text("somebody's")
 
     if os.link.__name__ == "no_link":
-        target.touch()  # what is there is seen as the name is taken
+        target.touch()  # the existing file is found when the name is taken
     with pytest.raises(StoreError, match=r"copy\.db is there already: name another file"):
         put_in_place(target, fill, replaces=False)
     assert target.read_text() == "somebody's"

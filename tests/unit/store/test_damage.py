@@ -1,4 +1,4 @@
-"""Whatever becomes of a bit of the registry is harmless or named, and no crash is taken for damage."""
+"""Every flipped bit of the registry is harmless or named, and no crash is taken for damage (DESIGN 80)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PAGE_BYTES = 4096
 
 
 def registry(path: Path) -> Path:
-    """A registry with a history: workers that registered, registered again, and left."""
+    """Return a registry with a history: workers registered, registered again, and left."""
     database = Database(path)
     for first in range(1, 2 * WORKERS, 20):
         database.write([change(number) for number in range(first, first + 20)])
@@ -40,7 +40,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def flip(path: Path, random: Random) -> str:
-    """Change one bit of the file; which one."""
+    """Change one bit of the file, and return which one."""
     content = bytearray(path.read_bytes())
     offset, bit = random.randrange(len(content)), random.randrange(8)
     content[offset] ^= 1 << bit
@@ -49,7 +49,7 @@ def flip(path: Path, random: Random) -> str:
 
 
 def opened(path: Path) -> Snapshot | str:
-    """The registry as a control plane reads it, or the one line in which it refuses to start."""
+    """Return the registry as a control plane reads it, or the one line in which it refuses to start."""
     try:
         return read(path)
     except StoreError as error:
@@ -75,7 +75,7 @@ def test_any_bit_of_a_registry_that_changes_is_harmless_or_named(sound: Path, tm
             assert found == expected, where
         for left in tmp_path.glob("registry.db*"):
             left.unlink()
-    assert named > TRIALS / 4  # a half or so of the bits stand for something
+    assert named > TRIALS / 4  # half of the bits or so carry data
 
 
 def test_any_byte_of_the_header_that_changes_is_harmless_or_named(sound: Path, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_row_that_was_changed_or_lost_is_named_with_what_is_left(
 
 
 def test_part_of_an_older_registry_is_named(tmp_path: Path) -> None:
-    # The checksum of a row that is as it was is right; the head finds it.
+    # The checksum of an unchanged row is right; the head shows the damage.
     path = registry(tmp_path / "registry.db")
     shutil.copyfile(path, tmp_path / "older.db")
     database = Database(path)
@@ -143,8 +143,11 @@ def test_part_of_an_older_registry_is_named(tmp_path: Path) -> None:
 
 @pytest.fixture
 def crashed(tmp_path: Path) -> tuple[Path, Path]:
-    """Two folders: of a control plane that died behind the commit of a batch, its log whole and its file
-    without the batch; and the same with all of it in the file, before the log was emptied."""
+    """Return two folders of a control plane that died after the commit of a batch.
+
+    In the first, the log is whole and the file lacks the batch. In the second, the file has it all, and the
+    log is not emptied yet.
+    """
     before, after = tmp_path / "before", tmp_path / "after"
     database = Database(registry(tmp_path / "data" / "registry.db"))
     database.snapshot()
@@ -163,7 +166,7 @@ def ids_of(snapshot: Snapshot) -> set[int]:
 
 
 def expected_ids(found: Snapshot | str) -> bool:
-    """Whether it holds all that was acknowledged, and all of the batch under way or nothing of it."""
+    """Return True if it holds everything acknowledged, and all or nothing of the batch under way."""
     old = set(range(1, 2 * WORKERS + 1))
     return isinstance(found, Snapshot) and ids_of(found) in (old, old | set(range(1000, 1020)))
 
@@ -214,7 +217,7 @@ def test_file_of_which_any_part_was_brought_up_to_date_is_whole_with_its_log(
 def test_log_damaged_after_a_crash_loses_nothing_acknowledged_or_is_named(
     crashed: tuple[Path, Path], tmp_path: Path, damage: str
 ) -> None:
-    """Where a part of the log is in the file already, and another part is lost, the file is damaged."""
+    """If a part of the log is in the file already, and another part is lost, the file is damaged."""
     old, new = (registry.read_bytes() for registry in crashed)
     log = crashed[0].with_name("registry.db-wal").read_bytes()
     random = Random(15)

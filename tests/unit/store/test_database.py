@@ -1,4 +1,4 @@
-"""What may stand where the registry's file should be, and what is said of it."""
+"""A file in the registry's place is opened or refused, with the right line."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def written(path: Path) -> Path:
-    """The file as a control plane of 500 workers left it."""
+    """Return the file of a control plane of 500 workers."""
     write(path, *(kept(number) for number in range(1, 501)))
     return path
 
@@ -44,7 +44,7 @@ def write(path: Path, *changes: Change) -> None:
 
 
 def refusal(path: Path) -> str:
-    """The one line with which `path` is refused; whatever is refused stays as it was."""
+    """Return the one line with which `path` is refused; a refused file stays as it was."""
     before = path.read_bytes() if path.is_file() else None
     with pytest.raises(StoreError) as caught:
         read(path)
@@ -112,7 +112,7 @@ def test_database_with_a_page_overwritten_is_refused(written: Path) -> None:
 
 def test_database_damaged_where_nothing_is_read_is_refused(written: Path) -> None:
     content = bytearray(written.read_bytes())
-    content[36:40] = (7).to_bytes(4, "big")  # of free pages, by the header; there are none
+    content[36:40] = (7).to_bytes(4, "big")  # the header counts free pages that do not exist
     written.write_bytes(content)
     assert "is damaged" in refusal(written)
 
@@ -146,7 +146,7 @@ def test_database_with_rows_that_make_no_sense_is_refused(written: Path, stateme
 
 
 def test_database_open_in_one_control_plane_is_refused_to_another(written: Path) -> None:
-    # A second process: POSIX locks do not hold between two descriptors of one.
+    # This is a second process, as POSIX locks do not hold between two descriptors of one.
     holder = Database(written)
     try:
         script = (
@@ -160,7 +160,7 @@ def test_database_open_in_one_control_plane_is_refused_to_another(written: Path)
             f"{written} is in use by another process: stop the other control plane "
             "or name another --data-dir\n"
         )
-        holder.write([kept(501)])  # and nothing of it disturbs the first
+        holder.write([kept(501)])  # the attempt does not disturb the first
     finally:
         holder.close()
     again = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
@@ -216,7 +216,7 @@ def test_database_write_refused_keeps_nothing_of_the_batch(path: Path) -> None:
 
 
 def test_database_history_in_the_file_never_exceeds_its_bound_by_more_than_a_tenth(path: Path) -> None:
-    # Each opening adds less than what sets off the trimming: a restart must not put it off.
+    # Each opening adds fewer entries than set off the trimming: a restart must not put it off.
     step = TRIM_EVERY_ENTRIES * 2 // 3
     largest = 0
     for first in range(1, HISTORY_ENTRIES * 3 // 2, step):
@@ -245,7 +245,7 @@ def test_database_with_more_history_than_its_bound_loads_the_newest(path: Path) 
     assert (entries[0].event_id, entries[-1].event_id) == (more + 1, HISTORY_ENTRIES + more)
 
 
-@settings(max_examples=30, deadline=None)  # each makes a file
+@settings(max_examples=30, deadline=None)  # each example makes a file
 @given(
     texts=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), min_size=6, max_size=6),
     metadata=st.dictionaries(st.text(max_size=10), st.text(max_size=10), max_size=4),
@@ -273,7 +273,7 @@ def test_database_of_any_text_and_number_gives_back_the_same(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder that is a file system of 256 KiB."""
+    """Return a folder that is a file system of 256 KiB."""
     folder = tmp_path / "small"
     folder.mkdir()
     mount = shutil.which("mount")
@@ -303,7 +303,7 @@ def test_database_on_a_full_disk_says_so_and_keeps_what_it_acknowledged(small_di
     assert "full" in text or "I/O" in text
     assert "\n" not in text
     assert acknowledged > 0
-    # What was acknowledged is there once there is room again.
+    # Acknowledged changes are there once there is room again.
     roomy = small_disk.parent / "roomy"
     shutil.copytree(small_disk, roomy)
     entries = read(roomy / "registry.db").entries

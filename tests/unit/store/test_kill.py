@@ -1,7 +1,7 @@
-"""Killed at any moment, a control plane has kept everything that it acknowledged.
+"""A control plane that is killed at any moment has kept everything that it acknowledged.
 
-A killed process loses what it had in memory, not what it had handed to the kernel; that a commit also waits
-for the disk is held by `test_database_waits_for_the_disk_at_each_commit`.
+A killed process loses its memory, but not what it has handed to the kernel. That a commit also waits for the
+disk is tested by `test_database_waits_for_the_disk_at_each_commit`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ def child(path: Path, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 def check(snapshot: Snapshot, acknowledged: set[int]) -> None:
-    """Everything acknowledged is kept, nothing is kept that follows on a gap, workers agree with entries."""
+    """Check that everything acknowledged is kept, that nothing follows a gap, and that workers agree with
+    entries."""
     kept_ids = [entry.event_id for entry in snapshot.entries]
     assert kept_ids == list(range(1, len(kept_ids) + 1))
     assert acknowledged <= set(kept_ids)
@@ -51,11 +52,11 @@ def test_store_killed_at_any_moment_has_kept_everything_acknowledged(tmp_path: P
     for _ in range(KILLS):
         with child(path) as process:
             assert process.stdout is not None
-            # After so many acknowledgements; by the time it dies it is anywhere in its round.
+            # The kill comes after so many acknowledgements, at any point of the writer's round.
             for _ in range(random.randrange(1, 150)):
                 acknowledged.add(int(process.stdout.readline()))
             process.send_signal(signal.SIGKILL)
-            for line in process.stdout:  # those it still got out
+            for line in process.stdout:  # the lines it still printed
                 if line.endswith(b"\n"):
                     acknowledged.add(int(line))
             assert process.wait(timeout=10) == -signal.SIGKILL
@@ -64,7 +65,7 @@ def test_store_killed_at_any_moment_has_kept_everything_acknowledged(tmp_path: P
 
 
 def test_store_killed_at_its_first_opening_can_be_opened_again(tmp_path: Path) -> None:
-    # Where it was never opened whole: the kill falls into making the tables, or near it.
+    # The file may never have been opened completely: the kill falls into making the tables, or near it.
     random = Random(11)
     for number in range(4):
         path = tmp_path / str(number) / "registry.db"
@@ -83,7 +84,7 @@ def test_store_killed_at_its_first_opening_can_be_opened_again(tmp_path: Path) -
 def test_store_whose_file_may_not_grow_acknowledges_nothing_that_it_loses(
     tmp_path: Path, largest_bytes: int
 ) -> None:
-    # The kernel refuses to write past the limit: what a failing disk looks like, without being root.
+    # The kernel refuses to write past the limit, which looks like a failing disk without being root.
     path = tmp_path / "data" / "registry.db"
     with child(path, str(largest_bytes)) as process:
         output, errors = process.communicate(timeout=30)

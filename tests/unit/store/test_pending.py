@@ -1,4 +1,5 @@
-"""Changes that wait to be written: in order, taken and put back whole, bounded without losing a worker."""
+"""Changes that wait to be written stay in order, are taken and put back whole, and are bounded without losing
+a worker."""
 
 from __future__ import annotations
 

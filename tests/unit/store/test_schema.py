@@ -1,5 +1,7 @@
-"""Files of other versions: older ones are brought up to date, newer ones are refused. The file in `data/` was
-written by the last version with schema 1."""
+"""Files of older schemas are brought up to date, and files of newer ones are refused (DESIGN 41).
+
+The last version with schema 1 wrote the file in `data/`.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +25,14 @@ from tests.unit.store.files import SCHEMA_1, by_hand, read
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
-    """A registry that a MiniCloud with schema 1 left."""
+    """Return a registry that a MiniCloud with schema 1 wrote."""
     path = tmp_path / "registry.db"
     shutil.copyfile(SCHEMA_1, path)
     return path
 
 
 def layout(path: Path) -> list[tuple[object, ...]]:
-    """Every table's columns, their types and constraints."""
+    """Return every table's columns, their types and constraints."""
     connection = sqlite3.connect(path)
     try:
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master ORDER BY name")]

@@ -1,4 +1,4 @@
-"""Group commit: what shares a batch, who is woken when, and what a cancelled or failing writer leaves."""
+"""Group commit shares batches, wakes the waiting calls, and survives a cancelled or failing writer."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def event_ids(path: Path) -> list[int]:
 
 
 async def settled(done: list[str], expected: list[str]) -> None:
-    """Return once `done` holds what is expected, in any order; fail where it holds more or never that."""
+    """Wait until `done` holds what is expected, in any order; fail where it holds more or never that."""
     with trio.fail_after(10):
         while len(done) < len(expected):
             await wait_all_tasks_blocked(0.001)
@@ -67,7 +67,7 @@ async def test_writer_with_more_than_a_batch_pending_writes_bounded_batches_in_o
     store = SqliteStore(path)
     store.load()
     total = 2 * MAX_BATCH_CHANGES + 1
-    for number in range(1, total + 1):  # before `run`: they wait for it
+    for number in range(1, total + 1):  # before `run`, for which they wait
         store.append(kept(number, "one"))
     gate.let_through(3)
     async with trio.open_nursery() as nursery:
@@ -117,7 +117,7 @@ async def test_flushed_by_many_tasks_at_once_wakes_every_one(path: Path) -> None
         for _ in range(20):
             number = next(numbers)
             store.append(kept(number))
-            for _ in range(turns):  # stand elsewhere in the writer's round each time
+            for _ in range(turns):  # this reaches another point of the writer's round each time
                 await trio.lowlevel.checkpoint()
             await store.flushed()
             durable.append(number)
@@ -175,7 +175,7 @@ async def test_run_cancelled_while_writing_keeps_what_is_pending(path: Path, gat
         gate.let_through(2)
     assert done == ["acknowledged"]
     assert event_ids(path) == list(range(1, 12))
-    assert not path.with_name(path.name + "-wal").exists()  # brought into the file
+    assert not path.with_name(path.name + "-wal").exists()  # it is brought into the file
 
 
 async def test_run_cancelled_while_idle_lets_go_of_the_file(path: Path) -> None:
@@ -212,7 +212,7 @@ async def test_run_cancelled_over_a_hanging_disk_gives_up_and_says_so(
             await trio.to_thread.run_sync(gate.written.acquire)
         assert store._database is not None
         store._database.close()
-    assert event_ids(path) == [1]  # more than was promised
+    assert event_ids(path) == [1]  # one change more than was promised
 
 
 async def test_flushed_after_a_clean_end_refuses_what_came_too_late(path: Path) -> None:

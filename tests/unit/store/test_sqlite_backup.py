@@ -1,4 +1,4 @@
-"""Copies of a registry in use: what is in them, and that nobody else waits for them or dies of them."""
+"""A copy of a registry in use is complete, and nothing else waits for it or fails with it (DESIGN 42)."""
 
 from __future__ import annotations
 

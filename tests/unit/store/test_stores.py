@@ -1,4 +1,4 @@
-"""What the port promises, held against every store there is."""
+"""Every store keeps what the port promises."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Reopen = Callable[[], Store]
 
 @pytest.fixture(params=["memory", "sqlite"])
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Reopen:
-    """Another store over what the one before it kept."""
+    """Return another store over the data of the one before it."""
     memory = MemoryStore()
     if request.param == "memory":
         return lambda: memory
@@ -119,6 +119,6 @@ async def test_store_with_nothing_pending_is_flushed_at_once(reopen: Reopen) -> 
     async with running(store):
         with trio.fail_after(5):
             await store.flushed()
-        with trio.move_on_after(0) as scope:  # it is a checkpoint all the same
+        with trio.move_on_after(0) as scope:  # it is a checkpoint nevertheless
             await store.flushed()
         assert scope.cancelled_caught

@@ -1,4 +1,5 @@
-"""A store that cannot write: what is refused, what goes on in memory, and what is on the disk afterwards."""
+"""A store that cannot write refuses changes, goes on in memory, and leaves the right file afterwards (DESIGN
+79)."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ FULL = "the disk is full"
 
 @dataclass
 class Disk:
-    """Fails every write while `fault` is set; counts the tries."""
+    """A `Disk` fails every write while `fault` is set, and counts the tries."""
 
     fault: str = ""
     tries: int = 0
@@ -35,7 +36,7 @@ class Disk:
 
 @dataclass
 class Observed:
-    """The calls that a store's observer got."""
+    """An `Observed` has the calls that a store's observer got."""
 
     faults: list[str] = field(default_factory=list)
     dropped: int = 0
@@ -89,7 +90,7 @@ async def until_accepting(store: SqliteStore) -> None:
 
 
 async def fail(store: SqliteStore, disk: Disk, change: Change) -> None:
-    """Append `change` to a disk that fails, and see the one who waits refused."""
+    """Append `change` to a disk that fails, and check that the waiting call is refused."""
     disk.fault = FULL
     store.append(change)
     with pytest.raises(StoreUnavailableError, match=f"^{FULL}: the change is not durable, and may still be$"):
@@ -218,7 +219,7 @@ async def test_disk_that_hangs_is_seen_and_recovers_when_it_answers(
         assert store.oldest_unwritten_s() >= 0.05
         with pytest.raises(StoreUnavailableError, match="the disk hangs: nothing was changed"):
             store.check_accepting()
-        monkeypatch.setattr(sqlite, "STALL_S", 30.0)  # so that a busy machine is not taken for another hang
+        monkeypatch.setattr(sqlite, "STALL_S", 30.0)  # a busy machine must not be taken for another hang
         store.append(kept(2))  # a lease that expires
         gate.let_through(2)
         await until_accepting(store)
@@ -244,7 +245,8 @@ async def test_disk_that_is_merely_slow_stays_available(path: Path, monkeypatch:
 
 @pytest.fixture
 def unwritable_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A registry with one worker, that can be read and not opened until `fixed` is beside it."""
+    """Return a registry with one worker that can be read, and that cannot be opened until `fixed` is beside
+    it."""
     database = Database(path)
     database.write([kept(1)])
     database.close()
@@ -303,7 +305,7 @@ def test_registry_that_can_be_neither_read_nor_made_is_refused(
     monkeypatch.setattr(sqlite, "Database", refuse)
     with pytest.raises(StoreUnavailableError, match="no space is left"):
         SqliteStore(path).load()
-    path.touch()  # made, and no more
+    path.touch()  # created, and nothing else
     with pytest.raises(StoreUnavailableError, match="no space is left"):
         SqliteStore(path).load()
 

@@ -1,4 +1,4 @@
-"""Core types as messages."""
+"""Core types are converted to messages and back."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_timestamp_is_exact_to_the_millisecond(unix_ms: int) -> None:
         (8000, 1.0, 0, 8000),
         (3, 0.5, 0, 2),
         (2**63 - 1, 1.0, 0, 2**63 - 1),
-        # What was sent is not touched, and nothing comes of nothing.
+        # The message is not changed, and an absent one stays absent.
         (8000, 0.5, 1, 1),
         (8000, 0.0, 4000, 4000),
         (8000, 0.0, 0, 0),

@@ -1,4 +1,5 @@
-"""The codec under the generated messages, against betterproto2's own, which knows the same wire format."""
+"""The codec under the generated messages agrees with betterproto2's own, which has the same wire format
+(DESIGN 3)."""
 
 from __future__ import annotations
 

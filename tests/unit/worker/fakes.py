@@ -1,4 +1,4 @@
-"""A control plane in memory that plays a script, and an agent ready to run against it."""
+"""This module has a control plane in memory that plays a script, and an agent ready to run against it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ REGISTER = HeartbeatAnswer(False, "register", error="no worker 'w' is registered
 
 @dataclass(frozen=True)
 class Slow(Generic[T]):
-    """An answer that takes `delay_s`."""
+    """A `Slow` is an answer that takes `delay_s`."""
 
     delay_s: float
     answer: T | ControlPlaneError
@@ -44,7 +44,7 @@ class Slow(Generic[T]):
 
 @dataclass(frozen=True)
 class Silence:
-    """No answer: the call ends with its timeout."""
+    """A `Silence` is no answer: the call ends with its timeout."""
 
 
 SILENCE = Silence()
@@ -58,7 +58,7 @@ class Call(Generic[T]):
 
 
 class ScriptedControlPlane:
-    """Plays each script to its end, then gives the usual answer for ever."""
+    """A `ScriptedControlPlane` plays each script to its end, then gives the usual answer for ever."""
 
     address = "cp:9090"
     away = False
@@ -119,7 +119,7 @@ async def _endpoint() -> str:
 
 
 class World:
-    """One agent, its control plane, and what came of running it."""
+    """A `World` has one agent, its control plane, and the result of running it."""
 
     def __init__(
         self,
@@ -149,7 +149,7 @@ class World:
         self._left = (reason, trio.current_time())
 
     def left(self) -> tuple[str | None, float]:
-        """Why the agent left, None while it has not, and when."""
+        """Return the reason for which the agent left, None while it has not, and the time."""
         return self._left
 
     def state(self) -> AgentState:

@@ -1,4 +1,5 @@
-"""When an agent's heartbeats go out, through slow answers, outages and orders. All on virtual time."""
+"""An agent's heartbeats go out in time, through slow answers, outages and orders. All of it is on virtual
+time."""
 
 from __future__ import annotations
 
@@ -112,7 +113,7 @@ async def test_interval_changed_by_an_answer_is_kept_from_then_on(
     world.control_plane.heartbeat_script.extend(
         [HeartbeatAnswer(True, next_heartbeat_s=60.0)] * 3 + [HeartbeatAnswer(True, next_heartbeat_s=4.0)]
     )
-    world.control_plane.usual_heartbeat = HeartbeatAnswer(True)  # says nothing: what was told last holds
+    world.control_plane.usual_heartbeat = HeartbeatAnswer(True)  # has no interval: the last one still holds
     await nursery.start(world.run)
     await trio.sleep(400)
     found_s = gaps(world.beat_times_s)
@@ -146,7 +147,7 @@ async def test_heartbeats_in_an_outage_of_hours_stay_within_three_an_interval_an
         await trio.sleep(4 * HOUR_S)
         assert world.state().outage is not None
         assert world.phase() is Phase.ACTIVE
-        assert world.queries.accepting  # it goes on working
+        assert world.queries.accepting  # the worker goes on working
         failed = len(world.beat_times_s) - before
         world.control_plane.usual_heartbeat = ACKNOWLEDGED
         await trio.sleep(30 * (1 + JITTER))

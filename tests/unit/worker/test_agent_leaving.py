@@ -1,4 +1,4 @@
-"""How an agent leaves: stopped, drained, given up on, or cut off. All on virtual time."""
+"""An agent leaves in order: stopped, drained, given up on, or cut off. All of it is on virtual time."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_stop_when_idle_deregisters_with_the_reason_at_once(
     await nursery.start(world.run)
     await trio.sleep(100)
     world.agent.stop("SIGTERM")
-    world.agent.stop("SIGINT")  # comes too late to be the reason
+    world.agent.stop("SIGINT")  # this comes too late to be the reason
     stopped_s = trio.current_time()
     await trio.sleep(100)
     assert [call.said for call in world.control_plane.leaves] == [Deregister("w", "SIGTERM", 5)]
@@ -56,7 +56,7 @@ async def test_stop_during_a_query_waits_for_it_and_keeps_heartbeating(
     world.agent.stop("SIGTERM")
     await trio.sleep(149)
     assert world.phase() is Phase.STOPPING
-    assert not world.queries.accepting  # nor has any of the acknowledgements since changed that
+    assert not world.queries.accepting  # the acknowledgements since have not changed that
     assert world.control_plane.leaves == []
     assert max(gaps(world.beat_times_s)) <= 31.5
     assert world.beat_times_s[-1] > 160
@@ -121,7 +121,7 @@ async def test_stop_when_told_meanwhile_to_register_again_does_not(
     world.agent.stop("SIGTERM")
     await trio.sleep(200)
     assert len(world.control_plane.registrations) == 1
-    assert world.control_plane.leaves == []  # it had left already, as far as the control plane knows
+    assert world.control_plane.leaves == []  # the control plane had removed it already
     assert world.left() == ("SIGTERM", 100)
 
 
@@ -156,7 +156,7 @@ async def test_stop_while_away_tries_to_leave_until_its_deadline(
     tries = [call.at_s for call in world.control_plane.leaves]
     assert len(tries) >= 5
     assert max(gaps(tries)) <= 1
-    assert world.control_plane.renewed_s == tries  # each on a fresh connection
+    assert world.control_plane.renewed_s == tries  # each try is on a fresh connection
 
 
 async def test_stop_of_what_is_not_known_returns_at_once(
@@ -255,7 +255,7 @@ async def test_drain_for_an_operator_is_not_announced_as_a_shutdown(
     await trio.sleep(199)
     assert len(world.control_plane.heartbeats) >= 6
     assert not any(call.said.leaving for call in world.control_plane.heartbeats)
-    world.agent.stop("SIGTERM")  # what is drained may be told to end before it has finished
+    world.agent.stop("SIGTERM")  # a draining worker may be asked to end before it has finished
     await trio.sleep(0.5)
     assert world.control_plane.heartbeats[-1].said.leaving
 
@@ -461,7 +461,7 @@ async def test_run_cancelled_says_nothing_to_the_control_plane(autojump_clock: M
 
 
 class FastClock(SystemClock):
-    """A node whose clock runs twice as fast as the world's."""
+    """A `FastClock` is the clock of a node, and runs twice as fast as the world's."""
 
     def monotonic_s(self) -> float:
         return 2 * trio.current_time()

@@ -1,4 +1,4 @@
-"""How an agent becomes a member, and becomes one again. All on virtual time."""
+"""An agent becomes a member, and becomes one again. All of it is on virtual time."""
 
 from __future__ import annotations
 
@@ -99,13 +99,13 @@ async def test_registration_refused_is_logged_with_its_error_and_tried_again(
     assert failed["log_level"] == "warning"
     assert failed["error"] == "refused: endpoint 'x' is not valid"
     assert len(world.control_plane.registrations) == 2
-    assert events(logs, "contact_restored") == []  # it did answer
+    assert events(logs, "contact_restored") == []  # the control plane did answer
 
 
 async def test_registration_failing_as_often_as_allowed_raises(autojump_clock: MockClock) -> None:
     world = World(AgentConfig(wanted_id="w", exit_after_failures=3))
     world.control_plane.usual_register = AWAY
-    world.control_plane.register_script.append(RegisterAnswer(False, error="no"))  # counts as well
+    world.control_plane.register_script.append(RegisterAnswer(False, error="no"))  # a refusal counts as well
     with pytest.raises(RegistrationFailedError, match=r"3 times in a row.*connection refused"):
         await world.agent.run()
     assert len(world.control_plane.registrations) == 3
@@ -264,7 +264,7 @@ def test_interval_told_is_kept_within_bounds(told_s: float, kept_s: float) -> No
 
 
 class Moving:
-    """An endpoint that changes, and that may not be found for a time."""
+    """A `Moving` is an endpoint that changes, and that may not be found for a time."""
 
     def __init__(self) -> None:
         self.now: str | ControlPlaneError = "10.0.0.7:9091"
@@ -287,7 +287,7 @@ async def test_endpoint_that_has_changed_is_registered_with_the_next_heartbeat(
         assert len(world.control_plane.registrations) == 1
         endpoint.now = "10.0.0.8:9091"
         await trio.sleep(33)
-        endpoint.now = AWAY  # no connection at this moment: nothing is known, so nothing has changed
+        endpoint.now = AWAY  # there is no connection at this moment, so no change is known
         await trio.sleep(100)
     assert [call.said.endpoint for call in world.control_plane.registrations] == [
         "10.0.0.7:9091",
@@ -310,7 +310,7 @@ async def test_endpoint_that_changes_while_the_worker_ends_is_not_registered_any
     world.agent.stop("SIGTERM")
     await trio.sleep(149)
     assert len(world.control_plane.registrations) == 1
-    assert len(world.beat_times_s) >= 6  # it reports to its end
+    assert len(world.beat_times_s) >= 6  # it reports until its end
     await trio.sleep(2)
     assert len(world.control_plane.leaves) == 1
 

@@ -1,4 +1,4 @@
-"""Limits and usage of control groups, on trees laid out like those of kernels and containers."""
+"""Limits and usage of control groups are read, on trees laid out like those of kernels and containers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an outage is, and what an answer tells a worker to do."""
+"""Outages are found, and the orders in answers are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The client over the real channel and server, joined in memory: what goes over the wire, and what fails."""
+"""The client runs over the real channel and server, joined in memory: this covers the messages and the
+failures."""
 
 from __future__ import annotations
 
@@ -50,7 +51,8 @@ RESOURCES = Resources(4, 1024, 4096, 2, 0.5, 0.25, 256, 100)
 
 
 class ScriptedService(WorkerManagementServiceBase):
-    """Answers as told, and remembers what it was asked and under which request id."""
+    """A `ScriptedService` gives the answers that a test sets, and remembers each request and its
+    request id."""
 
     def __init__(self) -> None:
         self.asked: list[object] = []
@@ -97,7 +99,7 @@ class WallClock(SystemClock):
 
 @asynccontextmanager
 async def client_of(*services: ScriptedService | None) -> AsyncIterator[ControlPlaneClient]:
-    """A client of control planes cp0, cp1, …; None is one that cannot be connected to."""
+    """Return a client of control planes cp0, cp1, …; None is one that cannot be connected to."""
     async with trio.open_nursery() as nursery:
         stubs = []
         for number, service in enumerate(services):
@@ -255,7 +257,7 @@ async def slow() -> None:
 
 
 async def moved(client: ControlPlaneClient, first: ScriptedService) -> None:
-    """One slow answer of the first control plane: the second is in use."""
+    """Give one slow answer of the first control plane, so that the second is in use."""
     first.before = slow
     await client.heartbeat(Heartbeat("w"), 6.0)
     assert client.away
@@ -283,7 +285,7 @@ async def test_control_plane_too_slow_to_stay_with_is_not_gone_back_to(autojump_
     first, second = ScriptedService(), ScriptedService()
     async with client_of(first, second) as client:
         await moved(client, first)
-        first.before = partial(trio.sleep, 2)  # a call has 3 s here, and so would pass
+        first.before = partial(trio.sleep, 2)  # a call has 3 s here, and so would succeed
         assert not await client.look_back(6.0)
         assert client.away
 
@@ -304,7 +306,7 @@ async def test_control_plane_that_is_lost_again_and_again_is_gone_back_to_ever_l
             waits_s.append(round(trio.current_time() - away_s))
         await trio.sleep(601)
         await moved(client, first)
-        assert await client.look_back(6.0)  # what held for long is trusted again
+        assert await client.look_back(6.0)  # a control plane that was kept for long is trusted again
     assert waits_s == [0, 30, 60, 120, 240, 480, 600, 600]
 
 

@@ -1,4 +1,4 @@
-"""Which address a worker tells others, and what it says of one that leads nowhere."""
+"""A worker finds its own address for others, and warns of one that leads nowhere (DESIGN 53)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from tests.unit.worker.fakes import events
 
 
 class Connection:
-    """The connection to the control plane: this end's address, None for one without, or why there is none."""
+    """A `Connection` stands in for the one to the control plane: its local address, None without one, or an
+    error."""
 
     def __init__(self, local: str | ControlPlaneError | None) -> None:
         self.local = local
@@ -83,11 +84,11 @@ async def test_endpoint_is_advertised_else_the_only_host_else_the_connections_ow
 @pytest.mark.parametrize(
     ("bound", "local", "found"),
     [
-        # What the connection shows is what is listened on.
+        # The address of the connection is listened on.
         (["0.0.0.0"], "10.0.0.7", "10.0.0.7:9091"),
         (["::", "0.0.0.0"], "fd00::7", "[fd00::7]:9091"),
         (["127.0.0.1", "10.0.0.7"], "10.0.0.7", "10.0.0.7:9091"),
-        # It is not: the way out of the family that is.
+        # It is not, so the worker takes the way out of the family that is.
         (["0.0.0.0"], "fd00::7", "192.168.1.5:9091"),
         (["::"], "10.0.0.7", "[fd00::5]:9091"),
         (["0.0.0.0"], "::1", "127.0.0.1:9091"),
@@ -138,7 +139,7 @@ async def test_address_towards_others_is_of_the_family_that_was_asked_for() -> N
 
 
 async def checked(endpoint: str, local: str | ControlPlaneError | None = "10.0.0.7") -> list[str]:
-    """The warnings about `endpoint`."""
+    """Return the warnings about `endpoint`."""
     with capture_logs() as logs:
         await EndpointCheck(Connection(local), Random(1))(endpoint)
     return [line["event"] for line in logs if line["log_level"] == "warning"]

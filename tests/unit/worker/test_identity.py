@@ -1,4 +1,4 @@
-"""The installation's id: kept, made anew where it must be, and never half written."""
+"""The installation's id is kept, made anew where it must be, and never half written."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.unit.worker.fakes import events
 
 
 def test_identity_made_once_is_found_again(tmp_path: Path) -> None:
-    folder = tmp_path / "var" / "lib" / "minicloud"  # made as well
+    folder = tmp_path / "var" / "lib" / "minicloud"  # the folder is made as well
     with capture_logs() as logs:
         made = instance_id_in(folder, Random(1))
     assert len(made) == 32

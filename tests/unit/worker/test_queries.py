@@ -1,4 +1,4 @@
-"""Counting queries, and refusing them."""
+"""Queries are counted and refused."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def test_tracker_query_started_as_the_last_one_ended_is_waited_for_too(
     with tracker.query():
         nursery.start_soon(watch)
         await wait_all_tasks_blocked()
-    with tracker.query():  # in the same step: the watcher has been woken and has not run yet
+    with tracker.query():  # in the same step, in which the watcher has been woken and has not run yet
         await wait_all_tasks_blocked()
         assert idle_seen == []
     await wait_all_tasks_blocked()

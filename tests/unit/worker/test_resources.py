@@ -1,4 +1,5 @@
-"""What is reported: always valid, of the container where it is tighter, and never an exception."""
+"""The reported resources are always valid, those of the container where it is tighter, and never an
+exception."""
 
 from __future__ import annotations
 
@@ -67,7 +68,7 @@ class FakeCgroup(Cgroup):
 
 
 class Bench:
-    """A probe over figures that a test sets."""
+    """A `Bench` is a probe over figures that a test sets."""
 
     def __init__(self, quota: CpuQuota | None = None, limit: MemoryLimit | None = None) -> None:
         self.clock, self.machine, self.cgroup = FakeClock(), FakeMachine(), FakeCgroup()
@@ -150,7 +151,7 @@ def test_cpu_quota_without_usage_falls_back_on_the_machines_counters() -> None:
     [
         (MemoryLimit(1_000 * MIB, 750 * MIB), 1_000, 750, 0.75),
         (MemoryLimit(1_000 * MIB, 1_200 * MIB), 1_000, 1_000, 1.0),
-        (MemoryLimit(2**63 - 4096, 5), 16_000, 4_000, 0.25),  # v1's way of saying none
+        (MemoryLimit(2**63 - 4096, 5), 16_000, 4_000, 0.25),  # v1's figure for no limit
         (MemoryLimit(0, 5), 0, 0, 0.0),
         (None, 16_000, 4_000, 0.25),
     ],
@@ -213,7 +214,7 @@ def test_resources_of_any_figures_are_valid(
     for busy_s, total_s in times:
         bench.clock.now_s += 10
         bench.machine.times = CpuTimes(busy_s, total_s)
-        found = bench.probe.read(active)  # Resources refuses whatever is out of range
+        found = bench.probe.read(active)  # Resources refuses figures that are out of range
         assert 1 <= found.cpu_cores < 2**31
         assert 0 <= found.active_queries < 2**31
         assert found.memory_used_mb <= found.memory_mb
@@ -245,7 +246,7 @@ async def test_disk_is_read_at_once_and_then_every_half_minute(nursery: trio.Nur
     second_reading_done = trio.Event()
 
     async def sleep_until(deadline_s: float) -> None:
-        # Not virtual time, which would run past the thread that asks for the figures.
+        # Virtual time would run past the thread that asks for the figures.
         slept_until_s.append(deadline_s)
         if len(slept_until_s) == 2:
             second_reading_done.set()

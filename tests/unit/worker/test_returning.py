@@ -1,4 +1,5 @@
-"""A worker with two control planes: away from the first for one slow answer, and back. On virtual time."""
+"""A worker has two control planes: one slow answer moves it away from the first, and it goes back (DESIGN
+55)."""
 
 from __future__ import annotations
 
@@ -28,14 +29,15 @@ from tests.unit.worker.fakes import events
 
 @dataclass
 class Registry:
-    """The workers that one control plane has. Two of them may share one."""
+    """A `Registry` has the workers of one control plane. Two of them may share one."""
 
     incarnations: dict[str, int] = field(default_factory=dict)
     next_incarnation: int = 1
 
 
 class Pair:
-    """Two control planes, the second in use from `move_away` to a `look_back` that finds the first."""
+    """A `Pair` is two control planes, the second in use from `move_away` to a `look_back` that finds the
+    first."""
 
     def __init__(self, *, shared: bool = False) -> None:
         first = Registry()
@@ -133,7 +135,7 @@ async def test_worker_that_is_back_leaves_the_other_with_the_membership_it_had_t
     pair = Pair()
     async with running(pair) as agent:
         pair.used = 1
-        await trio.sleep(70)  # registered there, and away for more than an interval
+        await trio.sleep(70)  # registered at the second, and away for more than an interval
         await trio.sleep(70)
         assert pair.used == 0
         assert agent.state.incarnation == 2
@@ -196,7 +198,7 @@ async def test_worker_that_is_ended_while_away_stays_with_the_one_in_use_and_lea
 
 
 class OldPair(Pair):
-    """Control planes that know no incarnations: a leave there ends whatever has the id."""
+    """An `OldPair` has no incarnations: a leave there ends whatever worker has the id."""
 
     async def register(self, registration: Registration, timeout_s: float) -> RegisterAnswer:
         await trio.lowlevel.checkpoint()

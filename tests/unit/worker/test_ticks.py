@@ -1,4 +1,4 @@
-"""When beats are due, whatever the answers do."""
+"""Beats are due at the right times, whatever the answers do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from minicloud.worker.ticks import JITTER, Ticks
 
 PERIODS_S = st.floats(0.1, 600)
 STARTS_S = st.floats(0, 1e7)
-# How long after it was due a beat is dealt with, in periods: mostly at once, now and then far too late.
+# The delays, in periods, with which beats are dealt with: mostly none, now and then far too late.
 DELAYS = st.lists(st.one_of(st.just(0.0), st.floats(0, 0.5), st.floats(0, 50)), min_size=1, max_size=40)
 
 
@@ -75,7 +75,8 @@ def test_jitter_is_drawn_anew_for_each_tick() -> None:
 
 
 class Unshaken(Random):
-    """Draws nothing but zeros: the first tick is the start, and each beat is due at its tick."""
+    """An `Unshaken` draws nothing but zeros: the first tick is the start, and each beat is due at its
+    tick."""
 
     def random(self) -> float:
         return 0.0

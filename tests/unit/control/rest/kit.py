@@ -1,4 +1,5 @@
-"""A REST app over a real membership, in memory or on a loopback port, and a bare HTTP client."""
+"""This module serves a REST app over a real membership, in memory or on a loopback port, and has a bare HTTP
+client."""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ from tests.unit.control.gated_store import GatedStore
 
 
 class Rest:
-    """The REST side of a control plane."""
+    """A `Rest` is the REST side of a control plane."""
 
     def __init__(
         self,
@@ -64,7 +65,7 @@ class Rest:
 
     @property
     def client(self) -> Any:
-        """Quart's own client, in memory; its types ask for arguments it does not need."""
+        """Return Quart's own client, in memory; its types ask for arguments it does not need."""
         return self.app.test_client()
 
     def register(self, *worker_ids: str, **overrides: Any) -> None:
@@ -80,7 +81,7 @@ class Rest:
 
     @asynccontextmanager
     async def served(self, grace_s: float = 3.0) -> AsyncIterator[int]:
-        """The app on a port of 127.0.0.1, until the block ends; then stopped, as the process stops it."""
+        """Serve the app on a port of 127.0.0.1 until the block ends, and then stop it as the process does."""
         listeners = await bind_tcp(["127.0.0.1"], 0, "HTTP", "--http-port")
         async with trio.open_nursery() as nursery:
             serve = partial(
@@ -99,7 +100,7 @@ class Rest:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Return once `condition` holds; fails where it does not in five seconds of a virtual clock."""
+    """Wait until `condition` holds; fail where it does not in five seconds of a virtual clock."""
     with trio.fail_after(5):
         while not condition():  # noqa: ASYNC110 (what it waits for tells nobody)
             await trio.sleep(0.1)
@@ -110,7 +111,7 @@ async def json_of(response: Response) -> Any:
 
 
 async def problem_of(response: Response, status: int) -> dict[str, Any]:
-    """The problem in `response`, which must be one, of this status and with its own request id."""
+    """Return the problem in `response`, which must be one, of this status and with its own request id."""
     assert response.status_code == status
     assert response.content_type == "application/problem+json"
     problem: dict[str, Any] = await json_of(response)
@@ -128,7 +129,7 @@ def entry(event_id: int, kind: str = "registered", detail: str = "new") -> Entry
 
 @dataclass
 class Answer:
-    """An HTTP answer as it came over the socket."""
+    """An `Answer` is an HTTP answer as it came over the socket."""
 
     status: int
     headers: dict[str, str]
@@ -136,7 +137,7 @@ class Answer:
 
 
 class HttpClient:
-    """One HTTP/1.1 connection, request by request."""
+    """An `HttpClient` is one HTTP/1.1 connection, used request by request."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self.stream = stream
@@ -155,7 +156,7 @@ class HttpClient:
         await self._send(h11.EndOfMessage())
 
     async def send_chunks(self, target: str, chunks: int, chunk: bytes, *others: bytes) -> None:
-        """Send a POST in chunks, not saying how many there will be: `chunk` so often, then `others`."""
+        """Send a POST in chunks without their number: `chunk` so often, then `others`."""
         headers = self._headers({"transfer-encoding": "chunked"})
         await self._send(h11.Request(method="POST", target=target, headers=headers))
         for data in (*[chunk] * chunks, *others):
@@ -163,7 +164,7 @@ class HttpClient:
         await self._send(h11.EndOfMessage())
 
     async def receive(self) -> Answer:
-        """A whole answer."""
+        """Return a whole answer."""
         answer = await self.receive_head()
         while data := await self.receive_data():
             answer.body += data
@@ -175,7 +176,8 @@ class HttpClient:
         return Answer(event.status_code, {name.decode(): value.decode() for name, value in event.headers})
 
     async def receive_data(self) -> bytes:
-        """The next piece of the body; empty at its end, after which another request may be sent."""
+        """Return the next piece of the body; it is empty at the end, after which another request may
+        be sent."""
         event = await self._next_event()
         if isinstance(event, h11.Data):
             return bytes(event.data)

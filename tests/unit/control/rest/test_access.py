@@ -1,4 +1,4 @@
-"""Who may ask for what, by the headers of a request."""
+"""The headers of a request decide whether it is answered (DESIGN 26)."""
 
 from __future__ import annotations
 

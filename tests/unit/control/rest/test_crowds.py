@@ -1,4 +1,4 @@
-"""More clients than there are places for, and clients that do not read: over real sockets."""
+"""Real sockets: more clients come than there are places for, and clients that do not read (DESIGN 49)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def jumping_clock(mock_clock: MockClock) -> MockClock:
 
 @asynccontextmanager
 async def from_address(address: str, port: int) -> AsyncIterator[HttpClient]:
-    """A client at another address of this machine."""
+    """Return a client at another address of this machine."""
     sock = trio.socket.socket()
     await sock.bind((address, 0))
     await sock.connect(("127.0.0.1", port))
@@ -49,7 +49,7 @@ async def from_address(address: str, port: int) -> AsyncIterator[HttpClient]:
 
 
 async def streams(stack: AsyncExitStack, port: int, count: int, address: str = "127.0.0.1") -> list[int]:
-    """So many clients that ask for the stream of events and stay; the codes they get."""
+    """Have so many clients ask for the stream of events and stay; return the codes they get."""
     answered = []
     for _ in range(count):
         client = await stack.enter_async_context(from_address(address, port))
@@ -166,7 +166,7 @@ async def test_no_more_than_so_many_are_told_that_there_is_no_place(jumping_cloc
 
 @asynccontextmanager
 async def only_the_reserve_left(rest: Rest, port: int) -> AsyncIterator[None]:
-    """All seats that this address may have are taken by requests that wait for the disk."""
+    """Take all seats that this address may have by requests that wait for the disk."""
     rest.store.gate = trio.Event()
     async with AsyncExitStack() as stack:
         for _ in range(SMALL.per_peer):
@@ -203,12 +203,12 @@ async def test_reserve_cuts_off_sooner_who_does_not_read(jumping_clock: MockCloc
     assert [line["timeout_s"] for line in stalled] == [RESERVE_TIMEOUT_S]
 
 
-# What is held for those who do not read
+# Clients that do not read
 
 
 @asynccontextmanager
 async def unread(port: int, target: str) -> AsyncIterator[trio.SocketStream]:
-    """A client that asks and does not read."""
+    """Return a client that sends a request and does not read."""
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.setblocking(False)
@@ -279,7 +279,7 @@ async def test_history_read_too_slowly_to_be_whole_is_broken_off() -> None:
     ]
 
 
-# Ways out: whatever a connection's end is, nothing of it stays counted
+# However a connection ends, nothing of it stays counted
 
 
 async def leaves_at_once(stream: trio.SocketStream) -> None:
@@ -345,8 +345,7 @@ WAYS = [
 
 
 def failing(app: Any) -> Any:
-    """`app`, with a path at which it fails, and one at which the server fails with it: it answers what no
-    server can send."""
+    """Add to `app` a path at which it fails, and one whose answer no server can send."""
     inner = app.asgi_app
 
     async def outer(scope: Any, receive: Any, send: Any) -> None:
@@ -382,7 +381,7 @@ async def test_connection_that_ends_in_any_way_is_not_counted_any_more(
 
 
 class FailingConnection(Connection):
-    """A connection that fails after it has served its client."""
+    """A `FailingConnection` fails after it has served its client."""
 
     async def run(self) -> None:
         await super().run()

@@ -1,4 +1,5 @@
-"""Workers that have departed, over REST: listed when they are asked for, cordoned and uncordoned."""
+"""Workers that have departed are listed on request over REST, and can be cordoned and uncordoned
+(DESIGN 59)."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from tests.unit.control.rest.kit import Rest
 
 @pytest.fixture
 async def rest() -> Rest:
-    """Two workers, of which `gone` has departed, cordoned."""
+    """Return a REST side with two workers, of which `gone` has departed, cordoned."""
     rest = Rest()
     rest.register("here", "gone")
     rest.membership.execute(Cordon("gone", "its disk"))

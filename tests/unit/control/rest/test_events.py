@@ -1,4 +1,4 @@
-"""`/api/events` in memory: the history, and the stream event by event."""
+"""`/api/events` in memory answers with the history, and with the stream event by event."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def stream_of(rest: Rest, after: int | None = None) -> EventStream:
 
 
 def parsed(chunk: bytes) -> list[tuple[int, str, Any]]:
-    """The events in a chunk of a stream, as id, type and data."""
+    """Return the events in a chunk of a stream, as id, type and data."""
     events = []
     for block in chunk.decode().removesuffix("\n\n").split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.split("\n"))

@@ -1,4 +1,5 @@
-"""Clients that say at once that they send nothing more, as `printf ... | nc` does: over real sockets."""
+"""Real sockets: clients close their side at once, as `printf ... | nc` does, and get their answers (DESIGN
+50)."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ def jumping_clock(mock_clock: MockClock) -> MockClock:
 
 
 async def answer_to(port: int, *said: bytes) -> bytes:
-    """All that is answered to a client that half-closes once it has sent `said`, piece by piece."""
+    """Return everything that answers a client that half-closes after it has sent `said`, piece by piece."""
     with trio.fail_after(10):
         async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
             for piece in said:
@@ -41,7 +42,7 @@ def request(method: str, path: str, version: str = "1.1", *headers: str, body: s
 
 
 def codes(raw: bytes) -> list[int]:
-    """The status codes of the answers in `raw`."""
+    """Return the status codes of the answers in `raw`."""
     return [int(code) for code in re.findall(rb"HTTP/1\.1 ([0-9]{3}) ", raw)]
 
 
@@ -146,7 +147,7 @@ async def test_stream_ends_at_the_half_close_with_what_there_was(jumping_clock: 
         assert trio.current_time() - begun_s < KEEP_ALIVE_S
         await until(lambda: rest.seats.open == 0)
     assert raw.count(b"event: registered") == 2
-    assert raw.endswith(b"\r\n0\r\n\r\n")  # in order, not cut off
+    assert raw.endswith(b"\r\n0\r\n\r\n")  # it ended in order and was not cut off
 
 
 async def test_stream_that_has_long_begun_ends_at_the_half_close(jumping_clock: MockClock) -> None:

@@ -1,4 +1,4 @@
-"""The server answers before any endpoint is asked: malformed heads, odd targets, two lengths, versions."""
+"""The server answers malformed heads, odd targets, two lengths and other versions before any endpoint."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ POST = b"POST /x HTTP/1.1\r\n" + HOST
 
 
 async def conversation(port: int, said: bytes) -> bytes:
-    """All that is answered to `said` and the end of sending."""
+    """Return all bytes that answer `said` and the end of sending."""
     received = b""
     with trio.fail_after(20):
         async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
@@ -104,7 +104,7 @@ async def test_request_after_a_refused_one_on_the_connection_is_not_carried_out(
     ("target", "path"),
     [
         (b"http://127.0.0.1/livez", 200),
-        (b"HTTPS://localhost:8080/livez?x=1", 400),  # the query is seen
+        (b"HTTPS://localhost:8080/livez?x=1", 400),  # the query is read
         (b"http://127.0.0.1", 302),
         (b"http://127.0.0.1?x=1", 302),
     ],
@@ -120,13 +120,13 @@ async def test_refusal_reaches_a_client_that_has_sent_more_than_was_read() -> No
         with trio.fail_after(20):
             await stream.send_all(b"nonsense\r\n\r\n" + b"x" * 300_000)
             received = b""
-            while data := await stream.receive_some():  # no reset
+            while data := await stream.receive_some():  # the connection is not reset
                 received += data
     assert codes(received) == [400]
 
 
 async def test_no_bytes_a_client_sends_are_a_failure_of_the_server() -> None:
-    """Requests broken at random: each is answered or dropped, none is a fault of ours."""
+    """Requests are broken at random: each is answered or dropped, and none is a fault of ours."""
     random = Random(2024)
     good = [
         b"GET /api/workers?limit=1 HTTP/1.1\r\n" + HOST + b"accept: */*\r\n\r\n",

@@ -1,4 +1,4 @@
-"""Probes, metrics and documentation in memory."""
+"""Probes, metrics and documentation are answered in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors, request ids, bodies and counts: what every request has in common."""
+"""All requests have the same errors, request ids, limits of bodies, and counts."""
 
 from __future__ import annotations
 
@@ -198,6 +198,6 @@ async def test_client_that_leaves_before_the_answer_is_counted_as_such(autojump_
         await connection.send_complete()
         await trio.testing.wait_all_tasks_blocked()
         await connection.disconnect()
-        await connection._client_send.aclose()  # else quart's client waits for an answer
+        await connection._client_send.aclose()  # otherwise quart's client waits for an answer
     labels = (("code", "499"), ("method", "POST"), ("route", "/api/workers/{workerId}/drain"))
     assert samples(rest.metrics)["minicloud_http_requests_total", labels] == 1

@@ -1,4 +1,4 @@
-"""`POST /api/registry/backup`: a copy, sent as it is read, and never more of them than may be."""
+"""`POST /api/registry/backup` sends a copy as it is read, and has a limit of copies at a time (DESIGN 42)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from minicloud.core.errors import StoreError
 from tests.unit.control.rest.kit import HttpClient, Rest, problem_of, until
 
 PATH = "/api/registry/backup"
-# More than sockets on loopback take in while nobody reads.
+# This is more than sockets on loopback take in without a reader.
 LARGE_BYTES = 32 * 1024 * 1024
 
 
 class Copies:
-    """Makes copies of `size_bytes` bytes, and remembers them."""
+    """A `Copies` makes copies of `size_bytes` bytes, and remembers them."""
 
     def __init__(self, folder: Path, size_bytes: int) -> None:
         self._path = folder / "copy"
@@ -163,7 +163,7 @@ async def test_backups_of_clients_that_reset_are_closed_without_the_collector(
 
 
 async def test_server_that_is_to_stop_waits_for_no_disk_that_hangs(tmp_path: Path) -> None:
-    # A pipe into which nobody writes stands for the file on such a disk.
+    # A pipe without a writer stands in for the file on such a disk.
     reads, writes = os.pipe()
     copy = os.fdopen(reads, "rb")
 
@@ -176,7 +176,7 @@ async def test_server_that_is_to_stop_waits_for_no_disk_that_hangs(tmp_path: Pat
         async with rest.served(grace_s=0.1) as port:
             stream = await trio.open_tcp_stream("127.0.0.1", port)
             await HttpClient(stream).send("POST", PATH)
-            assert await stream.receive_some()  # the head of an answer, whose body is waited for
+            assert await stream.receive_some()  # the head of an answer, before its body
         await stream.aclose()
         assert not copy.closed
         os.close(writes)

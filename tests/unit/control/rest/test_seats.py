@@ -1,4 +1,5 @@
-"""The places for connections, without any: who gets one, who gives way, and that all is given back."""
+"""The seats for connections are tested without connections: which gets one, which gives way, and that all are
+given back (DESIGN 49)."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ LIMITS = SeatLimits(ordinary=8, reserve=4)
 
 
 class House:
-    """Seats, and the connections that were closed for others' sake, by number."""
+    """A `House` has seats, and the numbers of the connections that were closed in favour of others."""
 
     def __init__(self, limits: SeatLimits = LIMITS) -> None:
         self.crowded_out: list[str] = []

@@ -1,4 +1,4 @@
-"""The REST server on real sockets: what clients can do to it, and how it stops.
+"""Real sockets: the REST server withstands its clients, and stops in order.
 
 Where a timeout is waited for, the clock jumps to it once nothing has happened for `JUMP_AFTER_S` real
 seconds: long enough for bytes to cross the loopback.
@@ -38,7 +38,7 @@ def jumping_clock(mock_clock: MockClock) -> MockClock:
 
 
 async def read_to_end(stream: trio.SocketStream) -> bytes:
-    """What comes until the connection ends, in whichever way; fails where it does not."""
+    """Return all bytes until the connection ends, in whichever way; fail where it does not."""
     received = b""
     with trio.fail_after(60), suppress(trio.BrokenResourceError):
         while data := await stream.receive_some():
@@ -55,7 +55,7 @@ def status_and_problem(raw: bytes) -> tuple[bytes, dict[str, object]]:
 
 @asynccontextmanager
 async def stalled_reader(rest: Rest, port: int) -> AsyncIterator[trio.SocketStream]:
-    """A client that asks for more than any socket buffers and reads none of it."""
+    """Return a client that asks for more than any socket buffers and reads none of it."""
     rest.register(*(f"w{number}" for number in range(2000)), metadata={"zone": "x" * 4000})
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -96,7 +96,7 @@ async def test_connection_to_be_closed_is_closed_after_the_answer(jumping_clock:
 async def test_chunked_body_over_the_limit_is_answered_though_the_client_goes_on_sending(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # The client sends 19 MB before it reads: on a busy machine that takes longer than a server waits.
+    # The client sends 19 MB before it reads. On a busy machine that takes longer than a server waits.
     monkeypatch.setattr(connection, "LINGER_S", 60.0)
     monkeypatch.setattr(envelope, "LINGER_S", 60.0)
     rest = Rest()
@@ -228,7 +228,7 @@ async def test_answer_nobody_reads_is_given_up(jumping_clock: MockClock) -> None
 
 
 async def next_id(client: HttpClient) -> int:
-    """The id of the next block of a stream that has one."""
+    """Return the id of the next block of a stream that has one."""
     while True:
         data = await client.receive_data()
         if data.startswith(b"id: "):

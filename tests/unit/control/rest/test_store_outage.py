@@ -1,4 +1,4 @@
-"""REST over a store that cannot write."""
+"""REST over a store that cannot write refuses changes and answers reads (DESIGN 79)."""
 
 from __future__ import annotations
 

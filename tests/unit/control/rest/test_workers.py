@@ -1,4 +1,4 @@
-"""`/api/workers` in memory: the shapes, the pages, what is refused, and what operators change."""
+"""`/api/workers` in memory has its shapes, pages, refusals, and operators' changes."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ async def test_long_list_is_made_while_it_is_sent_and_stays_one_array() -> None:
         await client.send("GET", "/api/workers?limit=2999")
         answer = await client.receive_head()
         while data := await client.receive_data():
-            if not answer.body:  # what comes and goes after the first piece breaks nothing
+            if not answer.body:  # workers that come and go after the first piece break nothing
                 rest.membership.execute(Remove(ids[0]))
                 rest.membership.execute(Remove(ids[2_900]))
                 rest.register("w02900-new")
@@ -141,7 +141,7 @@ async def test_long_list_is_made_while_it_is_sent_and_stays_one_array() -> None:
         assert "content-length" not in answer.headers
         assert 'rel="next"' in answer.headers["link"]
         assert listed == [worker_id for worker_id in ids[:2999] if worker_id != ids[2_900]]
-        short = await client.request("GET", "/api/workers?limit=30")  # the connection goes on
+        short = await client.request("GET", "/api/workers?limit=30")  # the connection stays open
         assert short.headers["content-length"] == str(len(short.body))
         assert len(msgspec.json.decode(bytes(short.body))) == 30
         head = await client.request("HEAD", "/api/workers")

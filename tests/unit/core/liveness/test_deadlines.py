@@ -1,4 +1,4 @@
-"""Deadlines of one length: what is due when, in which order, and what starting and stopping does to it."""
+"""Deadlines of one length fall due in order, and can be started and stopped."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_deadline_stopped_twice_or_before_it_started_is_in_no_order() -> None:
 @given(
     st.lists(
         st.tuples(
-            st.integers(0, 7),  # whose
+            st.integers(0, 7),  # the number of the deadline
             st.sampled_from(["start", "start elsewhere", "stop"]),
             st.floats(-1.0, 5.0),  # time gone by; may go back
         ),
@@ -72,7 +72,7 @@ def test_deadline_stopped_twice_or_before_it_started_is_in_no_order() -> None:
 def test_deadlines_after_any_steps_agree_with_a_sorted_list(steps: list[tuple[int, str, float]]) -> None:
     deadlines, elsewhere = Deadlines(10.0), Deadlines(10.0)
     owners = [Deadline(str(number)) for number in range(8)]
-    model: list[tuple[str, float]] = []  # in the order of starting
+    model: list[tuple[str, float]] = []  # in the order in which they were started
     now_s = 0.0
     latest_s = -math.inf
     for number, step, passed_s in steps:
