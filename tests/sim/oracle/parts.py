@@ -9,7 +9,8 @@ from typing import Any, cast
 from minicloud.core.liveness.policy import LivenessPolicy
 from minicloud.wire.gen.minicloud.common import ResourceInfo
 from minicloud.wire.gen.minicloud.execution import RegisterWorkerRequest
-from minicloud.worker.agent_state import AgentState, Outage, Phase
+from minicloud.worker.agent_state import AgentState, Phase
+from minicloud.worker.contact import Outage
 from sim.cluster.topology import Topology
 from sim.engine.timeline import Timeline
 from sim.faults.schedule import Fault, Phases, Schedule
