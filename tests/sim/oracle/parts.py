@@ -10,7 +10,6 @@ from minicloud.core.liveness.policy import LivenessPolicy
 from minicloud.wire.gen.minicloud.common import ResourceInfo
 from minicloud.wire.gen.minicloud.execution import RegisterWorkerRequest
 from minicloud.worker.agent_state import AgentState, Phase
-from minicloud.worker.contact import Outage
 from sim.cluster.topology import Topology
 from sim.engine.timeline import Timeline
 from sim.faults.schedule import Fault, Phases, Schedule
@@ -70,9 +69,9 @@ def agent_state(worker_id: str = "", incarnation: int = 0, **changes: Any) -> Ag
     return state._replace(**changes)
 
 
-def outage(failures: int, since_s: float) -> Outage:
+def outage(failures: int, since_s: float) -> Any:
     """An outage as an agent shows it."""
-    return cast("Outage", SimpleNamespace(failures=failures, since_s=since_s))
+    return SimpleNamespace(failures=failures, since_s=since_s)
 
 
 def run_program(machine: Machine, state: AgentState) -> Running:

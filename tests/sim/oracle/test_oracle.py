@@ -1,4 +1,7 @@
-"""What the oracle measures and says, and that watching changes nothing. That it sees is `test_mutants`'."""
+"""Runs under the oracle: what it measures, what it reports, and that watching changes nothing.
+
+That it notices bugs is tested by `tests/sim/test_mutants.py`.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +13,17 @@ import structlog
 from structlog.typing import EventDict
 
 from minicloud.core.liveness.policy import LivenessPolicy
-from minicloud.wire.gen.minicloud.execution import RegisterWorkerRequest
-from sim.cluster.topology import CONTROL_PLANE, Topology
+from sim.cluster.topology import CONTROL_PLANE
 from sim.engine.clocks import EPOCH_S
-from sim.engine.timeline import Timeline
-from sim.faults.schedule import Fault, Phases, Schedule
+from sim.faults.schedule import Fault, Schedule
 from sim.oracle.durability import Durability
-from sim.oracle.ledger import MOST_KEPT, MOST_OF_ONE, Ledger
-from sim.oracle.model import Model
 from sim.oracle.oracle import Oracle
-from sim.oracle.step import Step
 from sim.record.recorder import Recorder
 from sim.scenario.scenario import builtin_names, load
 from sim.simulation.simulation import Simulation
 from sim.verdict.goals import GOALS
 from sim.verdict.mutants import applied
-from sim.verdict.outcome import Outcome, Violation
+from sim.verdict.outcome import Outcome
 from sim.verdict.promises import (
     CRASHED_DETECTED,
     HERD_BOUNDED,
@@ -34,29 +32,12 @@ from sim.verdict.promises import (
     NO_EARLY_VERDICT,
     OLD_INCARNATIONS_FENCED,
     PROMISES,
-    VERDICT_ON_TIME,
 )
-
-_TOPOLOGY = Topology(workers=6, ramp_s=1.0, timers=LivenessPolicy(5.0, 15.0, 600.0))
-
-
-def _schedule(*faults: Fault, chaos_s: float = 50.0, topology: Topology = _TOPOLOGY) -> Schedule:
-    return Schedule("test", 1, topology, Phases(10.0, chaos_s, 70.0), faults)
-
-
-def _outcome(schedule: Schedule, oracle: Oracle | None = None) -> Outcome:
-    oracle = oracle or Oracle()
-    Simulation(schedule, [oracle]).run()
-    outcome = Outcome(schedule.name, schedule.seed, schedule.topology.workers)
-    oracle.fill(outcome)
-    return outcome
-
-
-# What it measures
+from tests.sim.oracle.parts import TOPOLOGY, outcome_of, schedule_of
 
 
 def test_oracle_of_a_crash_measures_detection_and_recovery() -> None:
-    outcome = _outcome(_schedule(Fault("crash", 12.0, ("worker-1",), 30.0)))
+    outcome = outcome_of(schedule_of(Fault("crash", 12.0, ("worker-1",), 30.0)))
     detection, recovery = outcome.detection_seconds, outcome.recovery_seconds
     assert (detection.count, recovery.count) == (1, 1)
     assert 15.0 - 5.25 <= detection.max <= 15.1  # its last heartbeat was sent up to an interval before
@@ -67,7 +48,7 @@ def test_oracle_of_a_crash_measures_detection_and_recovery() -> None:
 
 
 def test_oracle_of_a_paused_control_plane_sees_no_verdict_on_workers_that_were_well() -> None:
-    outcome = _outcome(_schedule(Fault("pause", 20.0, (CONTROL_PLANE,), 20.0)))
+    outcome = outcome_of(schedule_of(Fault("pause", 20.0, (CONTROL_PLANE,), 20.0)))
     assert outcome.violations == []
     assert outcome.false_positives == 0
     assert "expired" not in outcome.goals
@@ -75,13 +56,13 @@ def test_oracle_of_a_paused_control_plane_sees_no_verdict_on_workers_that_were_w
 
 
 def test_oracle_of_a_worker_that_never_comes_back_checks_that_it_is_unhealthy() -> None:
-    outcome = _outcome(_schedule(Fault("crash", 12.0, ("worker-1",), 0.0, {"restart": "never"})))
+    outcome = outcome_of(schedule_of(Fault("crash", 12.0, ("worker-1",), 0.0, {"restart": "never"})))
     assert outcome.violations == []
     assert outcome.checks[str(CRASHED_DETECTED)] == outcome.goals["lost-for-good"] > 0
 
 
 def test_oracle_of_a_quiet_run_has_checked_every_promise_but_those_on_the_dead_and_the_leaving() -> None:
-    outcome = _outcome(_schedule())
+    outcome = outcome_of(schedule_of())
     unchecked = {name for name, count in outcome.checks.items() if not count}
     assert unchecked == {str(CRASHED_DETECTED), str(LEAVING_NOT_OFFERED)}
     assert list(outcome.checks) == [str(promise) for promise in PROMISES]
@@ -89,7 +70,7 @@ def test_oracle_of_a_quiet_run_has_checked_every_promise_but_those_on_the_dead_a
 
 def _given_twice(clock_set_by_s: float) -> Schedule:
     """worker-2 is cut off while its id goes, by a registry that knows nothing of it, to another."""
-    return _schedule(
+    return schedule_of(
         Fault("partition", 12.0, ("worker-2",), 45.0),
         Fault("clock-step", 14.0, (CONTROL_PLANE,), 5.0, {"by_s": clock_set_by_s}),
         Fault("wipe", 15.0, (CONTROL_PLANE,), 2.0),
@@ -99,9 +80,9 @@ def _given_twice(clock_set_by_s: float) -> Schedule:
 
 @pytest.mark.parametrize("clock_set_by_s", [60.0, 0.0, -1.0])
 def test_oracle_of_a_lost_registry_sees_two_in_one_incarnation(clock_set_by_s: float) -> None:
-    assert _outcome(_given_twice(clock_set_by_s)).violations == []
+    assert outcome_of(_given_twice(clock_set_by_s)).violations == []
     with applied("lost-floor"):
-        broken = {violation.promise for violation in _outcome(_given_twice(clock_set_by_s)).violations}
+        broken = {violation.promise for violation in outcome_of(_given_twice(clock_set_by_s)).violations}
     assert {str(OLD_INCARNATIONS_FENCED), str(IDS_UNIQUE)} <= broken
 
 
@@ -109,36 +90,33 @@ def test_oracle_of_a_lost_registry_and_a_clock_set_back_knows_that_two_may_be_in
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     to_the_first_start_s = -17.0
-    assert _outcome(_given_twice(to_the_first_start_s)).violations == []
+    assert outcome_of(_given_twice(to_the_first_start_s)).violations == []
     monkeypatch.setattr(Durability, "may_be_twice", lambda *_: False)
     assert str(IDS_UNIQUE) in {
-        violation.promise for violation in _outcome(_given_twice(to_the_first_start_s)).violations
+        violation.promise for violation in outcome_of(_given_twice(to_the_first_start_s)).violations
     }
 
 
 def test_oracle_of_a_registry_lost_after_a_start_with_a_fast_clock_knows_that_incarnations_may_fall() -> None:
-    schedule = _schedule(
+    schedule = schedule_of(
         Fault("clock-step", 14.0, (CONTROL_PLANE,), 3.01, {"by_s": 1000.0}),
         Fault(
             "wipe", 15.0, (CONTROL_PLANE,), 2.0
         ),  # starts at 17 s by the fast clock, which is right soon after
         Fault("wipe", 30.0, (CONTROL_PLANE,), 2.0),
     )
-    assert _outcome(schedule).violations == []
-
-
-# What it says
+    assert outcome_of(schedule).violations == []
 
 
 def test_oracle_names_probes_that_were_missed() -> None:
-    schedule = replace(_schedule(), probes=("registered", "forgotten"))
-    assert _outcome(schedule).missed_goals == ("forgotten",)
+    schedule = replace(schedule_of(), probes=("registered", "forgotten"))
+    assert outcome_of(schedule).missed_goals == ("forgotten",)
 
 
 def test_oracle_at_depth_wire_asks_for_no_probe_that_needs_doubled_messages() -> None:
-    topology = replace(_TOPOLOGY, workers=2, depth="wire")
-    schedule = replace(_schedule(topology=topology), probes=("duplicate-delivered", "forgotten"))
-    assert _outcome(schedule).missed_goals == ("forgotten",)
+    topology = replace(TOPOLOGY, workers=2, depth="wire")
+    schedule = replace(schedule_of(topology=topology), probes=("duplicate-delivered", "forgotten"))
+    assert outcome_of(schedule).missed_goals == ("forgotten",)
 
 
 @pytest.mark.parametrize("name", builtin_names())
@@ -147,7 +125,7 @@ def test_builtin_scenario_asks_for_probes_that_there_are(name: str) -> None:
 
 
 def test_oracle_until_failure_ends_the_run_with_the_first_violation() -> None:
-    schedule = _schedule(Fault("crash", 12.0, ("worker-1",), 30.0))
+    schedule = schedule_of(Fault("crash", 12.0, ("worker-1",), 30.0))
     oracle = Oracle(until_failure=True)
     simulation = Simulation(schedule, [oracle])
     with applied("early-expiry"):
@@ -159,26 +137,26 @@ def test_oracle_until_failure_ends_the_run_with_the_first_violation() -> None:
 def test_violation_of_a_worker_tells_what_happened_to_the_control_plane_too() -> None:
     oracle = Oracle()
     with applied("restart-without-grace"):
-        _outcome(_schedule(Fault("crash", 30.0, (CONTROL_PLANE,), 3.0)), oracle)
+        outcome_of(schedule_of(Fault("crash", 30.0, (CONTROL_PLANE,), 3.0)), oracle)
     context = oracle.violations[0].context
     assert "30.000000 begins crash" in context
     assert "33.000000 starts, its disk knows workers: 6" in context
 
 
 def test_oracle_in_calm_takes_a_verdict_on_a_connected_worker_for_a_broken_promise() -> None:
-    topology = replace(_TOPOLOGY, timers=LivenessPolicy(5.0, 9.0, 600.0))
+    topology = replace(TOPOLOGY, timers=LivenessPolicy(5.0, 9.0, 600.0))
     with applied("early-expiry"):  # 4.5 s: between two heartbeats
-        outcome = _outcome(_schedule(topology=topology))
+        outcome = outcome_of(schedule_of(topology=topology))
     herd = [violation for violation in outcome.violations if violation.promise == str(HERD_BOUNDED)]
     assert herd
     assert herd[0].at_s >= 60.0 + 5.25 + 10.0 + 30.0  # not before it had the time to come back
 
 
 def test_violation_tells_what_happened_to_its_node_before_in_order() -> None:
-    schedule = _schedule(Fault("crash", 12.0, ("worker-1",), 30.0))
+    schedule = schedule_of(Fault("crash", 12.0, ("worker-1",), 30.0))
     oracle = Oracle()
     with applied("early-expiry"):
-        _outcome(schedule, oracle)
+        outcome_of(schedule, oracle)
     context = oracle.violations[0].context
     times_s = [float(line.partition(" ")[0]) for line in context]
     assert times_s == sorted(times_s)
@@ -186,33 +164,6 @@ def test_violation_tells_what_happened_to_its_node_before_in_order() -> None:
     _, what, incarnation = context[-1].split()
     assert what == "unhealthy"
     assert int(incarnation) > EPOCH_S * 1000 - 10_000  # the control plane's clock is a little wrong, too
-
-
-def test_ledger_keeps_the_first_violations_and_counts_the_rest() -> None:
-    found: list[Violation] = []
-    told: list[None] = []
-    ledger = Ledger(Timeline(), 1, found, lambda: told.append(None))
-    for promise in PROMISES:
-        for number in range(MOST_OF_ONE + 5):
-            assert not ledger.require(promise, False, "w", f"{number}")
-    assert ledger.require(NO_EARLY_VERDICT, True, "w", "")
-    assert len(found) == MOST_KEPT
-    assert ledger.total == len(told) == len(PROMISES) * (MOST_OF_ONE + 5)
-    assert ledger.checks[NO_EARLY_VERDICT] == MOST_OF_ONE + 6
-    assert [violation.text for violation in found[:MOST_OF_ONE]] == [str(n) for n in range(MOST_OF_ONE)]
-
-
-def test_step_that_a_new_message_ends_judges_the_message_before_and_what_was_due() -> None:
-    found: list[Violation] = []
-    ledger = Ledger(Timeline(), 1, found, lambda: None)
-    model = Model(120.0, 3600.0, ledger)
-    step = Step(model, ledger)
-    model.register("w", 1, RegisterWorkerRequest(endpoint="h:1"), 0.0)
-    judged: list[object] = []
-    for message in ("first", "second"):
-        step.begin(message, 120.0, lambda message, now_s: judged.append(message))
-    assert judged == ["first", "second"]
-    assert [violation.promise for violation in found] == [str(VERDICT_ON_TIME)]
 
 
 def test_run_leaves_the_log_of_its_process_as_it_was() -> None:
@@ -224,17 +175,17 @@ def test_run_leaves_the_log_of_its_process_as_it_was() -> None:
     )
     before = structlog.get_config()
     try:
-        Simulation(_schedule(), [Oracle()]).run()
+        Simulation(schedule_of(), [Oracle()]).run()
         assert structlog.get_config() == before
     finally:
         structlog.reset_defaults()
 
 
 def test_run_that_is_watched_is_the_same_run() -> None:
-    schedule = _schedule(
+    schedule = schedule_of(
         Fault("crash", 12.0, ("worker-1",), 30.0),
         Fault("pause", 20.0, (CONTROL_PLANE,), 20.0),
-        Fault("duplication", 30.0, tuple(_TOPOLOGY.worker_names), 20.0, {"probability": 0.5}),
+        Fault("duplication", 30.0, tuple(TOPOLOGY.worker_names), 20.0, {"probability": 0.5}),
         Fault("crash", 50.0, (CONTROL_PLANE,), 3.0),
     )
     traces = []
