@@ -30,12 +30,12 @@ from minicloud.app.serving import (
 from minicloud.app.signals import ending_signals, until_signalled
 from minicloud.clock import SystemClock
 from minicloud.config import ControlPlaneConfig
-from minicloud.control.journal import log_entry
+from minicloud.control.event_log import log_event
 from minicloud.control.metrics import Metrics
 from minicloud.control.plane import ControlPlane
+from minicloud.control.readiness import Readiness
 from minicloud.control.rest.access import Access, own_names
 from minicloud.control.rest.app import create_rest_app
-from minicloud.control.rest.readiness import Readiness
 from minicloud.control.rest.seats import SeatLimits, Seats
 from minicloud.control.rest.server import serve_rest
 from minicloud.control.service import grpc_error
@@ -88,7 +88,7 @@ async def _control_plane(
         metrics.show_store(lambda: durable.unwritten, durable.oldest_unwritten_s)
     plane = ControlPlane(config.liveness, store, metrics, clock, random, max_workers=config.max_workers)
     membership = plane.membership
-    membership.subscribe(log_entry)
+    membership.subscribe(log_event)
     health, services = with_standard_services(config.enable_reflection, plane.service)
     readiness.on_stopping(health.close)
 
@@ -146,12 +146,12 @@ async def _control_plane(
                         grpc=[str(of_socket(listener.socket.getsockname())) for listener in grpc_listeners],
                         http=[str(of_socket(listener.socket.getsockname())) for listener in http_listeners],
                         data_dir=str(config.data_dir or "none"),
-                        workers=len(membership.registry),
+                        workers=len(membership.sweep_due()),
                     )
 
                     def status() -> str:
                         fault = f"; {readiness.fault}" if readiness.fault else ""
-                        return f"{len(membership.registry)} workers registered{fault}"
+                        return f"{len(membership.sweep_due())} workers registered{fault}"
 
                     manager.ready(status())
                     watching.start_soon(manager.keep_told, status)

@@ -129,7 +129,7 @@ def worker_series(membership: Membership) -> Iterator[str]:
         name = f"minicloud_worker_{name}"
         yield f"# HELP {name} {help_text}\n# TYPE {name} gauge\n"
         after = ""
-        while workers := list(islice(membership.registry.workers(after), _WORKERS_A_SLICE)):
+        while workers := list(islice(membership.sweep_due().workers(after), _WORKERS_A_SLICE)):
             now_s = membership.clock.monotonic_s()
             # The charset of ids needs no escaping; a zone may hold anything.
             yield "".join(

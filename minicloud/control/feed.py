@@ -18,7 +18,7 @@ from itertools import islice
 import trio
 from trio.lowlevel import ParkingLot
 
-from minicloud.store.port import HISTORY_ENTRIES, Entry
+from minicloud.store.port import HISTORY_ENTRIES, MembershipEvent
 
 BATCH_ENTRIES = 256  # what a follower is handed at a time: about 80 KB of JSON
 
@@ -48,9 +48,9 @@ class EventFeed:
     """The newest entries, oldest first; seeded with what the store kept."""
 
     def __init__(
-        self, entries: Iterable[Entry] = (), last_event_id: int = 0, capacity: int = HISTORY_ENTRIES
+        self, entries: Iterable[MembershipEvent] = (), last_event_id: int = 0, capacity: int = HISTORY_ENTRIES
     ) -> None:
-        self._entries: deque[Entry] = deque(entries, maxlen=capacity)
+        self._entries: deque[MembershipEvent] = deque(entries, maxlen=capacity)
         self._last_event_id = self._entries[-1].event_id if self._entries else last_event_id
         self._waiting = ParkingLot()
         self._closed = False
@@ -60,7 +60,7 @@ class EventFeed:
         """The id of the newest entry there has been; 0 if none."""
         return self._last_event_id
 
-    def publish(self, entry: Entry) -> None:
+    def publish(self, entry: MembershipEvent) -> None:
         """Take the next entry in, as a subscriber of membership. Never waits."""
         self._entries.append(entry)
         self._last_event_id = entry.event_id
@@ -71,11 +71,11 @@ class EventFeed:
         self._closed = True
         self._waiting.unpark_all()
 
-    def newest(self, limit: int) -> tuple[Entry, ...]:
+    def newest(self, limit: int) -> tuple[MembershipEvent, ...]:
         """The newest `limit` entries, oldest first."""
         return tuple(islice(self._entries, max(0, len(self._entries) - limit), None))
 
-    def after(self, event_id: int, limit: int) -> tuple[Entry, ...]:
+    def after(self, event_id: int, limit: int) -> tuple[MembershipEvent, ...]:
         """The oldest `limit` entries kept behind `event_id`, oldest first."""
         start = bisect_right(self._entries, event_id, key=lambda entry: entry.event_id)
         return tuple(islice(self._entries, start, start + limit))
@@ -91,7 +91,7 @@ class EventFeed:
             return Span(self._last_event_id, self._last_event_id)
         return Span(self._entries[start].event_id - 1, self._entries[end - 1].event_id)
 
-    def slices(self, span: Span) -> Iterator[tuple[Entry, ...]]:
+    def slices(self, span: Span) -> Iterator[tuple[MembershipEvent, ...]]:
         """The entries of `span`, some at a time, read from the ring as each slice is asked for.
 
         Raises `EntriesLostError` where a part of them is no longer kept after an earlier part was handed out.
@@ -132,7 +132,7 @@ class Follower:
         self._feed = feed
         self.seen_id = seen_id
 
-    async def receive(self) -> Gap | tuple[Entry, ...]:
+    async def receive(self) -> Gap | tuple[MembershipEvent, ...]:
         """What comes next, once there is something; raises `trio.EndOfChannel` when the feed is closed.
 
         Cancelling it loses nothing: `seen_id` only moves with what is returned.

@@ -1,4 +1,4 @@
-"""The one door to membership: every command goes through `execute`, every reader through `registry`.
+"""The one door to membership: every command goes through `execute`, every reader through `sweep_due`.
 
 The order of a change: decide, apply, append to the store, notify the subscribers; the caller then waits on
 `durable()` before it answers for it. Everything but that wait is one uninterrupted step, so nobody ever sees
@@ -24,13 +24,13 @@ from minicloud.core.events import (
     Event,
     LeaseExpired,
     LeaseRenewed,
-    LeaseRestored,
     RivalHeard,
     WorkerDeparted,
     WorkerHeard,
     WorkerLeaving,
+    WorkerLoaded,
+    WorkerRecovered,
     WorkerRegistered,
-    WorkerRestored,
 )
 from minicloud.core.liveness.attention import Attention
 from minicloud.core.liveness.grace import Run, grace_s, marks_s, remaining_grace_s
@@ -38,9 +38,9 @@ from minicloud.core.model import SHUTTING_DOWN, Admin, ClusterStats, Health, Sta
 from minicloud.core.registry import Registry
 from minicloud.core.stats import cluster_stats
 from minicloud.request_id import current_request_id
-from minicloud.store.port import Change, Entry, Snapshot, Store
+from minicloud.store.port import Change, MembershipEvent, Snapshot, Store
 
-Subscriber = Callable[[Entry], None]
+Subscriber = Callable[[MembershipEvent], None]
 SweepObserver = Callable[[float, float], None]
 StallObserver = Callable[[float], None]
 
@@ -105,22 +105,21 @@ class Membership:
                 since_s = worker.health_since_s
             else:
                 since_s = lease_until_s
-            restored.append((since_s, WorkerRestored(worker.worker_id, now_s, worker, lease_until_s)))
+            restored.append((since_s, WorkerLoaded(worker.worker_id, now_s, worker, lease_until_s)))
         # `Deadlines` are set in the order of time. Departed workers come first, so that the id book has an
         # installation under the worker that it is now.
         for _, event in sorted(restored, key=lambda each: (each[1].worker.departed is None, each[0])):
             self._registry.apply(event)
         self._quiet_until_s = -math.inf
 
-    @property
-    def registry(self) -> Registry:
-        """The registry to read, as of this moment: what has fallen due is swept first."""
+    def sweep_due(self) -> Registry:
+        """Sweep what has fallen due, and return the registry to read as of this moment."""
         self._swept_now()
         return self._registry
 
     @property
-    def executed(self) -> Registry:
-        """The registry as `execute` left it, to read in the step in which that returned: nothing is due."""
+    def registry(self) -> Registry:
+        """The registry as the last call left it: right after `execute`, nothing is due."""
         return self._registry
 
     def awake_by(self, at_s: float) -> None:
@@ -137,7 +136,7 @@ class Membership:
 
     def stats(self) -> ClusterStats:
         """The cluster's statistics as of this moment."""
-        return cluster_stats(self.registry.workers(), self.clock.monotonic_s())
+        return cluster_stats(self.sweep_due().workers(), self.clock.monotonic_s())
 
     def execute(self, command: Command) -> tuple[Event, ...]:
         """Carry `command` out and answer with what happened. Raises what `Registry.decide` raises and, having
@@ -216,7 +215,7 @@ class Membership:
         if not isinstance(event, WorkerHeard | DepartureExpired):
             kind, detail, reason = _description(event)
             self._last_event_id += 1
-            entry = Entry(
+            entry = MembershipEvent(
                 event_id=self._last_event_id,
                 at_ms=self.wall.unix_ms(event.at_s),
                 kind=kind,
@@ -249,7 +248,7 @@ def _description(event: Event) -> tuple[str, str, str]:
             return "departed", event.departure, event.reason
         case LeaseExpired():
             return "unhealthy", "", event.reason
-        case LeaseRestored():
+        case WorkerRecovered():
             return "recovered", "", event.reason
         case WorkerLeaving():
             return "leaving", "", SHUTTING_DOWN

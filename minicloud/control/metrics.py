@@ -27,13 +27,13 @@ import minicloud
 from minicloud.control.cluster_metrics import ClusterCollector, worker_series
 from minicloud.control.membership import Membership
 from minicloud.control.tallies import Calls, Shown, Tally
-from minicloud.core.events import Registration
+from minicloud.core.events import RegistrationOutcome
 from minicloud.core.model import Departure, Status
 from minicloud.rpc.refusals import Cause
-from minicloud.store.port import Entry
+from minicloud.store.port import MembershipEvent
 
 HEARTBEAT_RESULTS = ("accepted", "stale", "unknown", "fenced", "invalid")
-REGISTRATION_OUTCOMES = (*(registration.value for registration in Registration), "refused")
+REGISTRATION_OUTCOMES = (*(registration.value for registration in RegistrationOutcome), "refused")
 DEPARTURES = tuple(departure.value for departure in Departure)
 STATUSES = tuple(status.value.lower() for status in Status)
 
@@ -200,7 +200,7 @@ class Metrics:
         """`outcome` is new, again, returned, takeover, renamed, clone or refused."""
         self._registrations.counts[(outcome,)] += 1
 
-    def on_entry(self, entry: Entry) -> None:
+    def on_entry(self, entry: MembershipEvent) -> None:
         """Count a change of membership, as its subscriber."""
         if entry.old_status is not entry.new_status:
             self._transitions.counts[entry.old_status.value.lower(), entry.new_status.value.lower()] += 1

@@ -39,7 +39,7 @@ class Page:
         """The workers, some at a time, as they are when their slice is taken: let others have their turn
         between two. Those that are no longer what was asked for are left out."""
         for start in range(0, len(self.worker_ids), _HANDED_OUT_AT_ONCE):
-            registry = membership.registry
+            registry = membership.sweep_due()
             get = registry.departures.get if self.status is Status.OFFLINE else registry.get
             found = map(get, self.worker_ids[start : start + _HANDED_OUT_AT_ONCE])
             yield [worker for worker in found if worker is not None and _is(worker, self.status)]
@@ -56,7 +56,7 @@ async def page_of_workers(membership: Membership, status: Status | None, limit: 
     found: list[WorkerId] = []
     after = _from_token(page_token) if page_token else ""
     while True:
-        registry = membership.registry
+        registry = membership.sweep_due()
         workers = registry.departures.workers if status is Status.OFFLINE else registry.workers
         looked_at = list(islice(workers(after), _LOOKED_AT_ONCE))
         found.extend(worker.worker_id for worker in looked_at if _is(worker, status))

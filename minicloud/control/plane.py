@@ -9,8 +9,8 @@ from __future__ import annotations
 from random import Random
 
 from minicloud.clock import Clock
+from minicloud.control.event_log import log_stall
 from minicloud.control.feed import EventFeed
-from minicloud.control.journal import log_stall
 from minicloud.control.membership import Membership
 from minicloud.control.metrics import Metrics
 from minicloud.control.service import WorkerManagementService

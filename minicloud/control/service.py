@@ -30,7 +30,7 @@ from minicloud.core.errors import (
     StoreUnavailableError,
     UnknownWorkerError,
 )
-from minicloud.core.events import Registration, WorkerHeard, WorkerRegistered
+from minicloud.core.events import RegistrationOutcome, WorkerHeard, WorkerRegistered
 from minicloud.core.model import Admin, Resources, Worker, WorkerId
 from minicloud.request_id import current_request_id
 from minicloud.wire.convert import (
@@ -156,7 +156,7 @@ class WorkerManagementService(WorkerManagementServiceBase):
             self._log.warning(
                 "metadata_trimmed", worker_id=worker_id, dropped=len(dropped), first=dropped[0][:64]
             )
-        if event.registration is Registration.CLONE:
+        if event.registration is RegistrationOutcome.CLONE:
             self._log.warning(
                 "identity_shared", worker_id=worker_id, endpoint=event.endpoint, instance_id=event.instance_id
             )
@@ -201,12 +201,12 @@ class WorkerManagementService(WorkerManagementServiceBase):
         result = "accepted" if events else "stale"
         self._counter.heartbeat(result)
         self._log.debug("heartbeat", worker_id=worker_id, sequence=message.sequence, result=result)
-        worker = membership.executed.get(worker_id)
+        worker = membership.registry.get(worker_id)
         if len(events) > 1 and type(events[0]) is not WorkerHeard:  # its status changed, which has to be kept
             # Where it cannot be kept now, the worker's next heartbeat after a restart changes it again.
             with suppress(StoreUnavailableError):
                 await membership.durable()
-            worker = membership.registry.get(worker_id)
+            worker = membership.sweep_due().get(worker_id)
         if worker is None:  # it left, or was removed, while this waited
             return HeartbeatResponse(acknowledged=True, response=self._response())
         return HeartbeatResponse(

@@ -14,7 +14,7 @@ import trio
 from trio import TASK_STATUS_IGNORED, TaskStatus
 
 from minicloud.control.membership import Membership
-from minicloud.store.port import Entry
+from minicloud.store.port import MembershipEvent
 
 
 class Sweeper:
@@ -31,15 +31,15 @@ class Sweeper:
         task_status.started()
         while True:
             membership = self._membership
-            deadline_s = membership.registry.next_deadline_s()  # reading it sweeps
-            if membership.executed.has_leases:
-                look_s = membership.executed.policy.look_s
+            deadline_s = membership.sweep_due().next_deadline_s()
+            if membership.registry.has_leases:
+                look_s = membership.registry.policy.look_s
                 deadline_s = min(deadline_s, membership.clock.monotonic_s() + look_s)
             self._asleep_until_s = deadline_s
             membership.awake_by(self._asleep_until_s)
             with trio.CancelScope() as self._sleep:
                 await membership.clock.sleep_until(self._asleep_until_s)
 
-    def _on_entry(self, entry: Entry) -> None:
+    def _on_entry(self, entry: MembershipEvent) -> None:
         if self._membership.next_deadline_s() < self._asleep_until_s:
             self._sleep.cancel()

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from minicloud.core.model import Admin, Departure, Resources, Worker, WorkerId
 
 
-class Registration(StrEnum):
+class RegistrationOutcome(StrEnum):
     """How an id came to be given."""
 
     NEW = "new"  # it was free, or generated
@@ -31,7 +31,7 @@ class WorkerRegistered:
     worker_id: WorkerId
     at_s: float
     incarnation: int
-    registration: Registration
+    registration: RegistrationOutcome
     endpoint: str
     instance_id: str
     wanted_id: str
@@ -43,7 +43,7 @@ class WorkerRegistered:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerRestored:
+class WorkerLoaded:
     """A worker known before a restart, registered or departed, as it was stored.
 
     `lease_until_s` ends the lease of a HEALTHY one that is not heard before.
@@ -96,7 +96,7 @@ class LeaseExpired:
 
 
 @dataclass(frozen=True, slots=True)
-class LeaseRestored:
+class WorkerRecovered:
     """An UNHEALTHY worker spoke again; a `LeaseRenewed` follows."""
 
     worker_id: WorkerId
@@ -132,13 +132,13 @@ class DepartureExpired:
 
 Event = (
     WorkerRegistered
-    | WorkerRestored
+    | WorkerLoaded
     | WorkerHeard
     | WorkerLeaving
     | RivalHeard
     | LeaseRenewed
     | LeaseExpired
-    | LeaseRestored
+    | WorkerRecovered
     | AdminChanged
     | WorkerDeparted
     | DepartureExpired

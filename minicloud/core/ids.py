@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from minicloud.core.commands import MAX_ID_CHARS, Register
-from minicloud.core.events import Registration
+from minicloud.core.events import RegistrationOutcome
 from minicloud.core.model import Health, Worker, WorkerId
 
 Find = Callable[[WorkerId], Worker | None]
@@ -45,7 +45,7 @@ class IdBook:
         self._displaced: dict[WorkerId, _Displaced] = {}
         self._rival_s = rival_s
 
-    def assign(self, command: Register, find: Find, now_s: float) -> tuple[WorkerId, Registration]:
+    def assign(self, command: Register, find: Find, now_s: float) -> tuple[WorkerId, RegistrationOutcome]:
         """The id for a newcomer and how it comes to it. Changes nothing.
 
         An installation gets back the id it has, or had when it departed, if it asks for that id, for the id
@@ -58,16 +58,16 @@ class IdBook:
         wanted = own.worker_id if own is not None else WorkerId(command.worker_id) or command.generated_id
         occupant = own if own is not None else find(wanted)
         if occupant is None:
-            return wanted, Registration.NEW
+            return wanted, RegistrationOutcome.NEW
         if occupant.departed is not None:
-            return wanted, Registration.RETURNED if own is not None else Registration.NEW
+            return wanted, RegistrationOutcome.RETURNED if own is not None else RegistrationOutcome.NEW
         if own is not None or (command.worker_id and occupant.endpoint == command.endpoint):
             if self._is_rival(wanted, command, now_s):
-                return self._variant(WorkerId(command.worker_id) or wanted, find), Registration.CLONE
-            return wanted, Registration.AGAIN
+                return self._variant(WorkerId(command.worker_id) or wanted, find), RegistrationOutcome.CLONE
+            return wanted, RegistrationOutcome.AGAIN
         if occupant.health is Health.UNHEALTHY:
-            return wanted, Registration.TAKEOVER
-        return self._variant(wanted, find), Registration.RENAMED
+            return wanted, RegistrationOutcome.TAKEOVER
+        return self._variant(wanted, find), RegistrationOutcome.RENAMED
 
     def replaced(self, command: Register, worker_id: WorkerId, find: Find) -> list[Worker]:
         """The registered workers that make room when `worker_id` is given to the sender of `command`: those

@@ -39,11 +39,11 @@ from minicloud.core.events import (
     Event,
     LeaseExpired,
     LeaseRenewed,
-    LeaseRestored,
-    Registration,
+    RegistrationOutcome,
     WorkerDeparted,
     WorkerHeard,
     WorkerLeaving,
+    WorkerRecovered,
     WorkerRegistered,
 )
 from minicloud.core.liveness.detector import Expired
@@ -118,7 +118,7 @@ class Registry(RegistryState):
         if worker.health is Health.UNHEALTHY:
             silence_s = now_s - worker.last_heartbeat_s
             reason = f"heartbeat after {silence_s:.0f} s of silence"
-            events.append(LeaseRestored(worker.worker_id, now_s, reason))
+            events.append(WorkerRecovered(worker.worker_id, now_s, reason))
         elif worker.heard_run != self._run:
             events.append(WorkerHeard(worker.worker_id, now_s))
         if leaving and worker.leaving_since_s is None:
@@ -135,7 +135,7 @@ class Registry(RegistryState):
                 "remove workers that are gone"
             )
         wanted_id = command.worker_id
-        returning = registration in (Registration.AGAIN, Registration.RETURNED)
+        returning = registration in (RegistrationOutcome.AGAIN, RegistrationOutcome.RETURNED)
         if returning and before is not None and wanted_id in ("", worker_id):
             # It goes by the id it was given; its configuration, after a restart, still says the other one.
             wanted_id = before.wanted_id or wanted_id

@@ -18,14 +18,14 @@ from minicloud.core.events import (
     Event,
     LeaseExpired,
     LeaseRenewed,
-    LeaseRestored,
-    Registration,
+    RegistrationOutcome,
     RivalHeard,
     WorkerDeparted,
     WorkerHeard,
     WorkerLeaving,
+    WorkerLoaded,
+    WorkerRecovered,
     WorkerRegistered,
-    WorkerRestored,
 )
 from minicloud.core.ids import IdBook
 from minicloud.core.liveness.detector import Detector
@@ -63,9 +63,9 @@ class RegistryState:
         self._appliers: dict[type, Callable[[Any], None]] = {
             LeaseRenewed: self._apply_renewed,
             LeaseExpired: self._apply_expired,
-            LeaseRestored: self._apply_restored_lease,
+            WorkerRecovered: self._apply_recovered,
             WorkerRegistered: self._apply_registered,
-            WorkerRestored: self._apply_restored,
+            WorkerLoaded: self._apply_loaded,
             WorkerHeard: self._apply_heard,
             WorkerLeaving: self._apply_leaving,
             RivalHeard: self._apply_rival_heard,
@@ -154,7 +154,7 @@ class RegistryState:
         worker.health_since_s = event.at_s
         self._detector.retain(worker.deadline, event.at_s)
 
-    def _apply_restored_lease(self, event: LeaseRestored) -> None:
+    def _apply_recovered(self, event: WorkerRecovered) -> None:
         worker = self._workers[event.worker_id]
         worker.health = Health.HEALTHY
         worker.health_reason = event.reason
@@ -200,7 +200,7 @@ class RegistryState:
         self._put(worker, before)
         self._renew(worker.deadline, at_s)
 
-    def _apply_restored(self, event: WorkerRestored) -> None:
+    def _apply_loaded(self, event: WorkerLoaded) -> None:
         worker = replace(event.worker)  # events do not change once they are made
         if worker.departed is not None:
             self._departures.put(worker, worker.departed.at_s)
@@ -256,12 +256,12 @@ class RegistryState:
 
 
 _REGISTRATION_REASONS = {
-    Registration.NEW: "registered",
-    Registration.AGAIN: "registered again",
-    Registration.RETURNED: "registered under the id it had before",
-    Registration.TAKEOVER: "registered in place of a worker gone silent",
-    Registration.RENAMED: "registered under a variant of the id it wanted",
-    Registration.CLONE: "registered under a variant, as another live worker has the same identity",
+    RegistrationOutcome.NEW: "registered",
+    RegistrationOutcome.AGAIN: "registered again",
+    RegistrationOutcome.RETURNED: "registered under the id it had before",
+    RegistrationOutcome.TAKEOVER: "registered in place of a worker gone silent",
+    RegistrationOutcome.RENAMED: "registered under a variant of the id it wanted",
+    RegistrationOutcome.CLONE: "registered under a variant, as another live worker has the same identity",
 }
 
 

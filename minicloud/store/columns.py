@@ -15,7 +15,7 @@ from zlib import crc32
 
 from minicloud.core.liveness.grace import Run
 from minicloud.core.model import Admin, Health, Status
-from minicloud.store.port import Entry, StoredWorker
+from minicloud.store.port import MembershipEvent, StoredWorker
 
 R = TypeVar("R")
 
@@ -176,7 +176,7 @@ WORKERS = Table(
 
 ENTRIES = Table(
     "entries",
-    Entry,
+    MembershipEvent,
     [
         Column("event_id", "INTEGER PRIMARY KEY NOT NULL"),
         Column("at_ms", _INTEGER),

@@ -13,7 +13,7 @@ from trio import TASK_STATUS_IGNORED, TaskStatus
 
 from minicloud.core.liveness.grace import Run
 from minicloud.core.model import WorkerId
-from minicloud.store.port import HISTORY_ENTRIES, MAX_RUNS, Change, Entry, Snapshot, StoredWorker
+from minicloud.store.port import HISTORY_ENTRIES, MAX_RUNS, Change, MembershipEvent, Snapshot, StoredWorker
 
 
 class MemoryStore:
@@ -21,7 +21,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._workers: dict[WorkerId, StoredWorker] = {}
-        self._entries: deque[Entry] = deque(maxlen=HISTORY_ENTRIES)
+        self._entries: deque[MembershipEvent] = deque(maxlen=HISTORY_ENTRIES)
         self._runs: dict[int, Run] = {}
         self._incarnation_floor = 0
 

@@ -26,7 +26,7 @@ HISTORY_ENTRIES = 10_000  # about 3 MB in memory: some hours of a large cluster'
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class MembershipEvent:
     """One line of the history of membership, as people and tools see it.
 
     `event_id` rises by one an entry, across restarts. `kind` is registered, departed, unhealthy, recovered,
@@ -90,7 +90,7 @@ class Change:
     worker_id: WorkerId | Literal[""]
     worker: StoredWorker | None
     incarnation_floor: int
-    entry: Entry | None = None
+    entry: MembershipEvent | None = None
     run: Run | None = None
 
 
@@ -100,7 +100,7 @@ class Snapshot:
     first."""
 
     workers: tuple[StoredWorker, ...] = ()
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[MembershipEvent, ...] = ()
     incarnation_floor: int = 0
     last_event_id: int = 0
     runs: tuple[Run, ...] = ()

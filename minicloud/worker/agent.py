@@ -25,11 +25,11 @@ from minicloud.worker.agent_config import AgentConfig, told_interval_s
 from minicloud.worker.agent_state import AgentState, Phase
 from minicloud.worker.contact import Contact
 from minicloud.worker.control_plane import (
-    ControlPlane,
+    ControlPlaneApi,
     ControlPlaneError,
     HeartbeatAnswer,
     RegisterAnswer,
-    Registration,
+    RegistrationRequest,
 )
 from minicloud.worker.deadline import in_time
 from minicloud.worker.leave import leave
@@ -56,7 +56,7 @@ class Agent:
     def __init__(
         self,
         config: AgentConfig,
-        control_plane: ControlPlane,
+        control_plane: ControlPlaneApi,
         *,
         endpoint: Callable[[], Awaitable[str]],
         resources: Callable[[int], Resources],
@@ -188,7 +188,7 @@ class Agent:
         """Why it did not work; empty if it did."""
         with RequestScope(self._new_request_id()):
             try:
-                registration = Registration(
+                registration = RegistrationRequest(
                     worker_id=self._worker_id or self._config.wanted_id,
                     endpoint=await self._endpoint(),
                     resources=self._resources(self._queries.active),
@@ -208,14 +208,14 @@ class Agent:
             self._become(worker_id, answer, registration)
             return ""
 
-    async def _call_register(self, registration: Registration) -> RegisterAnswer:
+    async def _call_register(self, registration: RegistrationRequest) -> RegisterAnswer:
         self._registration_answered = trio.Event()
         try:
             return await self._control_plane.register(registration, self._config.call_timeout_s)
         finally:
             self._registration_answered.set()
 
-    def _become(self, worker_id: str, answer: RegisterAnswer, registration: Registration) -> None:
+    def _become(self, worker_id: str, answer: RegisterAnswer, registration: RegistrationRequest) -> None:
         self._registered = True
         self._registered_endpoint = registration.endpoint
         self._worker_id = worker_id

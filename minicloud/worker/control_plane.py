@@ -20,7 +20,7 @@ class ControlPlaneError(MiniCloudError):
 
 
 @dataclass(frozen=True, slots=True)
-class Registration:
+class RegistrationRequest:
     """What a worker says when it registers. `worker_id` is the wanted id, empty for any."""
 
     worker_id: str
@@ -52,7 +52,7 @@ class HeartbeatAnswer(NamedTuple):
     error: str = ""
 
 
-class ControlPlane(Protocol):
+class ControlPlaneApi(Protocol):
     """One control plane, or several of which one at a time is in use. They are tried in the order in which
     they were named.
 
@@ -64,7 +64,7 @@ class ControlPlane(Protocol):
         """Who answers calls, or is tried first: for a person to read."""
         ...
 
-    async def register(self, registration: Registration, timeout_s: float) -> RegisterAnswer:
+    async def register(self, registration: RegistrationRequest, timeout_s: float) -> RegisterAnswer:
         """Ask to be a member. A refusal is an answer, not an error."""
         ...
 

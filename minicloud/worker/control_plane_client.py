@@ -1,4 +1,4 @@
-"""`ControlPlane` over gRPC: the generated stub, and several control planes tried in turn.
+"""`ControlPlaneApi` over gRPC: the generated stub, and several control planes tried in turn.
 
 Always holds: a call ends within its timeout, with an answer or a `ControlPlaneError`; the control plane that
 answered last is asked first. There is no schedule and no repetition here: the agent has both.
@@ -32,7 +32,7 @@ from minicloud.worker.control_plane import (
     ControlPlaneError,
     HeartbeatAnswer,
     RegisterAnswer,
-    Registration,
+    RegistrationRequest,
 )
 
 # A connection whose other end vanished without a word (power, network, a NAT box's memory) takes calls and
@@ -121,7 +121,7 @@ class ControlPlaneClient:
 
         return (await self._first_answer(ask, timeout_s))[1]
 
-    async def register(self, registration: Registration, timeout_s: float) -> RegisterAnswer:
+    async def register(self, registration: RegistrationRequest, timeout_s: float) -> RegisterAnswer:
         request = RegisterWorkerRequest(
             worker_id=registration.worker_id,
             endpoint=registration.endpoint,

@@ -7,7 +7,7 @@ from random import Random
 from minicloud.clock import Clock
 from minicloud.core.commands import Deregister
 from minicloud.net.backoff import Backoff
-from minicloud.worker.control_plane import ControlPlane, ControlPlaneError
+from minicloud.worker.control_plane import ControlPlaneApi, ControlPlaneError
 from minicloud.worker.deadline import in_time
 
 # Short: the whole leave has some seconds, and a control plane that restarts is back within them.
@@ -18,7 +18,7 @@ _LEAST_TRY_S = 1.0
 
 
 async def leave(
-    control_plane: ControlPlane, command: Deregister, deadline_s: float, clock: Clock, random: Random
+    control_plane: ControlPlaneApi, command: Deregister, deadline_s: float, clock: Clock, random: Random
 ) -> str:
     """Deregister by `deadline_s` of `clock`; answers with what went wrong, empty if nothing did.
 

@@ -12,7 +12,7 @@ import trio
 from minicloud.clock import Clock
 from minicloud.core.commands import Deregister
 from minicloud.worker.agent_config import AgentConfig
-from minicloud.worker.control_plane import ControlPlane, ControlPlaneError
+from minicloud.worker.control_plane import ControlPlaneApi, ControlPlaneError
 
 _REASON = "went back to another control plane"
 
@@ -25,7 +25,7 @@ class Returning:
     Once the worker is registered there, it leaves the later one. `membership` is its id and incarnation.
     """
 
-    def __init__(self, control_plane: ControlPlane, config: AgentConfig, clock: Clock) -> None:
+    def __init__(self, control_plane: ControlPlaneApi, config: AgentConfig, clock: Clock) -> None:
         self._control_plane = control_plane
         self._timeout_s = config.call_timeout_s
         self._clock = clock

@@ -12,7 +12,7 @@ import trio
 from minicloud.control.metrics import Metrics
 from minicloud.control.plane import ControlPlane
 from minicloud.core.liveness.policy import LivenessPolicy
-from minicloud.store.port import Entry
+from minicloud.store.port import MembershipEvent
 from sim.cluster.disk import Disk, DiskStore
 from sim.cluster.node import Node
 from sim.engine.clocks import NodeClock, ProcessClock
@@ -41,7 +41,7 @@ class ControlPlaneObserver:
     def answered(self, run: ControlPlaneRun, message: Any, answer: Any) -> None:
         """Its service answers `message` with `answer`."""
 
-    def changed(self, run: ControlPlaneRun, entry: Entry) -> None:
+    def changed(self, run: ControlPlaneRun, entry: MembershipEvent) -> None:
         """Its membership has changed."""
 
     def stalled(self, run: ControlPlaneRun, by_s: float) -> None:
@@ -165,6 +165,6 @@ class ControlPlaneRun:
         for observer in self.node.observers:
             observer.stalled(self, by_s)
 
-    def _on_entry(self, entry: Entry) -> None:
+    def _on_entry(self, entry: MembershipEvent) -> None:
         for observer in self.node.observers:
             observer.changed(self, entry)

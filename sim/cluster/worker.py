@@ -18,7 +18,7 @@ from minicloud.worker.control_plane import (
     ControlPlaneError,
     HeartbeatAnswer,
     RegisterAnswer,
-    Registration,
+    RegistrationRequest,
 )
 from minicloud.worker.control_plane_client import ControlPlaneClient
 from minicloud.worker.queries import QueryTracker
@@ -198,7 +198,7 @@ class _Client(ControlPlaneClient):
         super().__init__(stubs, clock)
         self._failed = failed
 
-    async def register(self, registration: Registration, timeout_s: float) -> RegisterAnswer:
+    async def register(self, registration: RegistrationRequest, timeout_s: float) -> RegisterAnswer:
         try:
             return await super().register(registration, timeout_s)
         except ControlPlaneError as error:

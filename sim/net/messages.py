@@ -21,7 +21,7 @@ from sim.engine.clocks import NodeClock
 from sim.engine.process import Process
 from sim.engine.timeline import Parked
 from sim.engine.wait import Wait
-from sim.net.journal import ANSWERED, ARRIVED, RETURNED, Exchange
+from sim.net.exchanges import ANSWERED, ARRIVED, RETURNED, Exchange
 from sim.net.network import Link
 from sim.net.processor import Processor
 
@@ -151,8 +151,8 @@ class MessageChannel:
         self.clock = clock
         self.link = link
         self.find = find
-        journal = link.network.journal
-        self.calls = journal.of(link.client) if journal is not None else None
+        exchange_observer = link.network.exchange_observer
+        self.calls = exchange_observer.of(link.client) if exchange_observer is not None else None
 
     def request(
         self,
@@ -203,7 +203,7 @@ class _ClientCall:
         self._outcome: tuple[Status, str, bytes] | None = None
         self._expires_s = 0.0
         self._timeout = 0  # the number of the event; 0 is none
-        self._exchange: Exchange | None = None  # where a journal is kept
+        self._exchange: Exchange | None = None  # where a exchange_observer is kept
 
     @property
     def client(self) -> str:
@@ -265,8 +265,8 @@ class _ClientCall:
             network = channel.link.network
             exchange.steps.append((RETURNED, network.timeline.now_s))
             exchange.status = status
-            if network.journal is not None:
-                network.journal.returned(exchange)
+            if network.exchange_observer is not None:
+                network.exchange_observer.returned(exchange)
         channel.process.carry_out(self._end, status, message, data)
 
     def _end(self, status: Status, message: str, data: bytes) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from sim.engine.randomness import Streams
 from sim.engine.timeline import Call, Timeline
-from sim.net.journal import Journal
+from sim.net.exchanges import ExchangeObserver
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,14 +159,16 @@ def _nothing() -> None: ...
 
 
 class Network:
-    """All links, made when first asked for. `journal`, where set, is told of every call (`--depth messages`
-    alone has whole messages to tell of)."""
+    """All links, made when first asked for.
+
+    `exchange_observer`, where set, gets every call. `--depth wire` has no whole messages to observe.
+    """
 
     def __init__(self, timeline: Timeline, streams: Streams, delay: Delay = LAN) -> None:
         self.timeline = timeline
         self.delay = delay
         self.counts = Counts()
-        self.journal: Journal | None = None
+        self.exchange_observer: ExchangeObserver | None = None
         self._streams = streams
         self._links: dict[tuple[str, str], Link] = {}
 

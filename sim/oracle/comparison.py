@@ -39,7 +39,7 @@ class Comparison:
         """Nothing may be due, so that reading changes nothing."""
         model, ledger = self._model, self._ledger
         members = model.members
-        registry = membership.registry
+        registry = membership.sweep_due()
         found = 0
         for worker in registry.workers():
             found += 1

@@ -162,7 +162,7 @@ class Convergence:
                     )
 
     def _check_live(self, run: ControlPlaneRun, running: list[Running]) -> None:
-        registry = run.plane.membership.registry
+        registry = run.plane.membership.sweep_due()
         for machine, _, state in running:
             if not self._has_recovered(machine):
                 continue
@@ -219,7 +219,7 @@ class Convergence:
 
     def _check_dead(self, run: ControlPlaneRun) -> None:
         """Whoever is shown as HEALTHY is."""
-        for worker in run.plane.membership.registry.workers():
+        for worker in run.plane.membership.sweep_due().workers():
             machine = self._truth.machines.get(worker.endpoint.partition(":")[0])
             program = machine.run if machine is not None else None
             silent_s = self._calm_s

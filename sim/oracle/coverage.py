@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from minicloud.store.port import Entry
+from minicloud.store.port import MembershipEvent
 from sim.cluster.control_plane import ControlPlaneRun
 from sim.cluster.topology import CONTROL_PLANE
 from sim.faults.kinds import KINDS
@@ -35,7 +35,7 @@ class Coverage:
         """Count the goal `name`."""
         self.hits[name] += 1
 
-    def changed(self, entry: Entry) -> None:
+    def changed(self, entry: MembershipEvent) -> None:
         """Count the goals of a change of membership."""
         if entry.kind == "registered":
             self.reach("registered")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from minicloud.core.model import Admin
-from minicloud.store.port import Entry
+from minicloud.store.port import MembershipEvent
 from minicloud.wire.gen.minicloud.execution import DeregisterWorkerRequest, RegisterWorkerRequest
 from sim.oracle.durability import Durability
 from sim.oracle.ledger import Ledger
@@ -54,7 +54,7 @@ class Entries:
         self._truth = truth
         self._retention_s = retention_s
         self._removing = removing
-        self._changes: dict[str, Callable[[Entry, Member, float], None]] = {
+        self._changes: dict[str, Callable[[MembershipEvent, Member, float], None]] = {
             "unhealthy": self._unhealthy,
             "recovered": self._recovered,
             "departed": self._departed,
@@ -66,7 +66,7 @@ class Entries:
         self.awake_since_s = now_s
         self.counts.clear()
 
-    def changed(self, entry: Entry, now_s: float) -> None:
+    def changed(self, entry: MembershipEvent, now_s: float) -> None:
         """Membership has changed."""
         worker_id = str(entry.worker_id)
         of_sweep = entry.kind == "unhealthy" or (entry.kind == "departed" and entry.detail == "forgotten")
@@ -90,7 +90,7 @@ class Entries:
             f"went from {before} to {after}",
         )
 
-    def _registered(self, entry: Entry, now_s: float) -> None:
+    def _registered(self, entry: MembershipEvent, now_s: float) -> None:
         message: Any = self._step.message
         worker_id = str(entry.worker_id)
         assert isinstance(message, RegisterWorkerRequest), "only a message registers anybody"
@@ -115,7 +115,7 @@ class Entries:
         self._durability.registered(worker_id, entry.incarnation)
         self._truth.recovered(self._model.register(worker_id, entry.incarnation, message, now_s))
 
-    def _unhealthy(self, entry: Entry, member: Member, now_s: float) -> None:
+    def _unhealthy(self, entry: MembershipEvent, member: Member, now_s: float) -> None:
         if not member.healthy:
             return  # its statuses tell
         due_s = member.ends_s
@@ -137,7 +137,7 @@ class Entries:
         self._model.expire(member)
         self._truth.declared_unhealthy(member)
 
-    def _recovered(self, entry: Entry, member: Member, now_s: float) -> None:
+    def _recovered(self, entry: MembershipEvent, member: Member, now_s: float) -> None:
         self._ledger.require(
             VERDICT_ON_TIME,
             self._step.recovering is member,
@@ -149,7 +149,7 @@ class Entries:
             self._model.recover(member)
             self._truth.recovered(member)
 
-    def _departed(self, entry: Entry, member: Member, now_s: float) -> None:
+    def _departed(self, entry: MembershipEvent, member: Member, now_s: float) -> None:
         message: Any = self._step.message
         match entry.detail:
             case "forgotten":
@@ -179,5 +179,5 @@ class Entries:
         self._durability.departed(member.worker_id)
         self._model.depart(member, entry.detail == "forgotten", now_s, entry.event_id)
 
-    def _leaving(self, entry: Entry, member: Member, now_s: float) -> None:
+    def _leaving(self, entry: MembershipEvent, member: Member, now_s: float) -> None:
         self._model.announce_leaving(member)

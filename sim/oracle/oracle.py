@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minicloud.store.port import Entry
+from minicloud.store.port import MembershipEvent
 from minicloud.wire.gen.minicloud.execution import RegisterWorkerRequest
 from sim.cluster.control_plane import ControlPlaneNode, ControlPlaneRun
 from sim.cluster.topology import CONTROL_PLANE
@@ -138,7 +138,7 @@ class Oracle(SimulationObserver):
         if run is self._run:
             self._calls.answered(message, answer)
 
-    def changed(self, run: ControlPlaneRun, entry: Entry) -> None:
+    def changed(self, run: ControlPlaneRun, entry: MembershipEvent) -> None:
         if run is not self._run:
             self._meet(run)
         self._entries.changed(entry, run.node.clock.monotonic_s())

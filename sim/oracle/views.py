@@ -9,8 +9,8 @@ from typing import Any, cast
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from minicloud.control.readiness import Readiness
 from minicloud.control.rest.app import create_rest_app
-from minicloud.control.rest.readiness import Readiness
 from minicloud.wire.gen.minicloud.common import WorkerStatus
 from minicloud.wire.gen.minicloud.execution import ListWorkersRequest, ListWorkersResponse
 from sim.cluster.control_plane import ControlPlaneRun

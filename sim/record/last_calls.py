@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from sim.net.journal import Exchange
+from sim.net.exchanges import Exchange
 
 
 class LastCalls:

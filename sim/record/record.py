@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sim.faults.schedule import Schedule
-from sim.net.journal import Exchange
+from sim.net.exchanges import Exchange
 from sim.verdict.outcome import Violation
 
 

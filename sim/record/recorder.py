@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from minicloud.core.model import Status
-from minicloud.store.port import Entry
+from minicloud.store.port import MembershipEvent
 from minicloud.wire.gen.minicloud.execution import HeartbeatRequest, RegisterWorkerRequest
 from sim.cluster.control_plane import ControlPlaneRun
 from sim.cluster.worker import WorkerRun
 from sim.faults.schedule import Fault, Schedule
-from sim.net.journal import Exchange, Journal
+from sim.net.exchanges import Exchange, ExchangeObserver
 from sim.record.lines import ANSWERS, REQUESTS
 from sim.record.recollection import Recollection
 from sim.record.record import Record, Sample
@@ -66,7 +66,7 @@ class Recorder(SimulationObserver):
         self._simulation = simulation
         self._timeline = simulation.timeline
         self._network = simulation.cluster.network
-        self._network.journal = Journal(self._recollection.calls.of, self._returned)
+        self._network.exchange_observer = ExchangeObserver(self._recollection.calls.of, self._returned)
         self._timeline.at(self._record.step_s, self._sample_often)
 
     def close(self) -> None:
@@ -123,7 +123,7 @@ class Recorder(SimulationObserver):
         if self._violations:
             self._look()
 
-    def changed(self, run: ControlPlaneRun, entry: Entry) -> None:
+    def changed(self, run: ControlPlaneRun, entry: MembershipEvent) -> None:
         self._statuses[entry.old_status] -= 1
         self._statuses[entry.new_status] += 1
         self._add(
@@ -141,7 +141,7 @@ class Recorder(SimulationObserver):
     def control_plane_started(self, run: ControlPlaneRun) -> None:
         now_s = self._timeline.now_s
         registry = (
-            run.plane.membership.registry
+            run.plane.membership.sweep_due()
         )  # which tells `changed` of what it sweeps, so before the count
         self._statuses = dict.fromkeys(Status, 0)
         for worker in registry.workers():

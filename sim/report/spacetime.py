@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from grpclib.const import Status
 
-from sim.net.journal import Exchange
+from sim.net.exchanges import Exchange
 from sim.record.record import Mark, Record
 from sim.report.axes import Scale
 from sim.report.figures import exactly, seconds

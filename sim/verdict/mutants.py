@@ -103,7 +103,7 @@ _ALL = (
     ),
     Mutant(
         "restart-without-grace", "after a restart silence counts from the last heartbeat kept",
-        NO_EARLY_VERDICT, restart, Registry, "_apply_restored", mutations.no_grace,
+        NO_EARLY_VERDICT, restart, Registry, "_apply_loaded", mutations.no_grace,
     ),
     Mutant(
         "wall-clock-leases", "leases live on the wall clock, which can be set", STALLS_COMPENSATED,

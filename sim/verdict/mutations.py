@@ -17,11 +17,11 @@ from minicloud.control.service import WorkerManagementService
 from minicloud.core.commands import Heartbeat, Register
 from minicloud.core.events import (
     LeaseRenewed,
-    LeaseRestored,
-    Registration,
+    RegistrationOutcome,
     WorkerDeparted,
+    WorkerLoaded,
+    WorkerRecovered,
     WorkerRegistered,
-    WorkerRestored,
 )
 from minicloud.core.ids import IdBook
 from minicloud.core.liveness.detector import Detector
@@ -61,7 +61,7 @@ def no_sweep(original: Any) -> Any:
 
 
 def no_grace(original: Any) -> Any:
-    def apply(self: Registry, event: WorkerRestored) -> None:
+    def apply(self: Registry, event: WorkerLoaded) -> None:
         original(
             self,
             replace(event, lease_until_s=event.worker.last_heartbeat_s + self.policy.heartbeat_timeout_s),
@@ -73,7 +73,7 @@ def no_grace(original: Any) -> Any:
 def no_recovery(original: Any) -> Any:
     def decide(self: Registry, command: Heartbeat, now_s: float) -> Any:
         return tuple(
-            event for event in original(self, command, now_s) if not isinstance(event, LeaseRestored)
+            event for event in original(self, command, now_s) if not isinstance(event, WorkerRecovered)
         )
 
     return decide
@@ -129,10 +129,12 @@ def below_the_floor(original: Any) -> Any:
 
 
 def double_registration(original: Any) -> Any:
-    def assign(self: IdBook, command: Register, find: Any, now_s: float) -> tuple[WorkerId, Registration]:
+    def assign(
+        self: IdBook, command: Register, find: Any, now_s: float
+    ) -> tuple[WorkerId, RegistrationOutcome]:
         worker_id, registration = original(self, command, find, now_s)
-        if registration is Registration.RENAMED:
-            return WorkerId(command.worker_id), Registration.AGAIN
+        if registration is RegistrationOutcome.RENAMED:
+            return WorkerId(command.worker_id), RegistrationOutcome.AGAIN
         return worker_id, registration
 
     return assign
@@ -229,10 +231,12 @@ def cordon_forgotten(original: Any) -> Any:
 
 
 def departed_forgotten(original: Any) -> Any:
-    def assign(self: IdBook, command: Register, find: Any, now_s: float) -> tuple[WorkerId, Registration]:
+    def assign(
+        self: IdBook, command: Register, find: Any, now_s: float
+    ) -> tuple[WorkerId, RegistrationOutcome]:
         worker_id, registration = original(self, command, find, now_s)
-        if registration is Registration.RETURNED:
-            return command.generated_id, Registration.NEW
+        if registration is RegistrationOutcome.RETURNED:
+            return command.generated_id, RegistrationOutcome.NEW
         return worker_id, registration
 
     return assign

@@ -12,7 +12,7 @@ from grpclib.exceptions import GRPCError
 from minicloud.core.model import Status as WorkerStatus
 from minicloud.core.model import WorkerId
 from minicloud.request_id import HEADER, current_request_id
-from minicloud.store.port import Change, Entry
+from minicloud.store.port import Change, MembershipEvent
 from minicloud.wire.gen.minicloud.execution import (
     HeartbeatRequest,
     HeartbeatResponse,
@@ -337,7 +337,7 @@ def _changes(count: int) -> list[Change]:
             WorkerId("w"),
             None,
             0,
-            Entry(number, 0, "registered", "new", WorkerId("w"), number, "", offline, healthy, ""),
+            MembershipEvent(number, 0, "registered", "new", WorkerId("w"), number, "", offline, healthy, ""),
         )
         for number in range(1, count + 1)
     ]

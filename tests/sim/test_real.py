@@ -23,7 +23,7 @@ from minicloud.core.liveness.policy import LivenessPolicy
 from minicloud.rpc.channel import Channel
 from minicloud.rpc.server import Server
 from minicloud.store.memory import MemoryStore
-from minicloud.store.port import Entry
+from minicloud.store.port import MembershipEvent
 from minicloud.wire.gen.minicloud.execution import WorkerManagementServiceStub
 from sim.cluster.topology import Topology
 from sim.faults.schedule import Fault, Phases, Schedule
@@ -47,7 +47,7 @@ class World:
     """A control plane in memory, and what it wrote of its members."""
 
     def __init__(self) -> None:
-        self.entries: list[Entry] = []
+        self.entries: list[MembershipEvent] = []
         self.plane = ControlPlane(LivenessPolicy(), MemoryStore(), Metrics(), SystemClock(), Random(1))
         self.plane.membership.subscribe(self.entries.append)
         self.server = Server([self.plane.service], random=Random(2))
@@ -99,7 +99,7 @@ class World:
     @property
     def left(self) -> list[str]:
         """Who is still registered."""
-        return [worker.worker_id for worker in self.plane.membership.registry.workers()]
+        return [worker.worker_id for worker in self.plane.membership.sweep_due().workers()]
 
 
 async def test_fleet_without_faults_registers_reports_and_leaves(autojump_clock: MockClock) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from grpclib.const import Status
 
-from minicloud.store.port import Entry
+from minicloud.store.port import MembershipEvent
 from sim.cluster.control_plane import ControlPlaneRun
 from sim.faults.schedule import Schedule
-from sim.net.journal import Exchange
+from sim.net.exchanges import Exchange
 from sim.record.last_calls import LastCalls
 from sim.record.record import Record
 from sim.record.recorder import Recorder
@@ -30,7 +30,7 @@ class Accuser(SimulationObserver):
     def begins(self, simulation: Simulation) -> None:
         self._timeline = simulation.timeline
 
-    def changed(self, run: ControlPlaneRun, entry: Entry) -> None:
+    def changed(self, run: ControlPlaneRun, entry: MembershipEvent) -> None:
         if entry.kind == "unhealthy" and not self.violations:
             self.violations.append(
                 Violation("1 no-early-verdict", self._timeline.now_s, entry.worker_id, "too early")

@@ -17,7 +17,7 @@ from grpclib.const import Status
 
 from minicloud.cli.text import Paint
 from sim.faults.schedule import Fault, Phases
-from sim.net.journal import Exchange
+from sim.net.exchanges import Exchange
 from sim.net.network import Counts
 from sim.oracle.oracle import Oracle
 from sim.record.record import Mark, Moment, Record

@@ -19,15 +19,15 @@ import minicloud
 from minicloud.control.feed import EventFeed
 from minicloud.control.membership import Membership
 from minicloud.control.metrics import Metrics
+from minicloud.control.readiness import Readiness
 from minicloud.control.rest import problems
 from minicloud.control.rest.access import Access
+from minicloud.control.rest.backup import BackupRoutes
 from minicloud.control.rest.docs import PAGES, DocsRoutes
 from minicloud.control.rest.envelope import App, Envelope, exchange_of
 from minicloud.control.rest.events import EventRoutes
 from minicloud.control.rest.openapi import OpenApiDocument, path_template
 from minicloud.control.rest.probes import PROBES, ProbeRoutes
-from minicloud.control.rest.readiness import Readiness
-from minicloud.control.rest.registry import RegistryRoutes
 from minicloud.control.rest.seats import Lane
 from minicloud.control.rest.workers import WorkerRoutes
 
@@ -71,7 +71,7 @@ def create_rest_app(
     app.register_error_handler(Exception, problems.answer)
     WorkerRoutes(membership).add_to(app)
     EventRoutes(feed, membership).add_to(app)
-    RegistryRoutes(copies).add_to(app)
+    BackupRoutes(copies).add_to(app)
     ProbeRoutes(readiness, metrics).add_to(app)
     DocsRoutes(schema).add_to(app)
     envelope = Envelope(cast(App, app.asgi_app), metrics, membership.clock, random)

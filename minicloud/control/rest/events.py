@@ -27,7 +27,7 @@ from minicloud.control.rest.pieces import BrokenOffError, response_of
 from minicloud.control.rest.schemas import EventJson, GapJson, event_json
 from minicloud.control.rest.seats import HalfClose, seat_of
 from minicloud.core.errors import StoreUnavailableError
-from minicloud.store.port import Entry
+from minicloud.store.port import MembershipEvent
 
 DEFAULT_EVENTS = 100
 # Shorter than what proxies commonly allow a silent connection (60 s), long enough to cost nothing.
@@ -132,7 +132,7 @@ class EventStream(ResponseBody):
         self._durable = durable
         self._half_closed = half_closed or HalfClose()
         self._begun = False
-        self._held: tuple[Entry, ...] = ()  # what was received and is not durable yet
+        self._held: tuple[MembershipEvent, ...] = ()  # what was received and is not durable yet
 
     async def __aenter__(self) -> EventStream:
         return self
@@ -152,7 +152,7 @@ class EventStream(ResponseBody):
             self._begun = True
             # An id without data is no event, but what the client resumes from if it is cut off before one.
             return f"id: {self._follower.seen_id}\nretry: {RETRY_MS}\n\n".encode()
-        received: Gap | tuple[Entry, ...] | None = None
+        received: Gap | tuple[MembershipEvent, ...] | None = None
         try:
             with trio.move_on_after(KEEP_ALIVE_S) as waiting:
                 self._half_closed.ended_by(waiting)

@@ -10,11 +10,11 @@ from quart_schema import validate_querystring
 from werkzeug.exceptions import ServiceUnavailable
 
 from minicloud.control.metrics import Metrics
+from minicloud.control.readiness import Phase, Readiness
 from minicloud.control.rest import problems
 from minicloud.control.rest.openapi import Answer, json_of, operation
 from minicloud.control.rest.parameters import NoQuery
 from minicloud.control.rest.pieces import gzipped, response_of
-from minicloud.control.rest.readiness import Phase, Readiness
 from minicloud.control.rest.schemas import ProbeJson
 
 TAG = "operation"

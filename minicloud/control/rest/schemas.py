@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from minicloud.clock import Clock, WallAnchor
 from minicloud.core.model import Admin, ClusterStats, Resources, Status, Worker
-from minicloud.store.port import Entry
+from minicloud.store.port import MembershipEvent
 
 Count = Annotated[int, Meta(ge=0)]
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -207,7 +207,7 @@ def stats_json(stats: ClusterStats) -> StatsJson:
     )
 
 
-def event_json(entry: Entry) -> EventJson:
+def event_json(entry: MembershipEvent) -> EventJson:
     return EventJson(
         event_id=entry.event_id,
         at_ms=entry.at_ms,

@@ -17,9 +17,9 @@ from hypercorn.trio.worker_context import WorkerContext
 from quart import Quart
 from trio import TASK_STATUS_IGNORED, TaskStatus
 
+from minicloud.control.readiness import Readiness
 from minicloud.control.rest.connection import LINGER_S, Connection, http_config
 from minicloud.control.rest.problems import CONTENT_TYPE, Problem
-from minicloud.control.rest.readiness import Readiness
 from minicloud.control.rest.seats import Seats, peer_key
 
 GRACE_S = 3.0

@@ -159,7 +159,7 @@ class WorkerRoutes:
 
     async def _changed(self, command: Command, worker_id: str) -> Response:
         await self._carried_out(command)
-        return self._shown(self._membership.registry.known(worker_id), worker_id)
+        return self._shown(self._membership.sweep_due().known(worker_id), worker_id)
 
     async def _carried_out(self, command: Command) -> None:
         self._membership.execute(command)
@@ -170,7 +170,7 @@ class WorkerRoutes:
         return Moment.of(self._membership.clock, self._membership.wall)
 
     def _worker(self, worker_id: str) -> Response:
-        return self._shown(self._membership.registry.get(worker_id), worker_id)
+        return self._shown(self._membership.sweep_due().get(worker_id), worker_id)
 
     def _shown(self, worker: Worker | None, worker_id: str) -> Response:
         if worker is None:  # it never existed, or left while a change to it was being stored

@@ -49,7 +49,7 @@ class Case(Found):
 
     def register(self, worker_id: str) -> None:
         self.register_in_registry(worker_id)
-        worker = self.membership.registry.get(WorkerId(worker_id))
+        worker = self.membership.sweep_due().get(WorkerId(worker_id))
         assert worker is not None
         self.model.register(worker_id, worker.incarnation, registration(worker_id), self.timeline.now_s)
 
@@ -132,13 +132,13 @@ def test_difference_breaks_its_promise(
 def test_worker_that_is_unhealthy_too_early_breaks_promise_1() -> None:
     case = Case()
     case.timeline.now_s = 20.0  # past the timeout
-    assert case.membership.registry.get(WorkerId("b")) is not None  # sweeps
+    assert case.membership.sweep_due().get(WorkerId("b")) is not None  # sweeps
     assert str(NO_EARLY_VERDICT) in case.broken
 
 
 def test_heartbeat_that_counts_in_the_registry_alone_breaks_promise_8() -> None:
     case = Case()
-    worker = case.membership.registry.get(WorkerId("b"))
+    worker = case.membership.sweep_due().get(WorkerId("b"))
     assert worker is not None
     case.timeline.now_s = 1.0
     case.membership.execute(Heartbeat(WorkerId("b"), incarnation=worker.incarnation, sequence=1))

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from minicloud.core.model import Status
-from minicloud.store.port import Entry
+from minicloud.store.port import MembershipEvent
 from minicloud.wire.gen.minicloud.execution import DeregisterWorkerRequest, HeartbeatRequest
 from sim.engine.clocks import NodeClock
 from sim.oracle.durability import Durability
@@ -56,7 +56,7 @@ class Case(Found):
             old_status=old,
             new_status=new,
         )
-        self.entries.changed(cast("Entry", entry), at_s)
+        self.entries.changed(cast("MembershipEvent", entry), at_s)
 
 
 @pytest.mark.parametrize(

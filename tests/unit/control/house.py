@@ -12,7 +12,7 @@ from minicloud.core.liveness.policy import LivenessPolicy
 from minicloud.core.model import Status, Worker, WorkerId
 from minicloud.core.registry import Registry
 from minicloud.store.memory import MemoryStore
-from minicloud.store.port import Change, Entry, Snapshot
+from minicloud.store.port import Change, MembershipEvent, Snapshot
 
 START_S = 1000.0
 WALL_S = 1_700_000_000.0
@@ -49,7 +49,7 @@ class Recorder(MemoryStore):
         super().__init__()
         self.log: list[tuple[str, int, Status | None]] = []
         self.changes: list[Change] = []
-        self.entries: list[Entry] = []
+        self.entries: list[MembershipEvent] = []
         self.registry = Registry()
 
     def append(self, change: Change) -> None:
@@ -58,11 +58,11 @@ class Recorder(MemoryStore):
         if change.entry is not None:
             self._note("append", change.entry)
 
-    def subscriber(self, entry: Entry) -> None:
+    def subscriber(self, entry: MembershipEvent) -> None:
         self.entries.append(entry)
         self._note("tell", entry)
 
-    def _note(self, what: str, entry: Entry) -> None:
+    def _note(self, what: str, entry: MembershipEvent) -> None:
         worker = self.registry.get(entry.worker_id)
         self.log.append((what, entry.event_id, worker.status if worker else None))
 
@@ -95,11 +95,11 @@ class House:
         self.membership.execute(command)
 
     @property
-    def last(self) -> Entry:
+    def last(self) -> MembershipEvent:
         return self.store.entries[-1]
 
     def worker(self, worker_id: str = "w") -> Worker:
-        worker = self.membership.registry.get(worker_id)
+        worker = self.membership.sweep_due().get(worker_id)
         assert worker is not None
         return worker
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from minicloud.control.feed import BATCH_ENTRIES, EventFeed, Follower, Gap
-from minicloud.store.port import Entry
+from minicloud.store.port import MembershipEvent
 from tests.unit.control.rest.kit import entry
 
 
@@ -17,7 +17,7 @@ def feed_of(*event_ids: int, capacity: int = 100) -> EventFeed:
     return EventFeed((entry(event_id) for event_id in event_ids), capacity=capacity)
 
 
-async def received_by(follower: Follower) -> Gap | tuple[Entry, ...]:
+async def received_by(follower: Follower) -> Gap | tuple[MembershipEvent, ...]:
     with trio.fail_after(5):
         return await follower.receive()
 

@@ -21,7 +21,7 @@ from minicloud.core.model import Admin, Health, Resources, Status, WorkerId
 from minicloud.core.registry import Registry
 from minicloud.request_id import RequestScope
 from minicloud.store.memory import MemoryStore
-from minicloud.store.port import Entry
+from minicloud.store.port import MembershipEvent
 from tests.unit.control.house import RETENTION_S, TIMEOUT_S, WALL_S, FakeClock, House
 
 
@@ -90,7 +90,7 @@ async def test_durable_waits_for_the_store() -> None:
 # Entries
 
 
-def line(entry: Entry) -> tuple[str, str, Status, Status]:
+def line(entry: MembershipEvent) -> tuple[str, str, Status, Status]:
     return entry.kind, entry.detail, entry.old_status, entry.new_status
 
 
@@ -138,7 +138,7 @@ def test_entries_tell_every_kind_of_change_with_its_statuses(house: House) -> No
     expect("departed", "removed", healthy, off, "removed by an operator")
     house.register()
     house.clock.now_s += TIMEOUT_S + RETENTION_S
-    assert len(house.membership.registry) == 0
+    assert len(house.membership.sweep_due()) == 0
     expect("departed", "forgotten", unhealthy, off, "UNHEALTHY for 86400 s")
     ids = [entry.event_id for entry in house.store.entries]
     assert ids == list(range(1, len(ids) + 1))

@@ -28,11 +28,11 @@ def test_restore_keeps_every_status_and_reason_and_tells_nobody(house: House) ->
     house.register("well", instance="B")
     house.register("drained", instance="C")
     house.do(Drain("drained"))
-    before = house.membership.registry
+    before = house.membership.sweep_due()
     after = restarted(house)
     assert [
         (worker.worker_id, worker.status, worker.status_reason, worker.incarnation)
-        for worker in after.membership.registry.workers()
+        for worker in after.membership.sweep_due().workers()
     ] == [
         (worker.worker_id, worker.status, worker.status_reason, worker.incarnation)
         for worker in before.workers()
@@ -88,9 +88,9 @@ def test_restore_forgets_the_silent_by_when_they_fell_silent(house: House) -> No
     house.clock.now_s += TIMEOUT_S
     assert house.membership.stats().unhealthy == 2
     after = restarted(house, away_s=RETENTION_S - 30.0)
-    assert [worker.worker_id for worker in after.membership.registry.workers()] == ["a-second"]
+    assert [worker.worker_id for worker in after.membership.sweep_due().workers()] == ["a-second"]
     after.clock.now_s += 30.0
-    assert len(after.membership.registry) == 0
+    assert len(after.membership.sweep_due()) == 0
     assert [entry.detail for entry in after.store.entries] == ["forgotten", "forgotten"]
 
 
@@ -103,7 +103,7 @@ def test_restore_after_the_wall_clock_was_set_back_shows_nothing_in_the_future(h
     house.clock.now_s += 60.0
     assert house.membership.stats().unhealthy == 1
     after = restarted(house, wall_step_s=-86400.0)
-    for worker in after.membership.registry.workers():
+    for worker in after.membership.sweep_due().workers():
         assert worker.last_heartbeat_s <= 5.0
         assert worker.registered_at_s <= 5.0
         assert worker.status_since_s <= 5.0

@@ -84,7 +84,7 @@ class Machine:
         self.membership.execute(Heartbeat(name))
 
     def status(self, name: str) -> Status:
-        worker = self.membership.registry.known(name)
+        worker = self.membership.sweep_due().known(name)
         assert worker is not None
         return worker.status
 
@@ -154,7 +154,7 @@ def test_first_heartbeat_in_a_run_is_stored_without_a_line_of_history() -> None:
     (change,) = house.store.changes
     assert change.entry is None
     assert change.worker is not None
-    assert (change.worker.worker_id, change.worker.heard_run) == ("w", house.membership.registry.run)
+    assert (change.worker.worker_id, change.worker.heard_run) == ("w", house.membership.sweep_due().run)
     house.do(Heartbeat("w"))
     assert len(house.store.changes) == 1
 
@@ -170,7 +170,7 @@ def two_workers() -> House:
 
 
 def everything(house: House) -> dict[str, Worker]:
-    registry = house.membership.registry
+    registry = house.membership.sweep_due()
     known = (*registry.workers(), *registry.departures.workers())
     return {worker.worker_id: replace(worker, sequence=0) for worker in known}
 
@@ -231,11 +231,11 @@ def test_departed_worker_that_is_remembered_no_longer_leaves_the_store() -> None
     house.do(Cordon("v"))
     house.do(Deregister("v"))
     house.clock.now_s += RETENTION_S
-    assert house.membership.registry.known("w") is None
+    assert house.membership.sweep_due().known("w") is None
     assert [worker.worker_id for worker in house.store.load().workers] == ["v"]
     house.do(Uncordon("v"))
     house.clock.now_s += RETENTION_S
-    assert house.membership.registry.known("v") is None
+    assert house.membership.sweep_due().known("v") is None
     assert house.store.load().workers == ()
     assert [entry.kind for entry in house.store.entries[-2:]] == ["departed", "uncordoned"]
 

@@ -64,7 +64,7 @@ def test_incarnation_of_a_worker_over_a_kept_registry_stays_until_it_registers()
     store = MemoryStore()
     registered(started(store, WALL_S), "A")
     again = started(store, WALL_S + 60.0)
-    worker = again.membership.registry.get("w")
+    worker = again.membership.sweep_due().get("w")
     assert worker is not None
     assert worker.incarnation == WALL_MS + 1
     assert registered(again, "A") == WALL_MS + 60_001

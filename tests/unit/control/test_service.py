@@ -13,7 +13,7 @@ from trio.testing import MockClock
 
 from minicloud.control.sweeper import Sweeper
 from minicloud.core.commands import Cordon, Drain, Remove, Uncordon
-from minicloud.store.port import Entry
+from minicloud.store.port import MembershipEvent
 from minicloud.wire.gen.minicloud.common import ResourceInfo, ResponseStatus, WorkerStatus
 from minicloud.wire.gen.minicloud.execution import (
     DeregisterWorkerRequest,
@@ -80,7 +80,7 @@ async def test_register_malformed_is_refused_saying_what_is_wrong(
     assert answer.response is not None
     assert answer.response.status == ResponseStatus.FAILED
     assert says in answer.response.metadata["error"]
-    assert len(plane.membership.registry) == 0
+    assert len(plane.membership.sweep_due()) == 0
     assert plane.counts.registrations == {"refused": 1}
 
 
@@ -114,7 +114,7 @@ async def test_heartbeat_of_known_worker_is_acknowledged_and_kept_nowhere(
     assert answer.expected_status == WorkerStatus.HEALTHY
     assert answer.instructions == {}
     assert answer.next_heartbeat_ms == 30_000
-    worker = plane.membership.registry.get("w")
+    worker = plane.membership.sweep_due().get("w")
     assert worker is not None
     assert worker.resources.active_queries == 2
     assert len(plane.store.changes) == 1
@@ -156,7 +156,7 @@ async def test_heartbeat_twice_is_acknowledged_and_changes_nothing(plane: Plane)
     await plane.beat(incarnation=1, sequence=2, resources=ResourceInfo(active_queries=2))
     answer = await plane.beat(incarnation=1, sequence=1, resources=ResourceInfo(active_queries=1))
     assert answer.acknowledged
-    worker = plane.membership.registry.get("w")
+    worker = plane.membership.sweep_due().get("w")
     assert worker is not None
     assert worker.resources.active_queries == 2
     assert plane.counts.heartbeats == {"accepted": 1, "stale": 1}
@@ -177,7 +177,7 @@ async def test_heartbeat_after_silence_is_acknowledged_once_the_recovery_is_dura
 ) -> None:
     await plane.register()
     await trio.sleep(120)
-    worker = plane.membership.registry.get("w")
+    worker = plane.membership.sweep_due().get("w")
     assert worker is not None
     assert worker.status == "UNHEALTHY"
     plane.store.gate = trio.Event()
@@ -228,7 +228,7 @@ async def test_deregister_leaves_and_a_second_one_is_refused(plane: Plane) -> No
     await plane.register()
     request = DeregisterWorkerRequest(worker_id="w", reason="shutdown")
     assert (await plane.service.deregister_worker(request)).deregistered
-    assert len(plane.membership.registry) == 0
+    assert len(plane.membership.sweep_due()) == 0
     again = await plane.service.deregister_worker(request)
     assert not again.deregistered
     assert again.response is not None
@@ -240,7 +240,7 @@ async def test_deregister_of_older_incarnation_changes_nothing(plane: Plane) -> 
     await plane.register(instance_id="a")
     answer = await plane.service.deregister_worker(DeregisterWorkerRequest(worker_id="w", incarnation=1))
     assert not answer.deregistered
-    assert len(plane.membership.registry) == 1
+    assert len(plane.membership.sweep_due()) == 1
 
 
 async def test_list_workers_filters_by_status_when_the_filter_is_there(
@@ -308,7 +308,7 @@ async def test_list_workers_bad_parameter_is_an_invalid_argument(
 async def test_sweeper_asleep_over_an_empty_cluster_wakes_for_the_first_deadline(
     plane: Plane, autojump_clock: MockClock
 ) -> None:
-    entries: list[tuple[float, Entry]] = []
+    entries: list[tuple[float, MembershipEvent]] = []
     plane.membership.subscribe(lambda entry: entries.append((trio.current_time(), entry)))
     sweeper = Sweeper(plane.membership)
     async with trio.open_nursery() as nursery:
@@ -335,7 +335,7 @@ async def test_sweeper_forgets_an_unhealthy_worker_after_a_day(
         await nursery.start(Sweeper(plane.membership).run)
         await plane.register()
         await trio.sleep(120 + 24 * 3600 - 1)
-        assert len(plane.membership.registry) == 1
+        assert len(plane.membership.sweep_due()) == 1
         await trio.sleep(1.1)
         nursery.cancel_scope.cancel()
     assert [change.entry.kind for change in plane.store.changes if change.entry] == [

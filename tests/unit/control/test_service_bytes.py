@@ -139,7 +139,7 @@ NO_MESSAGE = {
 async def test_bytes_that_are_no_message_are_refused_and_keep_nothing(method: str, data: bytes) -> None:
     async with plane_and_channel() as (membership, channel):
         assert await status_of(channel, method, data) in REFUSED
-        assert len(membership.registry) == 0
+        assert len(membership.sweep_due()) == 0
 
 
 @settings(deadline=None, max_examples=200)
@@ -150,6 +150,6 @@ async def test_any_bytes_are_answered_or_refused_and_keep_nothing_ill_typed(case
     async with plane_and_channel() as (membership, channel):
         assert await status_of(channel, "RegisterWorker", bytes(VALID["RegisterWorker"])) is Status.OK
         assert await status_of(channel, method, data) in {Status.OK, *REFUSED}
-        for worker in membership.registry.workers():
+        for worker in membership.sweep_due().workers():
             assert_well_typed(worker)
         assert await status_of(channel, "ListWorkers", b"") is Status.OK

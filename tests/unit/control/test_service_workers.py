@@ -37,7 +37,7 @@ async def test_heartbeat_of_a_worker_that_shuts_down_is_answered_draining_and_wi
     assert answer.acknowledged
     assert answer.expected_status == WorkerStatus.DRAINING
     assert answer.instructions == {}
-    assert list(plane.membership.registry.schedulable_workers()) == []
+    assert list(plane.membership.sweep_due().schedulable_workers()) == []
 
 
 @pytest.mark.parametrize("state", ["", "busy", "LEAVING"])
@@ -178,7 +178,7 @@ async def test_negative_number_of_queries_counts_as_none_and_is_logged_once(plan
         assert (await plane.register(resources=ResourceInfo(active_queries=-1, cpu_cores=4))).registered
         for _ in range(3):
             assert (await plane.beat(resources=ResourceInfo(active_queries=-7, cpu_cores=4))).acknowledged
-    worker = plane.membership.registry.get("w")
+    worker = plane.membership.sweep_due().get("w")
     assert worker is not None
     assert (worker.resources.active_queries, worker.resources.cpu_cores) == (0, 4)
     assert [line["active_queries"] for line in logs if line["event"] == "negative_queries"] == [-1]
@@ -196,7 +196,7 @@ async def test_metadata_beyond_its_limit_is_trimmed_and_its_zone_is_kept(plane: 
     entries = {f"key-{number:03}": "v" * 90 for number in range(60)} | {"zone": "eu-1"}
     with capture_logs() as logs:
         assert (await plane.register(metadata=entries)).registered
-    worker = plane.membership.registry.get("w")
+    worker = plane.membership.sweep_due().get("w")
     assert worker is not None
     kept = worker.metadata
     assert worker.zone == "eu-1"
@@ -209,7 +209,7 @@ async def test_metadata_beyond_its_limit_is_trimmed_and_its_zone_is_kept(plane: 
 
 async def test_metadata_with_one_entry_too_large_loses_that_one_alone(plane: Plane) -> None:
     await plane.register(metadata={"a": "x" * 5000, "b": "small", "ä": "ö" * 2048})
-    worker = plane.membership.registry.get("w")
+    worker = plane.membership.sweep_due().get("w")
     assert worker is not None
     assert worker.metadata == {"b": "small"}
 
@@ -223,6 +223,6 @@ async def test_worker_beyond_the_limit_is_answered_with_the_remedy() -> None:
     assert answer.response.status == ResponseStatus.FAILED
     assert "raise --max-workers" in answer.response.metadata["error"]
     assert plane.counts.registrations == {"new": 1, "refused": 1}
-    assert plane.membership.registry.get(WorkerId("b")) is None
+    assert plane.membership.sweep_due().get(WorkerId("b")) is None
     await leave(plane, "a")
     assert (await plane.register("b", endpoint="h:2")).registered

@@ -20,7 +20,7 @@ from minicloud.core.errors import StoreUnavailableError, UnknownWorkerError
 from minicloud.core.liveness.policy import LivenessPolicy
 from minicloud.core.model import Status, WorkerId
 from minicloud.core.registry import Registry
-from minicloud.store.port import Entry
+from minicloud.store.port import MembershipEvent
 from minicloud.wire.gen.minicloud.execution import (
     DeregisterWorkerRequest,
     HeartbeatRequest,
@@ -48,7 +48,7 @@ class Plane:
         self.store.fault = FULL
 
     def status(self, worker_id: str = "w") -> Status | None:
-        worker = self.membership.registry.get(worker_id)
+        worker = self.membership.sweep_due().get(worker_id)
         return worker.status if worker is not None else None
 
 
@@ -66,15 +66,15 @@ class Plane:
 )
 async def test_command_that_has_to_be_durable_is_refused_without_an_effect(command: Command) -> None:
     plane = Plane()
-    before = plane.membership.registry.get("w")
+    before = plane.membership.sweep_due().get("w")
     assert before is not None
     incarnation = before.incarnation
-    seen: list[Entry] = []
+    seen: list[MembershipEvent] = []
     plane.membership.subscribe(seen.append)
     with pytest.raises(StoreUnavailableError, match="disk full"):
         plane.membership.execute(command)
-    assert [worker.worker_id for worker in plane.membership.registry.workers()] == ["w"]
-    after = plane.membership.registry.get("w")
+    assert [worker.worker_id for worker in plane.membership.sweep_due().workers()] == ["w"]
+    after = plane.membership.sweep_due().get("w")
     assert after is not None
     assert (after.incarnation, after.status) == (incarnation, Status.HEALTHY)
     assert seen == []
@@ -137,5 +137,5 @@ async def test_registration_and_departure_are_answered_with_unavailable(when: st
         plane.store.gate.set()
     assert [(error.status, error.message) for error in refusals] == [(GrpcStatus.UNAVAILABLE, FULL)] * 2
     # The change that was under way when the write failed is in memory, and may become durable.
-    ids = [worker.worker_id for worker in plane.membership.registry.workers()]
+    ids = [worker.worker_id for worker in plane.membership.sweep_due().workers()]
     assert ids == (["w"] if when == "before" else ["new"])

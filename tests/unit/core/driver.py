@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minicloud.core.commands import Command, Heartbeat, Register, Sweep
-from minicloud.core.events import Event, Registration, WorkerRegistered
+from minicloud.core.events import Event, RegistrationOutcome, WorkerRegistered
 from minicloud.core.liveness.policy import LivenessPolicy
 from minicloud.core.model import Resources, Worker, WorkerId
 from minicloud.core.registry import Registry
@@ -62,7 +62,7 @@ class Driver:
         assert isinstance(event, WorkerRegistered)
         return event
 
-    def give(self, wanted: str = "", **about: str) -> tuple[str, Registration, int]:
+    def give(self, wanted: str = "", **about: str) -> tuple[str, RegistrationOutcome, int]:
         """Register, and return the id given, the kind of registration, and the incarnation."""
         event = self.register(
             wanted,

@@ -6,7 +6,7 @@ import pytest
 
 from minicloud.core.commands import Cordon, Deregister, Drain, Register, Remove, Uncordon
 from minicloud.core.errors import InvalidError, LimitError, UnknownWorkerError
-from minicloud.core.events import AdminChanged, DepartureExpired, Registration, WorkerRestored
+from minicloud.core.events import AdminChanged, DepartureExpired, RegistrationOutcome, WorkerLoaded
 from minicloud.core.model import Admin, Departed, Departure, Status, Worker, WorkerId
 from minicloud.core.registry import Registry
 from tests.unit.core.driver import POLICY, RETENTION_S, Driver
@@ -54,13 +54,13 @@ def test_worker_that_departed_is_offline_for_the_retention(
     driver.now_s = left_s + RETENTION_S
     assert driver.sweep() == (DepartureExpired(W, driver.now_s),)
     assert driver.registry.known("w") is None
-    assert driver.give("", instance="A", generated="g")[:2] == ("g", Registration.NEW)
+    assert driver.give("", instance="A", generated="g")[:2] == ("g", RegistrationOutcome.NEW)
 
 
 @pytest.mark.parametrize("wanted", ["", "w"])
 def test_installation_that_departed_gets_its_id_back(driver: Driver, wanted: str) -> None:
     driver.do(Deregister("w"))
-    assert driver.give(wanted, instance="A", endpoint="h:2") == ("w", Registration.RETURNED, 2)
+    assert driver.give(wanted, instance="A", endpoint="h:2") == ("w", RegistrationOutcome.RETURNED, 2)
     assert driver.worker("w").departed is None
     assert len(driver.registry.departures) == 0
     assert driver.worker("w").wanted_id == "w"
@@ -71,7 +71,7 @@ def test_installation_with_a_generated_id_gets_it_back(driver: Driver) -> None:
     driver.do(Deregister("worker-12ab"))
     assert driver.give("", instance="B", generated="worker-34cd")[:2] == (
         "worker-12ab",
-        Registration.RETURNED,
+        RegistrationOutcome.RETURNED,
     )
     assert driver.worker("worker-12ab").wanted_id == ""
 
@@ -80,20 +80,20 @@ def test_installation_that_departed_from_a_variant_gets_the_variant_back(driver:
     driver.give("w", instance="B")
     driver.do(Deregister("w-1"))
     assert driver.give("w", instance="C")[0] == "w-2"  # the variant is remembered for B
-    assert driver.give("w", instance="B")[:2] == ("w-1", Registration.RETURNED)
+    assert driver.give("w", instance="B")[:2] == ("w-1", RegistrationOutcome.RETURNED)
 
 
 def test_client_without_instance_that_departed_is_known_by_its_wanted_id_and_endpoint(driver: Driver) -> None:
     driver.give("w", endpoint="h:7")
     driver.do(Deregister("w-1"))
-    assert driver.give("w", endpoint="h:7")[:2] == ("w-1", Registration.RETURNED)
+    assert driver.give("w", endpoint="h:7")[:2] == ("w-1", RegistrationOutcome.RETURNED)
 
 
 def test_another_installation_that_asks_for_the_id_of_a_departed_one_gets_it(driver: Driver) -> None:
     driver.do(Deregister("w"))
-    assert driver.give("w", instance="B")[:2] == ("w", Registration.NEW)
-    assert driver.give("w", instance="A")[:2] == ("w-1", Registration.RENAMED)
-    assert driver.give("", instance="A")[:2] == ("w-1", Registration.AGAIN)
+    assert driver.give("w", instance="B")[:2] == ("w", RegistrationOutcome.NEW)
+    assert driver.give("w", instance="A")[:2] == ("w-1", RegistrationOutcome.RENAMED)
+    assert driver.give("", instance="A")[:2] == ("w-1", RegistrationOutcome.AGAIN)
 
 
 @pytest.mark.parametrize("say", [Cordon, Drain])
@@ -217,7 +217,7 @@ def test_departed_worker_restored_keeps_its_retention_and_its_cordon(driver: Dri
     again = Driver()
     for name in ("v", "w"):
         worker = departed(driver, name)
-        again.registry.apply(WorkerRestored(worker.worker_id, left_s + 50.0, worker, left_s + 170.0))
+        again.registry.apply(WorkerLoaded(worker.worker_id, left_s + 50.0, worker, left_s + 170.0))
     assert again.registry.next_deadline_s() == left_s + RETENTION_S
     again.now_s = left_s + RETENTION_S
     again.sweep()
@@ -244,7 +244,10 @@ def test_worker_beyond_the_limit_is_refused_and_those_that_are_registered_are_no
     driver.give("b", instance="B", endpoint="h:2")
     with pytest.raises(LimitError, match="2 workers are registered, which is the limit: raise --max-workers"):
         driver.do(Register("h:3", WorkerId("g"), "c", "C"))
-    assert driver.give("a", instance="A", endpoint="h:1")[:2] == ("a", Registration.AGAIN)
-    assert driver.give("c", instance="A", endpoint="h:1")[:2] == ("c", Registration.NEW)  # it makes room
+    assert driver.give("a", instance="A", endpoint="h:1")[:2] == ("a", RegistrationOutcome.AGAIN)
+    assert driver.give("c", instance="A", endpoint="h:1")[:2] == (
+        "c",
+        RegistrationOutcome.NEW,
+    )  # it makes room
     driver.do(Deregister("b"))
-    assert driver.give("b", instance="B", endpoint="h:2")[:2] == ("b", Registration.RETURNED)
+    assert driver.give("b", instance="B", endpoint="h:2")[:2] == ("b", RegistrationOutcome.RETURNED)

@@ -6,18 +6,18 @@ import pytest
 
 from minicloud.core.commands import Cordon, Drain, Remove
 from minicloud.core.errors import DisplacedError, FencedError
-from minicloud.core.events import Registration, RivalHeard, WorkerRestored
+from minicloud.core.events import RegistrationOutcome, RivalHeard, WorkerLoaded
 from minicloud.core.ids import IdBook
 from minicloud.core.model import Admin, Departed, Departure, Worker, WorkerId
 from tests.unit.core.driver import RETENTION_S, TIMEOUT_S, Driver
 
 NEW, AGAIN, RETURNED, TAKEOVER, RENAMED, CLONE = (
-    Registration.NEW,
-    Registration.AGAIN,
-    Registration.RETURNED,
-    Registration.TAKEOVER,
-    Registration.RENAMED,
-    Registration.CLONE,
+    RegistrationOutcome.NEW,
+    RegistrationOutcome.AGAIN,
+    RegistrationOutcome.RETURNED,
+    RegistrationOutcome.TAKEOVER,
+    RegistrationOutcome.RENAMED,
+    RegistrationOutcome.CLONE,
 )
 LONGEST = "x" * 128
 
@@ -414,9 +414,7 @@ def test_incarnation_of_an_id_that_is_there_rises_above_the_floor_too() -> None:
     driver.give("w", instance="A")
     restored = driver.worker("w")
     driver = Driver(incarnation_floor=41)
-    driver.registry.apply(
-        WorkerRestored(restored.worker_id, driver.now_s, restored, driver.now_s + TIMEOUT_S)
-    )
+    driver.registry.apply(WorkerLoaded(restored.worker_id, driver.now_s, restored, driver.now_s + TIMEOUT_S))
     assert driver.worker("w").incarnation == 1
     assert driver.give("w", instance="A") == ("w", AGAIN, 42)
     assert driver.give("w", instance="A") == ("w", AGAIN, 43)

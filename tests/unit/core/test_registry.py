@@ -20,8 +20,8 @@ from minicloud.core.events import (
     AdminChanged,
     LeaseExpired,
     LeaseRenewed,
-    LeaseRestored,
     WorkerDeparted,
+    WorkerRecovered,
 )
 from minicloud.core.model import Admin, Departure, Resources, Status, WorkerId
 from tests.unit.core.driver import RETENTION_S, TIMEOUT_S, Driver
@@ -208,7 +208,7 @@ def test_heartbeat_of_an_absurd_id_is_unknown_in_a_short_line(driver: Driver) ->
 def test_heartbeat_after_silence_restores_the_lease(driver: Driver) -> None:
     driver.now_s += 300.0
     restored, renewed = driver.heartbeat("w", sequence=1)
-    assert restored == LeaseRestored(W, driver.now_s, "heartbeat after 300 s of silence")
+    assert restored == WorkerRecovered(W, driver.now_s, "heartbeat after 300 s of silence")
     assert renewed == LeaseRenewed(W, driver.now_s, 1, None)
     worker = driver.worker("w")
     assert worker.status is Status.HEALTHY

@@ -21,7 +21,7 @@ from minicloud.core.commands import (
     Uncordon,
 )
 from minicloud.core.errors import DisplacedError, FencedError, InvalidError, UnknownWorkerError
-from minicloud.core.events import AdminChanged, Event, RivalHeard, WorkerRegistered, WorkerRestored
+from minicloud.core.events import AdminChanged, Event, RivalHeard, WorkerLoaded, WorkerRegistered
 from minicloud.core.liveness.policy import LivenessPolicy
 from minicloud.core.model import Resources, Worker, WorkerId
 from minicloud.core.registry import FAR_BEHIND, Registry
@@ -213,7 +213,7 @@ class RegistryMachine(RuleBasedStateMachine):
         self.naive.floor = max(before.floor, floor)
         for worker in (*departed, *registered):
             known = replace(worker, sequence=0)
-            self.apply(WorkerRestored(worker.worker_id, self.now_s, known, self.now_s + grace_s))
+            self.apply(WorkerLoaded(worker.worker_id, self.now_s, known, self.now_s + grace_s))
             naive = before.known(worker.worker_id)
             assert naive is not None
             naive.sequence = 0

@@ -11,10 +11,10 @@ from minicloud.core.errors import FencedError
 from minicloud.core.events import (
     LeaseExpired,
     LeaseRenewed,
-    LeaseRestored,
     WorkerHeard,
     WorkerLeaving,
-    WorkerRestored,
+    WorkerLoaded,
+    WorkerRecovered,
 )
 from minicloud.core.model import Admin, Health, Resources, Status, Worker, WorkerId
 from minicloud.core.registry import FAR_BEHIND, Registry
@@ -34,13 +34,13 @@ def driver() -> Driver:
 # Restarts
 
 
-def known(worker_id: str, health: Health, since_s: float) -> WorkerRestored:
+def known(worker_id: str, health: Health, since_s: float) -> WorkerLoaded:
     """Return a worker known before a restart at instant 1000, and silent for long before it."""
     worker = Worker(
         WorkerId(worker_id), "h:1", worker_id, worker_id, {}, 3, -500.0, -400.0,
         health, "as it was", since_s, Admin.CORDONED, "cordoned", -300.0, Resources(),
     )  # fmt: skip
-    return WorkerRestored(worker.worker_id, 1000.0, worker, 1000.0 + TIMEOUT_S)
+    return WorkerLoaded(worker.worker_id, 1000.0, worker, 1000.0 + TIMEOUT_S)
 
 
 def test_worker_restored_keeps_its_status_and_has_a_full_timeout_of_grace() -> None:
@@ -107,7 +107,7 @@ def test_leaving_worker_that_falls_silent_is_unhealthy_and_recovers_as_leaving(d
 def test_silent_worker_that_announces_leaving_recovers_and_is_not_offered(driver: Driver) -> None:
     driver.fall_silent()
     events = driver.heartbeat("w", leaving=1)
-    assert [type(event) for event in events] == [LeaseRestored, WorkerLeaving, LeaseRenewed]
+    assert [type(event) for event in events] == [WorkerRecovered, WorkerLeaving, LeaseRenewed]
     assert driver.worker("w").status is Status.DRAINING
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from minicloud.core.model import Admin, Health, Resources, Status, WorkerId
-from minicloud.store.port import Change, Entry, StoredWorker
+from minicloud.store.port import Change, MembershipEvent, StoredWorker
 
 
-def entry(number: int, worker_id: str = "", kind: str = "registered") -> Entry:
-    return Entry(
+def entry(number: int, worker_id: str = "", kind: str = "registered") -> MembershipEvent:
+    return MembershipEvent(
         event_id=number,
         at_ms=1_700_000_000_000 + number,
         kind=kind,

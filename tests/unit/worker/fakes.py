@@ -21,7 +21,7 @@ from minicloud.worker.control_plane import (
     ControlPlaneError,
     HeartbeatAnswer,
     RegisterAnswer,
-    Registration,
+    RegistrationRequest,
 )
 from minicloud.worker.queries import QueryTracker
 
@@ -64,7 +64,7 @@ class ScriptedControlPlane:
     away = False
 
     def __init__(self) -> None:
-        self.registrations: list[Call[Registration]] = []
+        self.registrations: list[Call[RegistrationRequest]] = []
         self.heartbeats: list[Call[Heartbeat]] = []
         self.leaves: list[Call[Deregister]] = []
         self.register_script: deque[Scripted[RegisterAnswer]] = deque()
@@ -78,7 +78,7 @@ class ScriptedControlPlane:
     def go_away(self) -> None:
         self.usual_register = self.usual_heartbeat = self.usual_deregister = AWAY
 
-    async def register(self, registration: Registration, timeout_s: float) -> RegisterAnswer:
+    async def register(self, registration: RegistrationRequest, timeout_s: float) -> RegisterAnswer:
         self.registrations.append(Call(trio.current_time(), registration))
         return await _play(self.register_script, self.usual_register, timeout_s)
 

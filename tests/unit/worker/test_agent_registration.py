@@ -11,7 +11,12 @@ from minicloud.core.errors import RegistrationFailedError
 from minicloud.net.backoff import Backoff
 from minicloud.worker.agent_config import AgentConfig, told_interval_s
 from minicloud.worker.agent_state import Phase
-from minicloud.worker.control_plane import ControlPlaneError, HeartbeatAnswer, RegisterAnswer, Registration
+from minicloud.worker.control_plane import (
+    ControlPlaneError,
+    HeartbeatAnswer,
+    RegisterAnswer,
+    RegistrationRequest,
+)
 from tests.unit.worker.fakes import ACKNOWLEDGED, AWAY, REGISTER, SILENCE, Call, World, events, gaps
 
 HOUR_S = 3600.0
@@ -250,7 +255,7 @@ async def test_agents_failing_together_do_not_retry_together(
         nursery.start_soon(world.run)
     await trio.sleep(60)
 
-    def last(calls: list[Call[Registration]]) -> float:
+    def last(calls: list[Call[RegistrationRequest]]) -> float:
         return calls[-1].at_s
 
     assert len({round(last(world.control_plane.registrations), 1) for world in worlds}) > 40

@@ -41,7 +41,7 @@ from minicloud.worker.control_plane import (
     ControlPlaneError,
     HeartbeatAnswer,
     RegisterAnswer,
-    Registration,
+    RegistrationRequest,
 )
 from minicloud.worker.control_plane_client import ControlPlaneClient, Upstream
 from minicloud.worker.leave import leave
@@ -129,7 +129,7 @@ async def test_registration_goes_over_the_wire_whole_and_so_does_its_answer() ->
     service.register_answer = RegisterWorkerResponse(
         registered=True, assigned_worker_id="w-1", incarnation=7, heartbeat_interval_ms=2500
     )
-    registration = Registration("w", "10.0.0.7:9091", RESOURCES, {"zone": "b"}, "ab" * 16)
+    registration = RegistrationRequest("w", "10.0.0.7:9091", RESOURCES, {"zone": "b"}, "ab" * 16)
     async with client_of(service) as client:
         with RequestScope("0123456789abcdef"):
             answer = await client.register(registration, 5.0)
@@ -149,7 +149,7 @@ async def test_registration_refused_is_an_answer_with_its_error() -> None:
         registered=False, response=StandardResponse(metadata={"error": "endpoint is missing"})
     )
     async with client_of(service) as client:
-        answer = await client.register(Registration("w", "x:1", RESOURCES), 5.0)
+        answer = await client.register(RegistrationRequest("w", "x:1", RESOURCES), 5.0)
     assert answer == RegisterAnswer(False, error="endpoint is missing")
 
 
@@ -175,7 +175,7 @@ async def test_heartbeat_goes_over_the_wire_whole_and_so_does_its_answer() -> No
 async def test_old_control_planes_empty_answers_are_read_as_zeros() -> None:
     async with client_of(ScriptedService()) as client:
         assert await client.heartbeat(Heartbeat("w", RESOURCES), 5.0) == HeartbeatAnswer(False)
-        assert await client.register(Registration("w", "x:1", RESOURCES), 5.0) == RegisterAnswer(False)
+        assert await client.register(RegistrationRequest("w", "x:1", RESOURCES), 5.0) == RegisterAnswer(False)
         assert not await client.deregister(Deregister("w"), 5.0)
 
 

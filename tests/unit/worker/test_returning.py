@@ -21,7 +21,7 @@ from minicloud.worker.control_plane import (
     ControlPlaneError,
     HeartbeatAnswer,
     RegisterAnswer,
-    Registration,
+    RegistrationRequest,
 )
 from minicloud.worker.queries import QueryTracker
 from tests.unit.worker.fakes import events
@@ -59,7 +59,7 @@ class Pair:
     def renew(self) -> None:
         pass
 
-    async def register(self, registration: Registration, timeout_s: float) -> RegisterAnswer:
+    async def register(self, registration: RegistrationRequest, timeout_s: float) -> RegisterAnswer:
         await trio.lowlevel.checkpoint()
         registry = self.registries[self.used]
         registry.incarnations["w"] = registry.next_incarnation
@@ -200,7 +200,7 @@ async def test_worker_that_is_ended_while_away_stays_with_the_one_in_use_and_lea
 class OldPair(Pair):
     """An `OldPair` has no incarnations: a leave there ends whatever worker has the id."""
 
-    async def register(self, registration: Registration, timeout_s: float) -> RegisterAnswer:
+    async def register(self, registration: RegistrationRequest, timeout_s: float) -> RegisterAnswer:
         await trio.lowlevel.checkpoint()
         self.registries[self.used].incarnations["w"] = 0
         return RegisterAnswer(True, "w", 0, 30.0)

@@ -20,16 +20,16 @@ from minicloud.clock import SystemClock
 from minicloud.control.feed import EventFeed
 from minicloud.control.membership import Membership
 from minicloud.control.metrics import Metrics
+from minicloud.control.readiness import Readiness
 from minicloud.control.rest.access import Access
 from minicloud.control.rest.app import create_rest_app
-from minicloud.control.rest.readiness import Readiness
 from minicloud.control.rest.seats import SeatLimits, Seats
 from minicloud.control.rest.server import serve_rest
 from minicloud.core.commands import Register
 from minicloud.core.model import Resources, Status, WorkerId
 from minicloud.core.registry import Registry
 from minicloud.net.listening import bind_tcp
-from minicloud.store.port import Entry
+from minicloud.store.port import MembershipEvent
 from tests.unit.control.gated_store import GatedStore
 
 
@@ -121,8 +121,8 @@ async def problem_of(response: Response, status: int) -> dict[str, Any]:
     return problem
 
 
-def entry(event_id: int, kind: str = "registered", detail: str = "new") -> Entry:
-    return Entry(
+def entry(event_id: int, kind: str = "registered", detail: str = "new") -> MembershipEvent:
+    return MembershipEvent(
         event_id, 1000, kind, detail, WorkerId("w"), 1, "w:1", Status.OFFLINE, Status.HEALTHY, "because", "r"
     )
 

@@ -47,7 +47,7 @@ def codes(raw: bytes) -> list[int]:
 
 
 def schedulable(rest: Rest, worker_id: str) -> bool:
-    worker = rest.membership.registry.get(worker_id)
+    worker = rest.membership.sweep_due().get(worker_id)
     assert worker is not None
     return worker.schedulable
 
@@ -115,7 +115,7 @@ async def test_pipelined_requests_before_the_half_close_are_all_answered_in_turn
     async with rest.served() as port:
         raw = await answer_to(port, *(said if apart else [b"".join(said)]))
     assert codes(raw) == [200, 200, 200, 204, 404]
-    assert rest.membership.registry.get("w1") is None
+    assert rest.membership.sweep_due().get("w1") is None
 
 
 async def test_long_answer_after_the_half_close_is_whole() -> None:

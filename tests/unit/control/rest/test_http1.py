@@ -97,7 +97,7 @@ async def test_request_after_a_refused_one_on_the_connection_is_not_carried_out(
     async with rest.served() as port:
         raw = await conversation(port, said + smuggled)
     assert codes(raw) == [400]
-    assert rest.membership.registry.get("w1") is not None
+    assert rest.membership.sweep_due().get("w1") is not None
 
 
 @pytest.mark.parametrize(

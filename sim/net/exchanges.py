@@ -1,4 +1,4 @@
-"""Calls on their way between nodes, as whoever keeps a journal of them sees them."""
+"""Calls on their way between nodes, as whoever keeps a exchange_observer of them sees them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Exchange:
 
 
 @dataclass(frozen=True, slots=True)
-class Journal:
+class ExchangeObserver:
     """Who keeps it. `returned` is called in the step in which it happens; must neither wait nor raise."""
 
     # Where the calls of a client go, by its name: each when it is sent. What becomes of it is written there.

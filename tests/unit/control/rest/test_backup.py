@@ -12,7 +12,7 @@ from typing import BinaryIO
 import pytest
 import trio
 
-from minicloud.control.rest.registry import MAX_BACKUPS
+from minicloud.control.rest.backup import MAX_BACKUPS
 from minicloud.core.errors import StoreError
 from tests.unit.control.rest.kit import HttpClient, Rest, problem_of, until
 

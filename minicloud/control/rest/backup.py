@@ -35,7 +35,7 @@ _CHUNK_BYTES = 64 * 1024
 log = structlog.get_logger()
 
 
-class RegistryRoutes:
+class BackupRoutes:
     """The handlers over what makes copies of the registry: open files that are gone once closed. None: there
     is no file to copy."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import structlog
 
-from minicloud.store.port import Entry
+from minicloud.store.port import MembershipEvent
 
 log = structlog.get_logger()
 
 
-def log_entry(entry: Entry) -> None:
+def log_event(entry: MembershipEvent) -> None:
     """Log `entry`, as a subscriber of membership. The event name is `worker_` and its kind."""
     log.info(
         f"worker_{entry.kind}",
