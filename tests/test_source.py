@@ -6,6 +6,7 @@ Reads the source, runs none of it.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,4 +100,23 @@ def test_no_handler_of_an_exception_group_raises_as_python_before_3_11_4_wraps_i
 
 def test_text_of_files_and_processes_has_an_encoding_of_its_own_not_the_locales() -> None:
     wrong = {name: lines for name, tree in trees(*SHIPPED) if (lines := files_in_the_locales_encoding(tree))}
+    assert wrong == {}
+
+
+def test_tests_that_the_sources_name_exist() -> None:
+    tests = {path.name for path in (ROOT / "tests").rglob("*.py")}
+    tests |= {
+        node.name
+        for _, tree in trees("tests")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    wrong = {
+        name: missing
+        for name, _ in trees("minicloud", "sim")
+        if (
+            missing := set(re.findall(r"(?<![\w.])test_\w+(?:\.py)?", (ROOT / name).read_text("utf-8")))
+            - tests
+        )
+    }
     assert wrong == {}

@@ -4,11 +4,12 @@ The engine (`engine`) does HTTP/2 itself. In front of it, on the frame headers a
 floods, refuses oversized frames before they are buffered, cuts a reading into turns, and handles GOAWAY,
 after which h2 would refuse to carry on the streams in flight. The time is passed in.
 
-Always holds: `receive` raises nothing whatever the bytes, and what it keeps of them is bounded by one frame
-and one header block beyond what it was given (both test_connection_fuzz.py); what is wrong with one stream
-ends that stream alone (test_stream_faults.py); sending on a stream that has ended meanwhile does nothing
-(test_sending_on_a_stream_reset_meanwhile_does_nothing), because the peer's reset may sit in the same bytes as
-the event being answered.
+Always holds:
+- `receive` raises nothing whatever the bytes, and keeps one frame and one header block of them at most beyond
+  what it was given (tests/unit/http2/test_connection_fuzz.py).
+- A mistake on one stream ends that stream alone (tests/unit/rpc/test_stream_faults.py; DESIGN 66).
+- Sending on a stream that has ended does nothing, because the peer's reset may sit in the same bytes as the
+  event being answered (test_answer_to_a_stream_reset_in_the_same_bytes_does_nothing).
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ from minicloud.http2.streams import StreamEvent, Streams
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
-# The work of one turn, after which other connections have theirs: about 2 ms. A frame costs some 20 us, a
-# header block and what a request leads to some 200.
+# The work of one turn, after which other connections have theirs: about 2 ms (DESIGN 67). A frame costs some
+# 20 us, a header block and what a request leads to some 200.
 _TURN_COST = 100
 _COSTS = {frames.HEADERS: 10, frames.PUSH_PROMISE: 10}
 
-# Frames some of which are kept from the engine.
+# The types of frames that this module handles in some cases.
 _OURS = (frames.GOAWAY, frames.WINDOW_UPDATE)
 
 
@@ -83,7 +84,7 @@ class Connection:
     # Receiving
 
     def receive(self, data: bytes | bytearray, now_s: float) -> list[Event]:
-        """The events of one turn with `data`, the next bytes from the peer. None after a failure.
+        """Take in `data`, the next bytes from the peer; returns one turn's events, none after a failure.
 
         A turn does a bounded amount of work. While `has_more` holds afterwards, call again, without data.
         """
@@ -103,7 +104,7 @@ class Connection:
         return events
 
     def _receive_frames(self, data: bytes | bytearray) -> None:
-        """Hand the engine the whole frames of what has arrived, GOAWAYs taken out, up to a turn's work."""
+        """Pass the whole frames that have arrived to the engine, without GOAWAYs, up to a turn's work."""
         inbox = self._inbox
         inbox += data
         if self._preface_left and not self._receive_preface():
@@ -137,21 +138,21 @@ class Connection:
         del inbox[:position]
 
     def _is_empty(self, flags: int, position: int, length: int) -> bool:
-        """Whether the DATA at `position` of the inbox has nothing but padding, and ends nothing."""
+        """Tell if the DATA at `position` of the inbox has nothing but padding, and ends no stream."""
         padded = flags & frames.PADDED and length
         padding = self._inbox[position + frames.HEADER_BYTES] + 1 if padded else 0
         return length <= padding and not flags & frames.END_STREAM
 
     def _is_for_us(self, kind: int, position: int, length: int) -> bool:
-        """Whether the frame at `position` of the inbox is handled here."""
+        """Tell if the frame at `position` of the inbox is handled here."""
         if self._guard.in_header_block:
-            return False  # which the engine ends the connection for
+            return False  # the engine ends the connection for a frame of another kind there
         if kind == frames.WINDOW_UPDATE:
             return length == 4 and not frames.number(self._inbox, position + frames.HEADER_BYTES)
         return kind == frames.GOAWAY and length >= 8
 
     def _take(self, kind: int, frame: bytearray) -> None:
-        """Handle a frame that h2 ends the connection for, or would not go on after."""
+        """Handle a frame for which h2 ends the connection, or after which it refuses to go on."""
         stream_id = frames.number(frame, frames.STREAM_AT)
         if kind == frames.GOAWAY:
             if stream_id:
@@ -242,11 +243,12 @@ class Connection:
 
     @property
     def open_streams(self) -> int:
+        """The number of streams that are open, in whole or by half."""
         return len(self._streams)
 
     @property
     def can_open_stream(self) -> bool:
-        """Whether the peer grants one more stream (clients)."""
+        """True where a client may open one more stream: the peer grants it and there is an id for it."""
         return (
             not self.failed
             and len(self._streams) < self._engine.max_streams
@@ -255,7 +257,7 @@ class Connection:
 
     @property
     def out_of_stream_ids(self) -> bool:
-        """Whether a client has used up its 2**30 streams and needs a new connection."""
+        """True where a client has used up its 2**30 streams and needs a new connection."""
         return self._engine.highest_opened_stream_id >= frames.MAX_STREAM_ID - 2
 
     def open_stream(self, headers: Sequence[Header]) -> int:
@@ -277,9 +279,10 @@ class Connection:
         self._collect()
 
     def send_data(self, stream_id: int, data: bytes | memoryview, *, end_stream: bool = False) -> int:
-        """Send as much of `data` as fits one frame and the peer's windows; how much that was.
+        """Send as much of `data` as fits one frame and the peer's windows; returns the bytes sent.
 
-        `end_stream` counts once all of it has gone. With no `data` it ends the stream.
+        `end_stream` ends the stream with the last byte of `data`, or at once where there is no `data`. On a
+        stream that is over, all of `data` counts as sent.
         """
         if stream_id not in self._streams:
             return len(data)
@@ -303,12 +306,12 @@ class Connection:
         self._collect()
 
     def refuse(self, stream_id: int) -> ConnectionFailed | None:
-        """Reset a stream that is more than was granted; the peer may try it again, but not for ever."""
+        """Reset a stream beyond the limit; the peer may try again. Returns the failure of a flood of them."""
         self.reset(stream_id, ErrorCode.REFUSED_STREAM)
         return self._counted(self._guard.refused)
 
     def count_junk(self) -> ConnectionFailed | None:
-        """Count a request that could never be served; the failure of the connection at one too many."""
+        """Count a request that could never be served. Returns the failure of a flood of them."""
         return self._counted(self._guard.junk)
 
     def _counted(self, count: Callable[[float], None]) -> ConnectionFailed | None:
@@ -321,7 +324,7 @@ class Connection:
         return None
 
     def acknowledge(self, stream_id: int, flow_bytes: int) -> None:
-        """Give received bytes back to the peer's windows; for a stream that has ended, the connection's."""
+        """Return received bytes to the peer's windows; of a stream that is over, to the connection's."""
         if flow_bytes and not self.failed:
             self._engine.acknowledge(stream_id, flow_bytes)
             self._collect()
@@ -333,7 +336,7 @@ class Connection:
             self._collect()
 
     def go_away(self, last_stream_id: int, error_code: int = ErrorCode.NO_ERROR, debug: bytes = b"") -> None:
-        """Tell the peer to open no more streams; streams go on."""
+        """Send GOAWAY: the peer opens no more streams, and those up to `last_stream_id` go on."""
         if not self.failed:
             self._collect()
             self._queue(frames.goaway(last_stream_id, error_code, debug))

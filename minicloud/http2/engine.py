@@ -6,9 +6,10 @@ h2 ends the connection for most mistakes a peer makes on one stream. Here such a
 becomes a `StreamFailed` among the events (DESIGN 66). Errors of the connection remain: broken framing or
 compression, the connection's own window, and streams that were never opened.
 
-Always holds: events of frames before the one that ends the connection are kept in `happened`
-(test_events_before_the_end_of_a_connection_are_not_lost); a frame on a stream that is over is answered with
-RST_STREAM (test_stream_faults.py).
+Always holds:
+- Events of frames before the one that ends the connection are kept in `happened`
+  (test_events_before_a_broken_rule_are_not_lost).
+- A frame on a stream that is over is answered with RST_STREAM (tests/unit/rpc/test_stream_faults.py).
 """
 
 from __future__ import annotations

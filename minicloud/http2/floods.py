@@ -1,7 +1,7 @@
-"""How much of what costs us and helps nobody a peer may send.
+"""Bounds on the frames of a peer that cost this end work and carry no request forward. Pure.
 
-Pure: the time of each frame is passed in. One `FloodGuard` watches one connection, told of each frame on its
-nine-byte header alone, before anything is parsed or kept.
+One `FloodGuard` counts the frames of one connection. It sees the nine-byte header of each frame and the time,
+before anything is parsed or kept.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from minicloud.http2.frames import (
     RST_STREAM,
 )
 
-# What a frame that carries a call forward earns back: a peer may answer each of ours with a WINDOW_UPDATE
-# for the stream, one for the connection, and a PING that measures the path.
+# The tokens that a frame which carries a request forward puts back: a peer may answer each of ours with a
+# WINDOW_UPDATE for the stream, one for the connection, and a PING that measures the path.
 _EARNED = 4
 
-# A ping this much of the least interval after the one before it is in time.
+# The part of the least interval after which the next ping is in time.
 _PING_TOLERANCE = 0.9
 
 
 class TokenBucket:
-    """Holds up to `burst` tokens and is refilled at `per_s`."""
+    """A bucket of up to `burst` tokens, refilled at `per_s`."""
 
     __slots__ = ("_burst", "_per_s", "_tokens", "_updated_s")
 
@@ -51,7 +51,7 @@ class TokenBucket:
         return True
 
     def give(self, tokens: float) -> None:
-        """Put back up to the brim."""
+        """Put tokens back, up to the brim."""
         self._tokens = min(self._burst, self._tokens + tokens)
 
 
@@ -88,13 +88,13 @@ class FloodGuard:
             raise PeerError("too many frames that carry no call forward")
 
     def sent_call_frame(self) -> None:
-        """Count headers or data sent: they account for pings and window updates of the peer."""
+        """Count headers or data sent: the peer may answer them with pings and window updates."""
         self._useless.give(_EARNED)
         if self._pings is not None:
             self._pings.give(math.inf)
 
     def refused(self, now_s: float) -> None:
-        """Count a stream that was one too many: a flood that looks like work. Raises PeerError."""
+        """Count a stream beyond the limit, as many of them are a flood. Raises PeerError."""
         if not self._resets.take(now_s):
             raise PeerError("too many streams beyond the limit")
 
@@ -113,10 +113,10 @@ class FloodGuard:
 
 
 def _ping_bucket(limits: Http2Limits, now_s: float) -> TokenBucket | None:
-    """The pings a peer may send while this end sends nothing; None for any number of them.
+    """The bucket of pings that a peer may send while this end sends nothing; None for any number of them.
 
-    A bucket, so that strikes age, refilled somewhat faster than the interval, so that a timer's jitter never
-    adds up to a strike.
+    Strikes age, as the bucket is refilled. It is refilled somewhat faster than the interval, so that the
+    jitter of a timer never adds up to a strike.
     """
     if not limits.min_ping_interval_s:
         return None

@@ -1,4 +1,4 @@
-"""The frames of HTTP/2 as far as they are read and written without an engine (RFC 9113, section 6). Pure."""
+"""The frames of HTTP/2 that are read or written without an engine (RFC 9113, section 6). Pure."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ STREAM_AT = 5
 
 MAX_STREAM_ID = 2**31 - 1
 
-# The smallest a peer may be held to. Larger frames save h2 some 30 us per 16 KiB of a large message, and
-# would make every connection able to hold that much more of a frame that never ends.
+# The smallest limit that HTTP/2 allows. Larger frames save h2 some 30 us per 16 KiB of a large message, but
+# let every connection hold that much more of a frame that never ends.
 MAX_FRAME_BYTES = 16_384
 
 
@@ -34,7 +34,7 @@ def number(data: bytes | bytearray, position: int) -> int:
 
 
 def parse_goaway(payload: bytes | bytearray) -> GoAwayReceived:
-    """The event that the payload of a GOAWAY, eight bytes or more, amounts to."""
+    """The event of a GOAWAY with this payload of eight bytes or more."""
     return GoAwayReceived(number(payload, 0), int.from_bytes(payload[4:8], "big"), bytes(payload[8:]))
 
 

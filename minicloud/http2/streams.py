@@ -3,8 +3,8 @@
 `Streams` holds the streams of one connection that are open, in whole or by half. A stream that is closed is
 forgotten, because a connection sees 2**30 of them.
 
-Always holds: every change of a state is an entry of `TRANSITIONS`; `Streams.apply` fails on any other event
-(tests/unit/http2/test_streams.py).
+Always holds: every change of a state is an entry of `TRANSITIONS`; any other event is a fault of ours, on
+which `Streams.apply` fails by assertion.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Streams:
         return len(self._states)
 
     def __contains__(self, stream_id: int) -> bool:
-        """Whether the stream is open, in whole or by half."""
+        """Tell if the stream is open, in whole or by half."""
         return stream_id in self._states
 
     def open(self, stream_id: int) -> None:

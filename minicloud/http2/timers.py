@@ -1,7 +1,8 @@
-"""When a connection has kept us waiting too long, and for what. Pure: the time is passed in.
+"""The timeouts of one connection: which is due, and when the next may be. Pure: the time is passed in.
 
-What always holds: whatever happens between two polls, nothing falls due before the instant the first one
-named; so one sleeper a connection is enough, and nothing on a call's way has to wake it.
+Always holds: whatever happens between two polls, nothing falls due before the instant that the first one
+returned (test_busy_connection_is_asked_again_before_it_could_be_idle). So one sleeping task a connection is
+enough, and no call has to wake it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from minicloud.http2.config import Timeouts
 
 
 class Due(enum.Enum):
-    """What is to be done about a connection."""
+    """The action that is due on a connection, with the reason as the log shows it."""
 
     NOTHING = "nothing yet"
     PING = "ping: nothing heard from the peer for a while"
@@ -23,8 +24,8 @@ class Due(enum.Enum):
     GRACE_OVER = "calls did not finish within the grace period"
 
 
-class Timers:
-    """One connection's. Times are monotonic seconds."""
+class ConnectionTimers:
+    """The timers of one connection. Times are monotonic seconds."""
 
     __slots__ = (
         "_asked_s",
@@ -48,22 +49,22 @@ class Timers:
         self.grace_ends_s: float | None = None  # set once the connection is to end
 
     def heard(self, now_s: float) -> None:
-        """A whole frame has come. Single bytes do not count: a peer that drips them is not alive."""
+        """Note that a whole frame has come. A peer that drips single bytes does not count as alive."""
         self._heard_s = now_s
         self._pinged_s = None
         self._asked_s = None
 
     def asked(self, now_s: float) -> None:
-        """A call has been opened."""
+        """Note that a request has been sent."""
         if self._asked_s is None:
             self._asked_s = now_s
 
     def pinged(self, now_s: float) -> None:
-        """A keepalive ping has been sent."""
+        """Note that a keepalive ping has been sent."""
         self._pinged_s = now_s
 
     def poll(self, now_s: float) -> tuple[Due, float]:
-        """What is due at `now_s`, and when to ask again."""
+        """The action that is due at `now_s`, and the time of the next poll."""
         at_s, due = self._next(now_s)
         if at_s <= now_s:
             return due, now_s
@@ -79,8 +80,8 @@ class Timers:
             found = _earlier(found, (self._opened_s + timeouts.handshake_s, Due.NO_HANDSHAKE))
         if self.grace_ends_s is not None:
             return _earlier(found, (self.grace_ends_s, Due.GRACE_OVER))
-        # While there are calls, idleness could begin at any moment: asking again after the whole idle time
-        # cannot miss it.
+        # While there are calls, idleness may begin at any moment: a poll after the whole idle time cannot
+        # miss it.
         idle_since_s = now_s if self.idle_since_s is None else self.idle_since_s
         found = _earlier(found, (idle_since_s + timeouts.max_idle_s, Due.IDLE))
         return _earlier(found, (self._opened_s + timeouts.max_age_s, Due.AGED))
@@ -90,7 +91,7 @@ class Timers:
             return self._heard_s
         if self._asked_s is not None:
             return self._asked_s
-        # With no call open, one could be at any moment: asking again after the whole time cannot miss it.
+        # With no call open, one may be opened at any moment: a poll after the whole time cannot miss it.
         return self._heard_s if self.idle_since_s is None else now_s
 
 

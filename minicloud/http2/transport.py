@@ -1,9 +1,13 @@
-"""One HTTP/2 connection's tasks: a reader, a writer, and one that watches the clock.
+"""The tasks of one HTTP/2 connection: a reader, a writer, and one that watches the clock.
 
-What always holds: only the writer sends and only the reader receives; whoever waits, waits in a
-`ParkingLot` with no `await` between looking at what it waits for and parking, and looks again when woken, so
-no wake-up is lost; output waiting for the peer is bounded by `MAX_OUTPUT_BYTES` and what one reading of
-input can add to it. Knows no gRPC and neither end: events go to the owner.
+They serve either end; the owner gets the events. A task that waits parks in a `ParkingLot` with no `await`
+between looking at its condition and parking, and looks again when it is woken, so no wake-up is lost.
+
+Always holds:
+- Only the writer sends and only the reader receives: Trio raises BusyResourceError otherwise.
+- Output that waits for the peer is bounded by `MAX_OUTPUT_BYTES` and what one reading of input adds to it
+  (test_peer_that_does_not_read_is_dropped_with_bounded_output).
+- A transport that has ended refers to nobody, so it needs no garbage collector (test_garbage.py; DESIGN 70).
 """
 
 from __future__ import annotations
@@ -22,21 +26,21 @@ from minicloud.http2.events import ConnectionFailed, Event, PingAcked
 from minicloud.http2.frames import MAX_STREAM_ID
 from minicloud.http2.headers import Headers
 from minicloud.http2.peer import local_of, peer_of
-from minicloud.http2.timers import Due, Timers
+from minicloud.http2.timers import ConnectionTimers, Due
 
 _log = structlog.get_logger()
 
-# One reading, of which `Connection` makes turns.
+# The size of one reading, which `Connection` cuts into turns.
 READ_BYTES = 16_384
 
-# Data waits for room below this: enough to keep a fast link busy from one writing to the next.
+# Data is queued while less than this waits: enough to keep a fast link busy from one writing to the next.
 HIGH_WATER_BYTES = 65_536
 
-# Above this nothing more is read, because answers to control frames wait for no room. It is well above the
-# high water so that two ends full of data never stop reading at the same time.
+# Nothing more is read while more than this waits, because answers to control frames wait for no room. It is
+# well above the high water so that two ends full of data never stop reading at the same time.
 MAX_OUTPUT_BYTES = 4 * HIGH_WATER_BYTES
 
-# For the last words (GOAWAY, trailers) of a connection that ends.
+# The time for the last output (GOAWAY, trailers) of a connection that ends.
 _LINGER_S = 1.0
 
 _KEEPALIVE = b"alive?\0\0"
@@ -53,7 +57,7 @@ class Fault(enum.Enum):
 
 
 class OutputCount(Protocol):
-    """Counts the output of all connections together."""
+    """A count of the output of all connections together."""
 
     output_bytes: int
 
@@ -73,7 +77,7 @@ class Transport:
         on_event: Callable[[Event], None],
         on_due: Callable[[Due], None],
     ) -> None:
-        """`on_event` gets what the peer did, `on_due` IDLE and AGED. Neither may wait or raise.
+        """`on_event` gets the events of the peer, `on_due` gets IDLE and AGED. Neither may wait or raise.
 
         `output` counts the output of all connections together. `repair` is that of `Connection`.
         """
@@ -81,10 +85,10 @@ class Transport:
         self.peer = peer_of(stream)
         self.local = local_of(stream)
         self.connection = Connection(client=client, limits=http2, now_s=now_s, repair=repair)
-        self.timers = Timers(timeouts, now_s)
+        self.timers = ConnectionTimers(timeouts, now_s)
         self.close_reason: str | None = None
         self.fault: Fault | None = None  # for which the peer was dropped
-        self.writable = trio.lowlevel.ParkingLot()  # until output may have room or the peer's window opened
+        self.writable = trio.lowlevel.ParkingLot()  # tasks that wait for room for output
         self._stream = stream
         self._output_count = output
         self._timeouts = timeouts
@@ -92,7 +96,7 @@ class Transport:
         self._on_due = on_due
         self._sending_bytes = 0
         self._counted_bytes = 0  # of output, in `_output_count`
-        self._output = trio.lowlevel.ParkingLot()  # the writer, until there is some
+        self._output = trio.lowlevel.ParkingLot()  # the writer, while there is no output
         self._watcher = trio.lowlevel.ParkingLot()
         self._reading = trio.CancelScope()
         self._written = trio.Event()  # the writer has ended
@@ -119,7 +123,7 @@ class Transport:
             self._free()
 
     def wake_writer(self) -> None:
-        """There may be output. What is queued before the writer's turn comes goes out in one piece."""
+        """Have the writer send the output. All that is queued before its turn goes out in one piece."""
         self._count_output()
         if self._output:
             self._output.unpark()
@@ -130,14 +134,14 @@ class Transport:
         self._counted_bytes = now_bytes
 
     def _free(self) -> None:
-        """Let go of what refers back to this object, so that it needs no garbage collector."""
+        """Drop the references back to this object, so that it needs no garbage collector."""
         self.connection.close()
         self._sending_bytes = 0
         self._count_output()
         self._on_event, self._on_due, self._on_drained = _ignore, _ignore, None
 
     def close(self, reason: str, *, peers_fault: bool = False, fault: Fault | None = None) -> None:
-        """End the connection, once what is queued has gone or had its chance. The first reason counts."""
+        """End the connection once the queued output is sent, or cannot be. The first reason counts."""
         if self.close_reason is not None:
             return
         self.close_reason = reason
@@ -150,10 +154,11 @@ class Transport:
         self.writable.unpark_all()
 
     def drain(self, grace_s: float, on_drained: Callable[[], None]) -> None:
-        """Tell the peer to open no more streams, closing the connection after `grace_s` at the latest.
+        """Have the peer open no more streams; the connection is closed after `grace_s` at the latest.
 
-        In two steps, so that no stream opened meanwhile is lost: a GOAWAY that accepts every stream, and,
-        when the answer to a ping shows that the peer has seen it, the true one, followed by `on_drained`.
+        There are two steps, so that no stream opened meanwhile is lost: a GOAWAY that accepts every stream,
+        and the true one once the answer to a ping shows that the peer has seen the first. Then `on_drained`
+        is called.
         """
         if self._on_drained is None:
             self._on_drained = on_drained
@@ -176,7 +181,7 @@ class Transport:
             await self._receive(data)
 
     async def _receive(self, data: bytes | bytearray) -> None:
-        """Take in `data`, with a turn for other tasks whenever it has cost a turn's work."""
+        """Take in `data`, with a turn for other tasks after each turn's work (DESIGN 67)."""
         connection, timers = self.connection, self.timers
         while True:
             now_s = trio.current_time()
@@ -221,7 +226,7 @@ class Transport:
             self._written.set()
 
     async def _write_once(self) -> bool:
-        """Send what there is; False where nothing more can be sent, or is to be."""
+        """Send the output there is; False where nothing more can be sent, or shall be."""
         last = self.close_reason is not None
         data = self.connection.data_to_send()
         self._sending_bytes = len(data)
@@ -257,4 +262,4 @@ class Transport:
 
 
 def _ignore(event: object) -> None:
-    """Do nothing with what is noticed of a connection that has ended."""
+    """Drop an event of a connection that has ended."""

@@ -1,15 +1,13 @@
-"""gRPC on Trio: grpclib's service model (generated stubs and service bases, unchanged) carried by HTTP/2.
+"""gRPC on Trio: generated stubs and service bases of grpclib, unchanged, over `minicloud.http2` (DESIGN 2).
 
-From the inside out, each module knowing only those before it:
+`server` and `channel` are the two ends; `context` has the facts of a call, `interceptors` wrap services.
+`call` has the messages of one call, `framing`, `metadata`, `status` and `timeouts` the formats of gRPC,
+`admission`, `budget` and `answers` the limits. Nothing here depends on a service of MiniCloud.
 
-- pure: `status`, `status_details`, `timeouts`, `metadata`, `framing`, `backoff`, `budget`, `answers`,
-  `config`, `refusals`, `admission`, `events`, `frames`, `floods`, `retry_buffer`
-- sans-io: `engine` (h2, one stream's faults kept from the others), `connection` (bytes in, events out),
-  `timers`
-- Trio: `transport` (one connection's tasks), `call` (one HTTP/2 stream), then the two ends,
-  `server_stream`, `server_connection` and `server`, and `client_connection`, `client_stream` and `channel`
-
-Knows no service of ours: what workers are, what an error of the core means in gRPC, is passed in.
+    server = Server([Greeter()], random=random)
+    nursery.start_soon(server.serve, await trio.open_tcp_listeners(9090))
+    async with open_channel([("127.0.0.1", 9090)], random=random) as channel:
+        reply = await channel.stub(GreeterStub).greet(Hello(name="you"), timeout=5)
 """
 
 from __future__ import annotations

@@ -1,7 +1,11 @@
-"""Which connections and calls a server takes on. Pure.
+"""The connections and calls that a server takes on (DESIGN 68). Pure.
 
-Always holds: one address leaves room for others; calls that stay open, and calls whose request has not come,
-leave room for those that are answered at once, such as heartbeats; what is counted is given back at the end.
+Always holds:
+- One address leaves room for others (test_address_leaves_half_of_the_calls_to_others).
+- Calls that may stay open, and calls whose message has not come, leave room for those that are answered at
+  once, such as heartbeats (test_streams_leave_room_for_calls_that_end,
+  test_call_that_waits_longest_makes_room).
+- All that is counted is returned at its end (test_everything_that_is_given_back_can_be_had_again; asserted).
 """
 
 from __future__ import annotations
@@ -13,14 +17,16 @@ from typing import Generic, TypeVar
 from minicloud.rpc.config import ServerLimits
 from minicloud.rpc.refusals import Cause
 
-# Of all connections and calls, for one address. A whole site may come through one NAT box, or be one machine.
+# The parts of all connections and calls that one address may have. A whole site may come through one NAT box,
+# or be one machine.
 _PEER_CONNECTIONS = 0.75
 _PEER_CALLS = 0.5
-# Of all calls: those that stay open by their nature (health's Watch, reflection), and for one address.
+# The part of all calls that may stay open by their nature (health's Watch, reflection), and that of one
+# address.
 _STREAMS = 0.5
 _PEER_STREAMS = 0.1
-# Of all calls: those whose first message has not come. The next one takes the place of the oldest, which had
-# its time: a message comes a round trip after its headers at most.
+# The part of all calls whose first message has not come, and that of one address. The next one takes the
+# place of the oldest, which had its time: a message comes a round trip after its headers at most.
 _WAITING = 0.2
 _PEER_WAITING = 0.05
 
@@ -41,7 +47,7 @@ class PeerShare(Generic[CallT]):
 
 
 class Admission(Generic[CallT]):
-    """Counts what is open at one server against `limits`."""
+    """The counts of one server's open connections and calls, against `limits`."""
 
     def __init__(self, limits: ServerLimits) -> None:
         self.open_connections = 0
@@ -60,7 +66,7 @@ class Admission(Generic[CallT]):
         self._max_peer_waiting = _part(calls, _PEER_WAITING)
 
     def connect(self, key: Hashable) -> PeerShare[CallT] | Cause:
-        """Take on a connection from the address of `key`; the cause where that is one too many."""
+        """Count a connection from the address of `key`; returns the cause where that is one too many."""
         if self.open_connections >= self._max_connections:
             return Cause.CONNECTIONS
         share = self._peers.get(key)
@@ -73,14 +79,15 @@ class Admission(Generic[CallT]):
         return share
 
     def disconnect(self, share: PeerShare[CallT]) -> None:
-        """Give a connection back."""
+        """Return a connection."""
+        assert share.connections > 0
         self.open_connections -= 1
         share.connections -= 1
         if not share.connections:
             del self._peers[share.key]
 
     def obstacle(self, share: PeerShare[CallT], *, stream: bool) -> Cause | None:
-        """The cause to refuse one more call; `stream` is one that stays open by its nature."""
+        """The cause to refuse one more call, if any; `stream` is one that may stay open by its nature."""
         if self.active_calls >= self._max_calls:
             return Cause.CALLS
         if share.calls >= self._max_peer_calls:
@@ -100,7 +107,8 @@ class Admission(Generic[CallT]):
             share.streams += 1
 
     def end(self, share: PeerShare[CallT], call: CallT, *, stream: bool) -> None:
-        """Give a call back."""
+        """Return a call."""
+        assert share.calls > 0
         self.arrived(share, call)
         self.active_calls -= 1
         share.calls -= 1
@@ -109,7 +117,7 @@ class Admission(Generic[CallT]):
             share.streams -= 1
 
     def wait(self, share: PeerShare[CallT], call: CallT) -> CallT | None:
-        """Count a call whose first message is to come. Returns one that has to make room for it, if any."""
+        """Count a call whose first message is to come. Returns the call that makes room for it, if any."""
         oldest = None
         if len(share.waiting) >= self._max_peer_waiting:
             oldest = next(iter(share.waiting))
@@ -122,13 +130,13 @@ class Admission(Generic[CallT]):
         return oldest
 
     def arrived(self, share: PeerShare[CallT], call: CallT) -> None:
-        """The first message of a call has come, or will not. Does nothing the second time."""
+        """Count the call no more: its first message has come, or will not. Can be repeated."""
         self._waiting.pop(call, None)
         share.waiting.pop(call, None)
 
 
 def peer_key(host: str) -> Hashable:
-    """One key for what counts as one address: an IPv4 address, or the /64 an IPv6 address is in."""
+    """The key of an address: an IPv4 address itself, and the /64 of an IPv6 address."""
     try:
         address = ip_address(host.partition("%")[0])
     except ValueError:
@@ -139,5 +147,5 @@ def peer_key(host: str) -> Hashable:
 
 
 def _part(whole: float, fraction: float) -> int:
-    """A part of a limit: at least one."""
+    """The `fraction` of a limit, at least one."""
     return max(1, int(whole * fraction))

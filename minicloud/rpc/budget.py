@@ -1,17 +1,19 @@
-"""The bytes of received messages that all calls of a server may hold together.
+"""The budget of received messages that all calls of a server hold together (DESIGN 21). Pure.
 
-What always holds: what a call counts for is given back when it counts for less, and in the end. Pure.
+Always holds: the bytes left are those that no share has taken
+(test_budget_left_is_what_shares_have_not_taken); a call returns its share when it ends
+(test_call_cancelled_gives_back_what_it_held).
 """
 
 from __future__ import annotations
 
-# Of each call, not counted: whoever fills the budget with large messages must not keep others from sending
-# ordinary ones. At worst that is this much for each of all the calls there may be.
+# The first bytes of each call, which are not counted: a client that fills the budget with large messages does
+# not keep others from sending ordinary ones. At worst all calls together hold this much each.
 FREE_BYTES = 16_384
 
 
 class ByteBudget:
-    """`left_bytes` of it have not been taken."""
+    """The budget of one server, of which `left_bytes` have not been taken."""
 
     __slots__ = ("left_bytes",)
 
@@ -20,7 +22,7 @@ class ByteBudget:
 
 
 class Share:
-    """What one call has taken of a budget."""
+    """The part of a budget that one call has taken."""
 
     __slots__ = ("_budget", "_taken")
 
@@ -29,11 +31,11 @@ class Share:
         self._taken = 0
 
     def room_bytes(self) -> float:
-        """The most that the call could count for now."""
+        """The most bytes that the call can hold now."""
         return FREE_BYTES + self._taken + self._budget.left_bytes
 
     def hold(self, held_bytes: int) -> bool:
-        """Have the call count for `held_bytes`; False, and nothing changes, if that is too much."""
+        """Set the bytes that the call holds; False, and nothing changes, where that is too much."""
         taken = held_bytes - FREE_BYTES if held_bytes > FREE_BYTES else 0
         more = taken - self._taken
         if more:

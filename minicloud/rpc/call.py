@@ -1,10 +1,13 @@
-"""One HTTP/2 stream as either end of a call sees it: messages in, messages out, both with flow control.
+"""The messages of one call, in and out, with flow control; both ends of a call build on it.
 
-What always holds: the peer gets its window back only for bytes the application has taken or is waiting to
-take, so a call nobody reads holds one window, and one being read a message and a window; what it holds, the
-message the application has in hand included, counts against a budget, beyond which the call fails; `send`
-returns once all is queued, which it is only while there is room, and what waits for room is held against
-another budget.
+Always holds:
+- The peer gets its window back only for bytes that the application has taken or is waiting to take. So a call
+  that nobody reads holds one window, and one that is read holds a message and a window
+  (test_sender_to_a_handler_that_does_not_read_is_held_at_the_window).
+- The bytes held, with the message that the application has in hand, count against a budget, beyond which the
+  call fails (test_message_beyond_the_budget_fails_its_call_and_no_small_one; DESIGN 21).
+- `send` returns once all is queued. Data is queued only while there is room, and data that waits for room
+  counts against another budget (test_answers_that_are_not_taken_make_room_for_those_that_are; DESIGN 69).
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from minicloud.rpc.budget import ByteBudget, Share
 from minicloud.rpc.framing import Deframer, FramingError, MessageTooLargeError, NoRoomError, frame
 from minicloud.rpc.refusals import CallRefusedError, Cause
 
-# How a call that was given up is reset: a client sends one again that was refused.
+# The code that resets a call given up with a status. A client sends a call again that was refused.
 _RESET_CODES = {
     Status.UNAVAILABLE: ErrorCode.REFUSED_STREAM,
     Status.RESOURCE_EXHAUSTED: ErrorCode.ENHANCE_YOUR_CALM,
@@ -31,7 +34,7 @@ _NOT_TAKEN = "the answer was not taken while others were waiting: read faster, o
 
 
 class Call:
-    """A stream of `transport`, open since its headers were received or sent."""
+    """A stream of `transport` whose headers were received or sent."""
 
     __slots__ = (
         "__weakref__",
@@ -59,10 +62,10 @@ class Call:
         answers: AnswerBudget[Call],
     ) -> None:
         self.stream_id = stream_id
-        self.ended = False  # the peer has sent all it will
-        self.failure: tuple[Status, str] | None = None  # why nothing more can be sent or received
-        self.cause: Cause | None = None  # for which this end gave the call up
-        self.arrived = trio.lowlevel.ParkingLot()  # until something happens to the stream
+        self.ended = False  # the peer has ended its side of the stream
+        self.failure: tuple[Status, str] | None = None  # the reason why nothing more can be sent or received
+        self.cause: Cause | None = None  # the cause for which this end gave the call up
+        self.arrived = trio.lowlevel.ParkingLot()  # tasks that wait for something of the peer
         self._transport = transport
         self._connection: Connection = transport.connection
         self._answers = answers
@@ -72,9 +75,10 @@ class Call:
         self._message_bytes = 0  # of the message handed out last
         self._exhausted = False  # the budget did not suffice: nothing more is kept
 
-    # What the peer did
+    # Events of the peer
 
     def on_data(self, event: DataReceived) -> None:
+        """Keep the data of the stream, or return it at once where the call has failed."""
         if self.failure is not None or self._exhausted:
             self._connection.acknowledge(self.stream_id, event.flow_bytes)
             return
@@ -87,11 +91,12 @@ class Call:
             self.arrived.unpark_all()
 
     def on_end(self) -> None:
+        """Note that the peer has ended its side of the stream."""
         self.ended = True
         self.arrived.unpark_all()
 
     def fail(self, status: Status, message: str) -> None:
-        """Nothing more can be sent or received; the first reason stands. Whoever waits is told."""
+        """End sending and receiving for this reason, unless there was one before; wakes who waits."""
         if self.failure is None:
             self.failure = (status, message)
             self.release()
@@ -99,7 +104,7 @@ class Call:
         self._transport.writable.unpark_all()
 
     def give_up(self, cause: Cause, status: Status, message: str) -> None:
-        """End the call at once to make room for others."""
+        """Reset the call at once, to make room for others."""
         if self.failure is None:
             self.cause = cause
             self._connection.reset(self.stream_id, _RESET_CODES[status])
@@ -107,14 +112,14 @@ class Call:
             self._transport.wake_writer()
 
     def release(self) -> None:
-        """Give all that is held back to the peer, read or not."""
+        """Return all bytes that are held to the peer's windows, read or not."""
         self._share.hold(0)
         held, self._held = self._held, 0
         if held:
             self._connection.acknowledge(self.stream_id, held)
             self._transport.wake_writer()
 
-    # What the application does
+    # Operations of the application
 
     async def receive(self) -> bytes | None:
         """The next message; None when the peer has ended the stream.
@@ -122,7 +127,7 @@ class Call:
         Raises GRPCError: RESOURCE_EXHAUSTED for a message over the limit or what is left of the budget,
         INTERNAL for bytes that are none, and the call's `failure`.
         """
-        self._count(0)  # whoever asks for the next is done with the one before
+        self._count(0)  # the caller has no more use for the message before
         while True:
             self._check()
             message = self._next_message()
@@ -144,7 +149,7 @@ class Call:
         deframer = self._deframer
         try:
             if not self._exhausted:
-                # What is compressed and what it inflates to are held at the same time.
+                # The compressed message and the inflated one are held at the same time.
                 message = deframer.next_message(self._share.room_bytes() - len(deframer))
                 if message is None:
                     if self.ended:
@@ -198,7 +203,7 @@ class Call:
                 answers.release(self)
 
     def _count(self, message_bytes: int) -> bool:
-        """Hold what is buffered and a message of that size; False where it is too much: all is dropped."""
+        """Hold the buffer and a message of that size; where that is too much, drop all and return False."""
         self._message_bytes = message_bytes
         if self._share.hold(len(self._deframer) + message_bytes):
             return True
@@ -206,7 +211,7 @@ class Call:
         return False
 
     def _exhaust(self) -> None:
-        """Drop all that is held: the budget does not suffice."""
+        """Drop all that is held, because the budget does not suffice."""
         self._exhausted = True
         self._deframer.clear()
         self.release()

@@ -1,8 +1,11 @@
 """A gRPC client: one server, reached by any of several addresses, over one connection at a time.
 
-What always holds: nothing is connected before the first call; at most one round of connecting is under way;
-a call ends by its deadline; a call that has time left never fails by a round of connecting that began before
-the call did, so no failure is told twice.
+Always holds:
+- Nothing is connected before the first call (test_channel_connects_with_its_first_call_and_only_once).
+- At most one round of connecting is under way (asserted).
+- A call ends by its deadline (test_call_that_cannot_connect_within_its_deadline_is_unavailable).
+- A call that has time left never fails by a round of connecting that began before it (DESIGN 52;
+  test_call_made_during_a_round_that_fails_is_answered_by_the_next).
 """
 
 from __future__ import annotations
@@ -39,17 +42,17 @@ _log = structlog.get_logger()
 
 _USER_AGENT = f"grpc-python-minicloud/{__version__}".encode()
 
-# A connection may end between being made and being used; one that always does is not asked for ever.
+# A connection may end between being made and being used. A server whose connections always do is given up.
 _MAX_CONNECTIONS_A_CALL = 3
 
-# Before a refused call is sent again once more.
+# The pauses before a refused call is sent again.
 _REFUSED = Backoff(initial_s=0.05, max_s=1.0)
 
 StubT = TypeVar("StubT")
 
 
 class Channel:
-    """Makes calls. Its tasks live in `nursery`, where `close` ends them."""
+    """A channel, on which calls are made. Its tasks live in `nursery`, where `close` ends them."""
 
     def __init__(
         self,
@@ -77,12 +80,12 @@ class Channel:
         self._authority = authority.encode("ascii")
         self._scheme = b"https" if secure else b"http"
         self._current: ClientConnection | None = None
-        self._all: dict[ClientConnection, None] = {}  # those that still drain, too; a set with an order
+        self._all: dict[ClientConnection, None] = {}  # with those that still drain; a set with an order
         self._connecting: trio.CancelScope | None = None
-        self._round = 0  # the number of the round of connecting that is under way, or was last
+        self._round = 0  # the number of the last round of connecting
         self._failures = 0  # of rounds in a row
         self._retry_at_s = 0.0
-        self.problem = ""  # why the last round of connecting failed; empty after one that did not
+        self.problem = ""  # the reason why the last round of connecting failed; empty where it did not
         self._changed = trio.lowlevel.ParkingLot()
         self._closed = False
 
@@ -148,13 +151,13 @@ class Channel:
         raise GRPCError(Status.UNAVAILABLE, self.problem or f"not connected within {timeout_s:g} s")
 
     def renew(self) -> None:
-        """Have later calls use a new connection. Calls under way go on with the one they have."""
+        """Make later calls use a new connection. Calls under way keep theirs."""
         if self._current is not None:
             self._current.retire()
             self._current = None
 
     async def open_call(self, headers: Headers, deadline_s: float) -> ClientCall:
-        """For `ClientStream`: send a request's headers. Raises GRPCError UNAVAILABLE."""
+        """Send a request's headers, for `ClientStream`. Raises GRPCError UNAVAILABLE."""
         for _ in range(_MAX_CONNECTIONS_A_CALL):
             connection = await self._connection(deadline_s)
             timeout: list[Header] = []
@@ -167,7 +170,7 @@ class Channel:
         raise GRPCError(Status.UNAVAILABLE, "the server ends its connections as soon as they are made")
 
     async def pause(self, failures: int) -> None:
-        """For `ClientStream`: wait before a call that was refused is sent again."""
+        """Wait before a refused call is sent again, for `ClientStream`."""
         await trio.sleep(_REFUSED.delay_s(failures, self._random))
 
     def close(self) -> None:
@@ -204,12 +207,13 @@ class Channel:
                 await self._changed.park()
 
     def _begin_round(self) -> None:
+        assert self._connecting is None, "a round of connecting is under way"
         self._round += 1
         self._connecting = trio.CancelScope()
         self._nursery.start_soon(self._connect, self._connecting)
 
     async def _connect(self, scope: trio.CancelScope) -> None:
-        # This outlives the call that began it, be it one of ours or one that a handler of ours makes.
+        # The connection outlives the call that makes it, and a handler that makes the call.
         bind_request_id("")
         bind_call(None)
         with scope:
@@ -249,8 +253,8 @@ async def open_channel(
 ) -> AsyncIterator[Channel]:
     """A channel to the server at any of `addresses` (host, port), open for the `async with` block.
 
-    With `ssl_context`, on which ALPN is set to h2, over TLS. What the block raises comes out as it is, not
-    in an exception group: no task behind a channel raises.
+    It uses TLS with `ssl_context`, on which ALPN is set to h2. An exception of the block is raised as it is,
+    not in an exception group, because no task behind a channel raises.
     """
     targets = [Address(*address) for address in addresses]
     if ssl_context is not None:

@@ -1,7 +1,8 @@
 """One connection of a channel and the calls on it.
 
-What always holds: once the connection is draining (GOAWAY) or closed no call is opened on it; a call the
-server says it never looked at is marked `refused`, and no other.
+Always holds: no call is opened on a connection that drains (GOAWAY) or is closed (asserted); `refused` marks
+the calls that the server has rejected unprocessed, and no others
+(test_call_above_the_last_of_a_goaway_is_sent_again_elsewhere_and_others_finish).
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _log = structlog.get_logger()
 
 
 class ClientCall(Call):
-    """One attempt at a call: a stream and what the server has answered on it so far."""
+    """One attempt at a call: a stream, and the server's answer on it so far."""
 
     __slots__ = ("_forget", "headers", "refused", "trailers")
 
@@ -49,14 +50,15 @@ class ClientCall(Call):
         answers: AnswerBudget[Call],
         forget: Callable[[int], None],
     ) -> None:
-        # What a client receives it has asked for.
+        # A client has asked for what it receives, so its budget has no bound.
         super().__init__(transport, stream_id, Deframer(max_message_bytes), ByteBudget(math.inf), answers)
         self._forget = forget
         self.headers: Headers | None = None
         self.trailers: Headers | None = None  # the same as `headers` where the answer is trailers alone
-        self.refused = False  # the server has not looked at the call and will not
+        self.refused = False  # the server has not processed the call and will not
 
     def on_headers(self, event: HeadersReceived) -> None:
+        """Keep the headers or the trailers of the answer."""
         if event.too_large:
             self.fail(Status.RESOURCE_EXHAUSTED, "the server's metadata is over the limit")
             self._connection.reset(self.stream_id, ErrorCode.CANCEL)
@@ -73,6 +75,7 @@ class ClientCall(Call):
         self.arrived.unpark_all()
 
     def on_reset(self, event: StreamReset) -> None:
+        """Fail the call, whose stream is over."""
         if event.reason:
             self.fail(*_malformed(event))
             return
@@ -82,7 +85,7 @@ class ClientCall(Call):
         self.fail(status_of_reset(event.error_code), f"stream reset by the server: {name}")
 
     def abandon(self) -> None:
-        """This end is done with the call: its stream, where it is still open, is reset."""
+        """Reset the call's stream, where it is still open: nobody reads it any more."""
         self.fail(Status.CANCELLED, "cancelled by this end")
         self._connection.reset(self.stream_id, ErrorCode.CANCEL)
         self._transport.wake_writer()
@@ -98,7 +101,7 @@ class ClientCall(Call):
 
 
 class ClientConnection:
-    """Opens calls on `stream`, which it closes in the end."""
+    """A connection over `stream`, which it closes in the end."""
 
     def __init__(self, stream: trio.abc.Stream, config: ChannelConfig) -> None:
         self._config = config
@@ -119,7 +122,7 @@ class ClientConnection:
 
     @property
     def usable(self) -> bool:
-        """Whether calls can be opened, now or when others have ended."""
+        """True where calls can be opened, now or when others have ended."""
         return (
             not self._draining
             and self.transport.close_reason is None
@@ -132,7 +135,7 @@ class ClientConnection:
             async with trio.open_nursery() as nursery:
                 await self.transport.run(nursery)
         except Exception:
-            # A fault of ours that some server has found: its calls fail, the program does not.
+            # A fault of ours that some server has found fails its calls and not the program.
             _log.exception("rpc_connection_crashed")
         finally:
             self.transport.close("cancelled")
@@ -141,17 +144,18 @@ class ClientConnection:
             self._calls.clear()
 
     async def ready(self) -> bool:
-        """Wait for the server's SETTINGS; False if the connection ended without."""
+        """Wait for the server's SETTINGS; False where the connection ended without them."""
         while not self._connection.peer_ready and self.transport.close_reason is None:
             await self.transport.writable.park()
         return self.usable
 
     async def open_call(self, headers: Sequence[Header]) -> ClientCall | None:
-        """Send a request's headers, once the server grants one more stream; None if it never will."""
+        """Send a request's headers once the server grants one more stream; None where it never does."""
         while self.usable and not self._connection.can_open_stream:
             await self.transport.writable.park()
         if not self.usable:
             return None
+        assert not self._draining
         stream_id = self._connection.open_stream(headers)
         call = ClientCall(
             self.transport, stream_id, self._config.max_message_bytes, self._answers, self._forget
@@ -163,14 +167,14 @@ class ClientConnection:
         return call
 
     def retire(self) -> None:
-        """Open no more calls; end the connection with the last of those under way, or the grace."""
+        """Open no more calls; the connection ends with the last of those under way, or the grace."""
         self._draining = True
-        # From here on only the end of the last call, or of the grace, ends the connection.
+        # Idleness and age are not due any more once there is a grace.
         self.transport.timers.grace_ends_s = trio.current_time() + self._config.timeouts.max_age_grace_s
         self._close_if_drained()
 
     def close(self) -> None:
-        """End the connection, and with it the calls on it."""
+        """End the connection and the calls on it."""
         self._connection.go_away(0)
         self.transport.close("channel closed")
 
@@ -194,7 +198,7 @@ class ClientConnection:
             if call is not None:
                 call.on_reset(event)
                 self._forget(event.stream_id)
-            self.transport.writable.unpark_all()  # a sender whose answer came before the reset
+            self.transport.writable.unpark_all()  # wakes a sender whose answer came before the reset
         elif isinstance(event, GoAwayReceived):
             self._on_go_away(event)
         elif isinstance(event, WindowOpened):
@@ -220,7 +224,7 @@ class ClientConnection:
     def _forget(self, stream_id: int) -> None:
         if self._calls.pop(stream_id, None) is None:
             return
-        self.transport.writable.unpark_all()  # there may be room for one more
+        self.transport.writable.unpark_all()  # there is room for one more call
         if not self._calls:
             self.transport.timers.idle_since_s = trio.current_time()
             self._close_if_drained()
@@ -231,7 +235,7 @@ class ClientConnection:
 
 
 def _malformed(event: StreamReset) -> tuple[Status, str]:
-    """The status of a call whose answer broke the rules: the one it names, if that is an error."""
+    """The status of a call whose answer broke the rules of HTTP/2: an error that it names, else INTERNAL."""
     headers = dict(event.answer)
     named = status_of_trailer(headers.get(b"grpc-status", b"0").decode("latin-1"))
     if named is not Status.OK:

@@ -1,10 +1,15 @@
-"""What a caller holds of its call: grpclib's client stream, on Trio.
+"""The client's end of a call: grpclib's client stream, on Trio.
 
-What always holds: every operation ends by the call's deadline; a stream left open at the end of the `async
-with` block is reset; a call that the server says it never looked at is sent once more, by itself.
+Always holds:
+- Every operation ends by the call's deadline
+  (test_call_sends_its_deadline_and_resets_the_stream_when_it_passes).
+- A stream that is open at the end of the `async with` block is reset
+  (test_call_cancelled_or_left_resets_its_stream).
+- A call that the server has rejected unprocessed is sent again, up to three times
+  (test_refused_call_is_sent_again_at_once_and_then_after_pauses_three_times_in_all).
 
-One task may send while another receives. There is no task and no cancel scope behind the stream, so it can be
-used from an async generator.
+One task may send while another receives. There is no task and no cancel scope behind the stream, so an async
+generator can use it.
 """
 
 from __future__ import annotations
@@ -29,8 +34,9 @@ SendT = TypeVar("SendT", bound=ProtoMessage)
 RecvT = TypeVar("RecvT", bound=ProtoMessage)
 T = TypeVar("T")
 
-# The first at once, as gRPC's retries have it (gRFC A6), the others after pauses. One alone does not always
-# do: a stock server counts a call for a moment after its client knows the end of it, and refuses the next.
+# The first retry comes at once, as gRPC's have it (gRFC A6), the others after pauses. One alone does not
+# always suffice: a stock server counts a call for a moment after its client knows its end, and refuses the
+# next.
 _MAX_RETRIES = 3
 
 
@@ -39,17 +45,17 @@ class Opener(Protocol):
 
     @property
     def problem(self) -> str:
-        """Why there is no connection; empty while there is one, or the first is being made."""
+        """The reason why there is no connection; empty while there is one, or the first is being made."""
 
     async def open_call(self, headers: Headers, deadline_s: float) -> ClientCall:
         """Send a request's headers on a connection. Raises GRPCError, UNAVAILABLE."""
 
     async def pause(self, failures: int) -> None:
-        """Let a server that refused have a moment; longer ones after more `failures` (0 and up)."""
+        """Wait before a refused call is sent again; longer after more `failures` (0 and up)."""
 
 
 class ClientStream(Generic[SendT, RecvT]):
-    """One call; enter it with `async with`. GRPCError tells of every end but a good one."""
+    """One call, to be entered with `async with`. It raises GRPCError for every status but OK."""
 
     def __init__(
         self,
@@ -74,11 +80,11 @@ class ClientStream(Generic[SendT, RecvT]):
         self._over = False  # cancelled, failed, or all has been received
         self._sent = RetryBuffer(retry_buffer_bytes)
         self._retries = 0
-        self._opening = trio.Lock()  # one task opens, be it for the first time or again
+        self._opening = trio.Lock()  # one task opens the call, for the first time or again
 
     @property
     def initial_metadata(self) -> Metadata | None:
-        """What the server sent first; None until it has."""
+        """The metadata that the server sent first; None until it has."""
         call = self._call
         if call is None or call.headers is None:
             return None
@@ -86,22 +92,22 @@ class ClientStream(Generic[SendT, RecvT]):
 
     @property
     def trailing_metadata(self) -> Metadata | None:
-        """What the server sent last; None until it has."""
+        """The metadata that the server sent last; None until it has."""
         call = self._call
         return None if call is None or call.trailers is None else decode_metadata(call.trailers)
 
     # Sending
 
     async def send_request(self) -> None:
-        """Open the call, where a message is not to do it."""
+        """Open the call before there is a message, which opens it otherwise."""
         if self._call is not None:
             raise ProtocolError("the request was already sent")
         await self._in_time(self._open)
 
     async def send_message(self, message: SendT, *, end: bool = False) -> None:
-        """Send one message; waits while the server does not read. `end` says it is the last.
+        """Send one message, the last one with `end`. Waits while the server does not read.
 
-        Raises GRPCError where the call has failed. Once the server has ended it well, does nothing.
+        Raises GRPCError where the call has failed. Does nothing where the server has ended it with OK.
         """
         if not isinstance(message, self._send_type):
             raise TypeError(f"message is a {type(message).__name__}, want a {self._send_type.__name__}")
@@ -112,7 +118,7 @@ class ClientStream(Generic[SendT, RecvT]):
         await self._in_time(lambda: self._send(data, end))
 
     async def end(self) -> None:
-        """Say that there are no more messages."""
+        """End the sending side: there are no more messages."""
         if self._sent_end:
             raise ProtocolError("the sending side was already ended")
         self._sent_end = True
@@ -142,7 +148,7 @@ class ClientStream(Generic[SendT, RecvT]):
     # Receiving
 
     async def recv_initial_metadata(self) -> None:
-        """Wait for the server's first word. Raises GRPCError where that is an error."""
+        """Wait for the server's headers. Raises GRPCError where they are an error."""
         await self._in_time(self._recv_headers)
 
     async def recv_message(self) -> RecvT | None:
@@ -161,7 +167,7 @@ class ClientStream(Generic[SendT, RecvT]):
         while await self._in_time(self._recv) is not None:
             self._received += 1
 
-    # Not a generator: one that is not run to its end would have to be closed.
+    # This is no generator, because one that is not run to its end has to be closed.
     def __aiter__(self) -> ClientStream[SendT, RecvT]:
         return self
 
@@ -211,14 +217,14 @@ class ClientStream(Generic[SendT, RecvT]):
         if status is not Status.OK:
             raise GRPCError(status, percent_decode(trailers.get(b"grpc-message", b"")), _details(trailers))
 
-    # Again
+    # Retries
 
     async def _retried(self, failed: ClientCall) -> bool:
-        """Whether what was sent on `failed` has been sent again on another stream.
+        """Send again on another stream what was sent on `failed`, where that helps; False where it does not.
 
-        Both the sending and the receiving task may come here. `_call` is set right after the last of what
-        was sent has gone again, with no await between: what the sender adds meanwhile goes the one way or
-        the other, never both.
+        Both the sending and the receiving task may come here. There is no await between the last message of
+        the buffer and the change of `_call`, so a message that the sender adds meanwhile is sent on one of
+        the two streams and never on both.
         """
         async with self._opening:
             if self._call is not failed:
@@ -235,7 +241,7 @@ class ClientStream(Generic[SendT, RecvT]):
             except BaseException:
                 call.abandon()
                 raise
-            if not self._sent.is_complete():  # what the sender added was too much to keep
+            if not self._sent.is_complete():  # the sender has added too much to keep
                 call.abandon()
                 return False
             self._call = call
@@ -257,8 +263,8 @@ class ClientStream(Generic[SendT, RecvT]):
         traceback: TracebackType | None,
     ) -> None:
         try:
-            # A unary answer is not known to be good until its status has come. A streaming one that is not
-            # read to its end is not wanted any more.
+            # A unary answer is not known to be good until its status has come. A caller that does not read a
+            # streaming answer to its end does not want the rest.
             if exc is None and not self._over and self._sent_end and not self._cardinality.server_streaming:
                 await self.recv_trailing_metadata()
         finally:
@@ -274,7 +280,7 @@ class ClientStream(Generic[SendT, RecvT]):
             try:
                 return await operation()
             except GRPCError:
-                self._over = True  # and told of: the end of the `async with` block need not tell it again
+                self._over = True  # raised once: the end of the `async with` block does not raise it again
                 raise
         if self._call is None:
             problem = "the call could not be sent within its deadline"
@@ -293,7 +299,7 @@ async def _transmit(call: ClientCall, data: bytes | None, end: bool) -> None:
 
 
 def _details(trailers: dict[bytes, bytes]) -> bytes | None:
-    """The bytes of the `google.rpc.Status` that came with an error, if one did."""
+    """The bytes of the `google.rpc.Status` that came with an error; None where none did."""
     try:
         return decode_binary(trailers[DETAILS_HEADER])
     except (KeyError, ValueError):

@@ -1,7 +1,7 @@
-"""How a channel comes by a connection: it tries the ways to the server, each a little after the one before.
+"""The making of a channel's connection: the ways to the server are tried, each a little after the one before.
 
-A way has let us in once HTTP/2 is spoken on it, so an address that accepts TCP connections and never answers
-costs a moment and not the call. The delays follow RFC 8305 ("happy eyeballs").
+The first way on which the server speaks HTTP/2 wins, so an address that accepts TCP connections and never
+answers costs a moment and not the call (DESIGN 51). The delays follow RFC 8305 ("happy eyeballs").
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from minicloud.net.address import Address, ip_of
 from minicloud.rpc.client_connection import ClientConnection
 from minicloud.rpc.config import ChannelConfig
 
-# RFC 8305, 8: how long one attempt is alone before the next begins beside it.
+# The time that one attempt is alone before the next begins beside it (RFC 8305, section 8).
 CONNECT_DELAY_S = 0.25
 # The same for an attempt whose TCP connection exists and waits for TLS and HTTP/2. A busy server answers
 # later than its kernel, and trying another address of it then only adds to its work.
 HANDSHAKE_DELAY_S = 0.5
 
 Connect = Callable[[], Awaitable[trio.abc.Stream]]
-"""Makes a connected stream, TLS done. OSError, UnicodeError (of a host name) and trio's resource errors mean
-that it could not; anything else is a fault, and ends the nursery."""
+"""Makes a connected stream, TLS done. Raises OSError, UnicodeError (of a host name) or one of Trio's resource
+errors where it cannot; any other exception is a fault of ours and ends the nursery."""
 
 
 class Way(NamedTuple):
@@ -39,24 +39,24 @@ class Way(NamedTuple):
 
 
 Find = Callable[[], Awaitable[Sequence[Way]]]
-"""Finds the ways to a server, the best one first. Raises nothing but faults."""
+"""Finds the ways to a server, the best one first. Any exception is a fault of ours."""
 
 _FAILURES = (OSError, UnicodeError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 class Connector:
-    """Makes connections. `adopt` starts the tasks of one, which outlive the attempt."""
+    """Makes connections. `adopt` starts the tasks of a connection, which outlive the attempt."""
 
     def __init__(self, find: Find, config: ChannelConfig, adopt: Callable[[ClientConnection], None]) -> None:
         self._find = find
         self._config = config
         self._adopt = adopt
-        self._last: Hashable = None  # the way that let us in
+        self._last: Hashable = None  # the way that worked last
 
     async def connect(self) -> ClientConnection:
         """A connection ready for calls; the way that worked last is tried first.
 
-        Raises OSError, whose text names every failure, where no way lets us in.
+        Raises OSError, whose text names every failure, where no way works.
         """
         ways = sorted(await self._find(), key=lambda way: way.key != self._last)
         race = _Race()
@@ -107,14 +107,14 @@ class _Race:
 
 
 class _Attempt:
-    """How far one attempt has come."""
+    """The progress of one attempt."""
 
     def __init__(self) -> None:
         self.connected = trio.Event()
         self.ended = trio.Event()
 
     async def overtaken(self) -> None:
-        """Return when the next way is to be tried, too: after a failure, or a delay without progress."""
+        """Wait until the next way shall be tried, too: for a failure, or a delay without progress."""
         with trio.move_on_after(CONNECT_DELAY_S) as scope:
             await self.connected.wait()
         if not scope.cancelled_caught:
@@ -123,7 +123,7 @@ class _Attempt:
 
 
 def always(connects: Sequence[Connect]) -> Find:
-    """Ways that are the same each time."""
+    """A `Find` that returns the same ways each time."""
     ways = [Way(number, connect) for number, connect in enumerate(connects)]
 
     async def find() -> Sequence[Way]:
@@ -135,7 +135,7 @@ def always(connects: Sequence[Connect]) -> Find:
 def tcp_ways(targets: Sequence[Address], config: ChannelConfig, ssl_context: ssl.SSLContext | None) -> Find:
     """The ways to every address of `targets`, whose names are looked up each time, all at once.
 
-    A name that is not known is a way that fails, so that it is told with the other failures.
+    A name that is not known becomes a way that fails, so that its error appears beside the other failures.
     """
 
     async def find() -> Sequence[Way]:
@@ -162,7 +162,7 @@ async def _ways_to(target: Address, within_s: float, ssl_context: ssl.SSLContext
     except (OSError, UnicodeError) as exc:
         error = OSError(f"{target}: {reason(exc)}")
         return [Way((target, None), partial(_fail, error))]
-    # RFC 8305, 4: families in turn, beginning with that of the first address.
+    # Families in turn, beginning with that of the first address (RFC 8305, section 4).
     first = [each for each in found if each[0] == found[0][0]]
     other = [each for each in found if each[0] != found[0][0]]
     alternating = [each for pair in zip_longest(first, other) for each in pair if each is not None]
@@ -196,7 +196,7 @@ async def _start_tls(tcp: trio.SocketStream, ssl_context: ssl.SSLContext, host: 
 
 
 def reason(exc: Exception) -> str:
-    """The cause underneath, in few words."""
+    """The innermost cause of `exc`, in few words."""
     cause: BaseException = exc.__cause__ or exc
     while isinstance(cause, BaseExceptionGroup):
         cause = cause.exceptions[-1]

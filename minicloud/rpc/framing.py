@@ -1,7 +1,8 @@
-"""gRPC's length-prefixed messages: a byte saying whether it is compressed, four of length, the message.
+"""gRPC's length-prefixed messages: a flag of compression, four bytes of length, the message. Pure.
 
-Pure. What always holds: a message over the limit is refused on its prefix, before a byte of it is kept, and
-a compressed one is never inflated past the limit, however large it claims or turns out to be.
+Always holds: a message over the limit is refused on its prefix
+(test_message_over_the_limit_is_refused_on_its_prefix), and a compressed one is never inflated past the limit
+(asserted).
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ class NoRoomError(Exception):
 
 
 def frame(message: bytes) -> bytes:
-    """`message` with its prefix, uncompressed. Up to 4 GiB less a byte."""
+    """`message` with its prefix, uncompressed. A message has up to 4 GiB less a byte."""
     return b"\0%b%b" % (len(message).to_bytes(4, "big"), message)
 
 
 def inflate(data: bytes, max_bytes: int, encoding: bytes = GZIP) -> bytes:
-    """Inflate the one gzip member or zlib stream that `data` is. Allocates `max_bytes` and a byte at most.
+    """Inflate `data`, one gzip member or zlib stream. Allocates `max_bytes` and a byte at most.
 
     Raises MessageTooLargeError, and FramingError for anything that is not one whole member or stream.
     """
@@ -47,6 +48,7 @@ def inflate(data: bytes, max_bytes: int, encoding: bytes = GZIP) -> bytes:
         inflated = inflater.decompress(data, max_bytes + 1)
     except zlib.error as exc:
         raise FramingError(f"compressed message is not {encoding.decode()}: {exc}") from None
+    assert len(inflated) <= max_bytes + 1
     if len(inflated) > max_bytes:
         raise MessageTooLargeError(f"message inflates to more than the limit of {max_bytes} bytes")
     if not inflater.eof or inflater.unused_data:
@@ -55,24 +57,24 @@ def inflate(data: bytes, max_bytes: int, encoding: bytes = GZIP) -> bytes:
 
 
 class Deframer:
-    """Received bytes in, whole messages out."""
+    """Turns the received bytes of a stream into whole messages."""
 
     __slots__ = ("_buffer", "_compressed", "_max_bytes", "_size", "encoding")
 
     def __init__(self, max_bytes: int, encoding: bytes = IDENTITY) -> None:
         self._max_bytes = max_bytes
-        self.encoding = encoding  # of messages that say they are compressed
+        self.encoding = encoding  # of the compressed messages
         self._buffer = bytearray()
-        self._size: int | None = None  # of the message that the buffer begins with, its prefix taken off
+        self._size: int | None = None  # of the message at the buffer's start, whose prefix has been removed
         self._compressed = False
 
     def __len__(self) -> int:
-        """Bytes held that belong to no message handed out yet."""
+        """The bytes held, of messages that have not been returned yet."""
         return len(self._buffer)
 
     @property
     def has_message(self) -> bool:
-        """Whether a whole message is held, or a prefix that refuses it."""
+        """True where a whole message is held, or a prefix that makes `next_message` raise."""
         buffer = self._buffer
         if self._size is not None:
             return len(buffer) >= self._size
@@ -82,10 +84,11 @@ class Deframer:
         return size > self._max_bytes or len(buffer) - PREFIX_BYTES >= size
 
     def feed(self, data: bytes) -> None:
+        """Add the next bytes of the stream."""
         self._buffer += data
 
     def clear(self) -> None:
-        """Drop what is held; the stream is then of no further use."""
+        """Drop the bytes held; the stream is then of no further use."""
         self._buffer.clear()
 
     def next_message(self, room_bytes: float = math.inf) -> bytes | None:
@@ -117,7 +120,7 @@ class Deframer:
             raise NoRoomError from None
 
     def finish(self) -> None:
-        """The peer will send no more. Raises FramingError where that cuts a message short."""
+        """Check the end of the stream. Raises FramingError where it cuts a message short."""
         if self._buffer or self._size is not None:
             raise FramingError("stream ended in the middle of a message")
 

@@ -1,8 +1,9 @@
-"""The standard health service, grpc.health.v1: whether this server may be sent requests.
+"""The standard health service, grpc.health.v1: SERVING while this server may be sent requests (DESIGN 18).
 
 Always holds: every service, and "" for the server as a whole, has the same status, which is SERVING at first
-and NOT_SERVING for good after `stop_serving`; a watcher is sent each change once and in order, and nothing is
-kept of it but its call.
+and NOT_SERVING for good after `stop_serving`
+(test_status_follows_what_is_set_until_serving_is_stopped_for_good); a watcher is sent each change once and in
+order (test_watch_is_told_once_of_each_status_and_goes_on), and nothing is kept of it but its call.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from minicloud.wire.gen.grpc.health.v1 import HealthCheckResponseServingStatus a
 
 
 class Health:
-    """`grpc.health.v1.Health` for `services`."""
+    """The service `grpc.health.v1.Health` for `services`."""
 
     def __init__(self, services: Iterable[Servable]) -> None:
         self._services = ["", *service_names(services)]
@@ -46,8 +47,9 @@ class Health:
         self._stopped = True
 
     def close(self) -> None:
-        """Answer NOT_SERVING for good, and end the calls of watchers once they have got that: for before a
-        server's `stop`, which would wait for them.
+        """Answer NOT_SERVING for good, and end the calls of watchers once they have received it.
+
+        It is called before a server's `stop`, which would wait for them.
         """
         self._closed = True
         self.stop_serving()
@@ -82,12 +84,12 @@ class Health:
     async def _watch(self, stream: ServerStream[HealthCheckRequest, HealthCheckResponse]) -> None:
         request = await stream.recv_message()
         assert request is not None
-        told: ServingStatus | None = None
+        sent: ServingStatus | None = None
         while True:
             status = self._status_of(request.service)
-            if status is not told:
+            if status is not sent:
                 await stream.send_message(HealthCheckResponse(status))
-                told = status  # and look again: it may have changed while this was being sent
+                sent = status  # and look again: it may have changed during the sending
             elif self._closed:
                 raise GRPCError(Status.UNAVAILABLE, "the server is shutting down")
             else:

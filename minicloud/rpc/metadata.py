@@ -1,7 +1,7 @@
-"""Headers as metadata and back. Pure.
+"""gRPC's metadata as headers and back. Pure.
 
-Inside the package headers are pairs of bytes, as HPACK has them: a call whose handler never looks at its
-metadata then never pays for decoding it. Keys and values of our own are checked by grpclib's codec.
+Inside the package headers are pairs of bytes, so a call whose handler never reads its metadata does not pay
+for decoding it. grpclib's codec checks the keys and values that are sent.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ Value: TypeAlias = str | bytes
 Metadata: TypeAlias = MultiDict[Value]
 MetadataLike: TypeAlias = Mapping[str, Value] | Collection[tuple[str, Value]]
 
-# Of a grpc-message: peers take 8 KiB of headers and more.
+# The most of a grpc-message: peers take 8 KiB of headers and more.
 MAX_MESSAGE_BYTES = 4096
 _UNENCODED = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 _CUT_ESCAPE = re.compile(rb"%[0-9A-F]?\Z")
 
-# What the protocol itself says with headers is not the application's metadata.
+# Headers of the protocol itself are not the application's metadata.
 _PROTOCOL_HEADERS = frozenset({b"te", b"content-type", b"user-agent", b"content-length"})
 
 
 def encode_metadata(metadata: MetadataLike | None) -> list[Header]:
     """`metadata` as headers; values of `-bin` keys are bytes, the others printable ASCII.
 
-    Outer spaces of a value are left out: HTTP/2 forbids them, and some peers reset a stream that has them.
+    Outer spaces of a value are removed: HTTP/2 forbids them, and some peers reset a stream that has them.
     Raises ValueError or TypeError for a key or value that cannot be sent.
     """
     if not metadata:
@@ -46,8 +46,8 @@ def encode_metadata(metadata: MetadataLike | None) -> list[Header]:
 def decode_metadata(headers: Iterable[Header]) -> Metadata:
     """The application's part of received `headers`, in their order.
 
-    A `-bin` value that is not base64 is left out: the peer is wrong about that one value, and a call that
-    does not read it need not fail.
+    A `-bin` value that is not base64 is left out: only that value is wrong, and a call that does not read it
+    need not fail.
     """
     metadata: Metadata = MultiDict()
     for key, value in headers:
@@ -66,7 +66,7 @@ def decode_metadata(headers: Iterable[Header]) -> Metadata:
 
 
 def decode_binary(value: bytes) -> bytes:
-    """One base64 value, padded or not. Raises ValueError."""
+    """The bytes of one base64 value, padded or not. Raises ValueError."""
     value = value.strip()
     try:
         return b64decode(value + b"=" * (-len(value) % 4), validate=True)
@@ -75,10 +75,10 @@ def decode_binary(value: bytes) -> bytes:
 
 
 def without_outer_spaces(headers: Headers) -> Headers:
-    """Take spaces and tabs off both ends of the values of received `headers`, as gRPC allows.
+    """Remove spaces and tabs at both ends of the values of received `headers`, as gRPC allows.
 
-    Stock peers send them in metadata and in error messages. Those of a grpc-message belong to its text, so
-    they are kept, encoded. A pseudo-header with outer spaces stays malformed.
+    Stock peers send them in metadata and in error messages. Those of a grpc-message belong to its text and
+    are encoded instead. A pseudo-header with outer spaces stays malformed.
     """
     return [(name, _trimmed(name, value)) for name, value in headers]
 
@@ -92,7 +92,7 @@ def _trimmed(name: bytes, value: bytes) -> bytes:
 def percent_encode(text: str) -> bytes:
     """Encode `text` as a grpc-message value: any text, at most `MAX_MESSAGE_BYTES` of the encoding.
 
-    A longer one could exceed what the peer takes of headers, which ends its stream or its connection.
+    A longer one could exceed the peer's limit on headers, which ends the stream or the connection.
     """
     encoded = quote(text, safe=_UNENCODED, errors="replace").encode("ascii")
     if len(encoded) > MAX_MESSAGE_BYTES:
@@ -110,5 +110,5 @@ def _ends_encoded(value: bytes) -> bytes:
 
 
 def percent_decode(value: bytes) -> str:
-    """The text of a grpc-message value; what is badly encoded comes out as it stands or as U+FFFD."""
+    """The text of a grpc-message value. Bad escapes stay as they are; bad UTF-8 becomes U+FFFD."""
     return grpclib.metadata.decode_grpc_message(value.decode("latin-1"))

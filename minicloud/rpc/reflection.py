@@ -1,7 +1,10 @@
-"""Server reflection, grpc.reflection.v1 and v1alpha: what this server serves, for tools such as grpcurl.
+"""Server reflection, grpc.reflection.v1 and v1alpha: a description of all services, for tools as grpcurl.
 
-Always holds: each request on the stream gets one answer, in order; what cannot be found is an answer too and
-leaves the stream open. A file comes first and with all it imports, as tools that ask only once expect.
+Always holds: each request on the stream gets one answer, in order; an unknown name is answered, too, and
+leaves the stream open (test_reflection_what_is_not_there_is_an_answer_and_the_stream_goes_on). A file comes
+first and with all it imports, as tools that ask only once expect
+(test_reflection_symbol_gives_its_file_first_and_what_it_imports). The messages are generated from definitions
+of ours (DESIGN 19).
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from minicloud.wire.gen.grpc.reflection.v1 import (
     ServiceResponse,
 )
 
-# The two differ in nothing but the package, so one version's messages do for both.
+# The two versions differ in the package alone, so the messages of one serve both.
 _PATHS = (
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
@@ -59,7 +62,7 @@ class Reflection:
             await stream.send_message(answer)
 
     def _answer(self, request: ServerReflectionRequest) -> ServerReflectionResponse:
-        """Raises KeyError for what is not there."""
+        """The answer to one request. Raises KeyError for an unknown name."""
         if request.file_by_filename is not None:
             return _file_answer(self._pool.FindFileByName(request.file_by_filename))
         if request.file_containing_symbol is not None:
@@ -82,7 +85,7 @@ class Reflection:
         try:
             return self._pool.FindFileContainingSymbol(symbol)
         except KeyError:
-            # A method's name, which that does not look at.
+            # The pool does not look at the names of methods there.
             return self._pool.FindMethodByName(symbol).containing_service.file
 
 

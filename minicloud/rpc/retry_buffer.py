@@ -1,6 +1,6 @@
-"""What a call has sent, kept so that it can be sent again. Pure.
+"""A buffer of the messages that a call has sent, from which they can be sent again. Pure.
 
-What always holds: either everything that was added is there, or nothing is and nothing will be.
+Always holds: the buffer has all that was added, or nothing and it stays empty (asserted).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 
 class RetryBuffer:
-    """Holds up to `max_bytes` of messages."""
+    """A buffer of up to `max_bytes` of messages."""
 
     __slots__ = ("_complete", "_items", "_room_bytes")
 
@@ -19,22 +19,23 @@ class RetryBuffer:
         self._room_bytes = max_bytes
 
     def add(self, message: bytes | None, end: bool) -> None:
-        """Keep a message, if there is one, and whether it is the last. Too much of them lets all go."""
+        """Keep a message, if there is one, with the mark of the last. One too much drops all of them."""
         self._room_bytes -= len(message or b"")
         if self._room_bytes < 0:
             self.drop()
         if self._complete:
             self._items.append((message, end))
+        assert self._complete or not self._items
 
     def is_complete(self) -> bool:
-        """Whether all that was added is there."""
+        """Tell if all that was added is there."""
         return self._complete
 
     def drop(self) -> None:
-        """Let all go: it will not be sent again."""
+        """Drop all messages: they will not be sent again."""
         self._complete = False
         self._items.clear()
 
     def __iter__(self) -> Iterator[tuple[bytes | None, bool]]:
-        """What was added, and what is added meanwhile."""
+        """The messages, with those that are added during the iteration."""
         return iter(self._items)

@@ -1,7 +1,8 @@
-"""A gRPC server: connections in, handlers run (`server_connection`).
+"""A gRPC server, which accepts connections and runs handlers for their calls (`server_connection`).
 
-What always holds: a connection counts against the limits until it has ended; whatever is refused is counted
-with its cause.
+Always holds: a connection counts against the limits until it has ended
+(test_connections_beyond_the_limit_are_closed_at_once); every refusal is counted with its cause
+(test_connection_that_is_dropped_is_counted).
 """
 
 from __future__ import annotations
@@ -28,17 +29,17 @@ _log = structlog.get_logger()
 
 
 class Observer(Protocol):
-    """Counts what a server does. Must neither wait nor raise."""
+    """Counts the calls and refusals of a server. Its methods neither wait nor raise."""
 
     def on_call_finished(self, method: str, status: Status, duration_s: float) -> None:
-        """Count a call that reached a gRPC status. `method` is a served path, or `UNKNOWN_METHOD`."""
+        """Count a call that has ended with `status`. `method` is a served path, or `UNKNOWN_METHOD`."""
 
     def on_refused(self, cause: Cause) -> None:
         """Count a connection or a call that was refused."""
 
 
 class Server:
-    """Serves `services` on any number of listeners or streams."""
+    """A server of `services` on any number of listeners or streams."""
 
     def __init__(
         self,
@@ -81,9 +82,9 @@ class Server:
         *,
         task_status: trio.TaskStatus[Sequence[trio.abc.Listener[trio.abc.Stream]]] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve what `listeners` accept, and close them, until cancelled or `stop` has done its work.
+        """Serve the connections that `listeners` accept until `stop` has ended; then close the listeners.
 
-        Cancelled, it drops every connection at once.
+        Cancellation drops every connection at once.
         """
         async with trio.open_nursery() as nursery:
             with self._accepting:
@@ -92,7 +93,7 @@ class Server:
                 )
 
     async def serve_connection(self, stream: trio.abc.Stream) -> None:
-        """Serve one connected `stream` and close it. Raises nothing of the peer's doing."""
+        """Serve one connected `stream` and close it. No conduct of the peer makes it raise."""
         share = self._admit(stream)
         if share is None:
             await trio.aclose_forcefully(stream)
@@ -106,25 +107,25 @@ class Server:
                 finally:
                     del self._connections[connection]
         except Exception:
-            # A fault of ours that some peer has found: it costs the others nothing.
+            # A fault of ours that some peer has found ends its connection and no other.
             _log.exception("rpc_connection_crashed")
         finally:
             self.admission.disconnect(share)
             self._changed.unpark_all()
 
     def refused(self, cause: Cause, peer: Peer, **details: object) -> None:
-        """Count a call that was refused, and log why."""
+        """Count a call that was refused, and log the cause."""
         self.count_refusal(cause)
         if cause is not Cause.STOPPING:
             _log.warning("rpc_call_refused", peer=str(peer), cause=cause.value, **details)
 
     def count_refusal(self, cause: Cause) -> None:
-        """Count what was refused and is logged elsewhere."""
+        """Count a refusal that is logged elsewhere."""
         if self.observer is not None:
             self.observer.on_refused(cause)
 
     def _admit(self, stream: trio.abc.Stream) -> PeerShare[Call] | None:
-        """Count a connection; None where it is not to be served."""
+        """Count a connection; None where it is refused."""
         peer = _peer(stream)
         key: Hashable = peer_key(peer.address[0]) if peer.address else object()
         share = Cause.STOPPING if self._stopping else self.admission.connect(key)
@@ -138,7 +139,8 @@ class Server:
     async def stop(self, grace_s: float) -> None:
         """Accept no more connections and calls, and return when those in flight have finished.
 
-        What has not within `grace_s` is cancelled. Clients are told in a way that loses no call.
+        Calls that have not finished within `grace_s` are cancelled. No call of a client is lost that was on
+        its way (test_stop_lets_calls_finish_and_loses_none_that_was_on_its_way).
         """
         self._stopping = True
         self._accepting.cancel()
@@ -148,7 +150,7 @@ class Server:
             await self._changed.park()
 
     async def _handshake(self, stream: trio.abc.Stream) -> bool:
-        """TLS, where there is some; False if it came to nothing."""
+        """Do the TLS handshake, where there is TLS; False where it fails."""
         if not isinstance(stream, trio.SSLStream):
             return True
         reason = "TLS handshake timed out"
@@ -171,5 +173,5 @@ class Server:
 
 
 def _peer(stream: trio.abc.Stream) -> Peer:
-    """The address of a stream whose TLS, if any, has not been set up."""
+    """The address of a stream before its TLS handshake, where there is one."""
     return peer_of(stream.transport_stream if isinstance(stream, trio.SSLStream) else stream)

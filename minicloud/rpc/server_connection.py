@@ -1,8 +1,12 @@
 """One connection of a gRPC server, and the calls on it.
 
-What always holds: a handler is a task of its connection, cancelled by its deadline, the client's reset or
-the connection's end; whatever it raises ends its own call and nothing else; a call counts against the limits
-until its handler has returned, reset or not.
+Always holds:
+- A handler is a task of its connection. Its deadline, the client's reset and the end of the connection cancel
+  it (test_deadline_of_the_client_ends_the_handler, test_connection_lost_cancels_its_handlers).
+- An exception of a handler ends its own call and nothing else
+  (test_error_that_cannot_be_sent_fails_its_own_call_only).
+- A call counts against the limits until its handler has returned, reset or not
+  (test_reset_calls_count_until_their_handlers_have_ended).
 """
 
 from __future__ import annotations
@@ -51,21 +55,23 @@ from minicloud.rpc.timeouts import decode_timeout
 
 _log = structlog.get_logger()
 
-# The method metrics are given for a path no service has: a label that clients choose must not grow.
+# The method of metrics for a path that no service has. A label that clients choose would grow without end.
 UNKNOWN_METHOD = "unknown"
 
 
 class CallObserver(Protocol):
     """Counts calls that have ended."""
 
-    def on_call_finished(self, method: str, status: Status, duration_s: float) -> None: ...
+    def on_call_finished(self, method: str, status: Status, duration_s: float) -> None:
+        """Count one call."""
 
 
 class Host(Protocol):
-    """The server, as far as a connection of it needs it."""
+    """The part of a server that its connections need."""
 
     @property
-    def observer(self) -> CallObserver | None: ...
+    def observer(self) -> CallObserver | None:
+        """Counts the calls; None for no count."""
 
     limits: ServerLimits
     methods: dict[str, Handler]
@@ -74,13 +80,15 @@ class Host(Protocol):
     answers: AnswerBudget[Call]
     admission: Admission[Call]
 
-    def refused(self, cause: Cause, peer: Peer, **details: object) -> None: ...
+    def refused(self, cause: Cause, peer: Peer, **details: object) -> None:
+        """Count a call that was refused, and log the cause."""
 
-    def count_refusal(self, cause: Cause) -> None: ...
+    def count_refusal(self, cause: Cause) -> None:
+        """Count a refusal that is logged elsewhere."""
 
 
 class ServerConnection:
-    """One connection and the calls on it."""
+    """A connection over `stream`, which counts against `share`."""
 
     def __init__(self, server: Host, stream: trio.abc.Stream, share: PeerShare[Call]) -> None:
         self._server = server
@@ -101,7 +109,7 @@ class ServerConnection:
         self._drained = False
 
     async def run(self) -> None:
-        """Carry the connection until it ends. Raises nothing of the client's doing."""
+        """Carry the connection until it ends. No conduct of the client makes it raise."""
         try:
             async with trio.open_nursery() as self._nursery:
                 await self._transport.run(self._nursery)
@@ -111,7 +119,7 @@ class ServerConnection:
                 self._server.count_refusal(Cause(self._transport.fault.value))
 
     def drain(self, grace_s: float) -> None:
-        """Take no more calls, and end when those in flight have; after `grace_s` at the latest."""
+        """Take no more calls, and end with the last of those in flight; after `grace_s` at the latest."""
         self._transport.drain(grace_s, self._on_drained)
 
     def _on_drained(self) -> None:
@@ -141,12 +149,12 @@ class ServerConnection:
         elif isinstance(event, WindowOpened) and self._transport.writable:
             self._transport.writable.unpark_all()
 
-    # A request
+    # Requests
 
     def _on_headers(self, event: HeadersReceived) -> None:
         stream_id, server = event.stream_id, self._server
         call = self._calls.get(stream_id)
-        if call is not None:  # request trailers, which gRPC does not have
+        if call is not None:  # trailers of a request, which gRPC does not have, end it
             call.on_end()
             return
         headers = dict(event.headers)
@@ -188,7 +196,7 @@ class ServerConnection:
                 )
 
     def _obstacle(self, stays_open: bool) -> Cause | None:
-        """The cause to refuse one more call."""
+        """The cause to refuse one more call; None where there is none."""
         if self._drained:
             return Cause.STOPPING
         if len(self._calls) >= self._server.limits.http2.max_concurrent_streams:
@@ -200,7 +208,7 @@ class ServerConnection:
             self._transport.fail(failed)
 
     def _refuse_with_status(self, stream_id: int, exc: RefusedError, request: str, method: str) -> None:
-        """Answer a request that can never be served."""
+        """Answer a request that can never be served, and count it."""
         server = self._server
         trailers = error_trailers(exc.status, exc.message)
         self._reply(stream_id, [*RESPONSE_HEADERS, request_id_header(request), *exc.extra, *trailers])
@@ -264,16 +272,16 @@ class ServerConnection:
         return call
 
     def _reply(self, stream_id: int, headers: Sequence[Header]) -> None:
-        """Answer with headers alone."""
+        """Answer with headers alone, and end the stream."""
         self._connection.send_headers(stream_id, headers, end_stream=True)
         self._connection.reset(stream_id, ErrorCode.NO_ERROR)
 
-    # A call
+    # Calls
 
     async def _run_call(self, call: AnyStream, handler: Handler) -> None:
         server = self._server
         started_s = trio.current_time()
-        # Not undone: the bindings live in this task's own context and end with it.
+        # The bindings are in this task's own context and end with it.
         bind_request_id(call.context.request_id)
         bind_call(call.context)
         try:
@@ -327,7 +335,7 @@ class ServerConnection:
 
 
 def _http_error(headers: Mapping[bytes, bytes]) -> bytes | None:
-    """The HTTP status of a request that is none of gRPC's; None for one that is."""
+    """The HTTP status that refuses a request which is not gRPC; None for one that is."""
     if headers.get(b":method") != b"POST":
         return b"405"
     content_type = headers.get(b"content-type", b"").partition(b";")[0].strip()
@@ -337,5 +345,5 @@ def _http_error(headers: Mapping[bytes, bytes]) -> bytes | None:
 
 
 def _stays_open(handler: Handler) -> bool:
-    """Whether calls of a method may stay open: all but those of one message each way."""
+    """True for methods whose calls may stay open: all but those of one message each way."""
     return handler.cardinality is not Cardinality.UNARY_UNARY

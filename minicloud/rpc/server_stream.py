@@ -1,7 +1,7 @@
-"""What a handler holds of its call: grpclib's server stream, on Trio.
+"""The server's end of a call, as a handler has it: grpclib's server stream, on Trio.
 
-What always holds: headers, messages and trailers leave in that order and each at most as often as the
-protocol allows, whatever the handler does; what it does out of order raises `ProtocolError`.
+Always holds: headers, messages and trailers are sent in that order, and each at most as often as the protocol
+allows; a handler that breaks the order gets a `ProtocolError` (test_handler_out_of_order_is_told).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from minicloud.rpc.status_details import encode_details
 from minicloud.rpc.timeouts import Deadline
 
 RESPONSE_HEADERS: tuple[Header, ...] = ((b":status", b"200"), (b"content-type", b"application/grpc"))
-# A first message that comes at this rate may take as long as it takes.
+# A first message that comes at this rate has no time limit.
 _LEAST_BYTES_PER_S = 65_536
 
 _REQUEST_ID = HEADER.encode()
@@ -46,7 +46,7 @@ _OK_TRAILERS: tuple[Header, ...] = ((b"grpc-status", b"0"),)
 
 
 class ProtoMessage(Protocol):
-    """What betterproto2's messages and Google's have in common."""
+    """The methods that betterproto2's messages and Google's have in common."""
 
     @classmethod
     def FromString(cls, data: bytes, /) -> ProtoMessage: ...  # noqa: N802
@@ -74,7 +74,7 @@ def error_trailers(status: Status, message: str | None, details: object = None) 
 
 
 class ServerStream(Call, Generic[RecvT, SendT]):
-    """One call. `deadline` is None where the client set none."""
+    """One call. `context` has the facts about it, some of them also here, where grpclib has them."""
 
     __slots__ = (
         "_admission",
@@ -123,7 +123,7 @@ class ServerStream(Call, Generic[RecvT, SendT]):
         self._peer_share = peer_share
         self._waiting = True  # for the whole first message
 
-    # What the client did
+    # Events of the client
 
     def on_data(self, event: DataReceived) -> None:
         super().on_data(event)
@@ -155,28 +155,30 @@ class ServerStream(Call, Generic[RecvT, SendT]):
             "the first message of the request did not come in time",
         )
 
-    # What the handler asks
+    # Operations of the handler
 
     @property
     def metadata(self) -> Metadata:
-        """What the client sent along."""
+        """The metadata that the client sent."""
         return self.context.metadata
 
     @property
     def user_agent(self) -> str | None:
+        """The software of the client; None where it names none."""
         return self.context.user_agent
 
     @property
     def deadline(self) -> Deadline | None:
-        """When the client stops waiting; the handler is cancelled then."""
+        """The time at which the client gives up and the handler is cancelled; None where there is none."""
         return self.context.deadline
 
     @property
     def peer(self) -> Peer:
+        """The address and the certificate of the client."""
         return self.context.peer
 
     async def recv_message(self) -> RecvT | None:
-        """The client's next message; None when it will send no more.
+        """The client's next message; None when there are no more.
 
         Raises GRPCError, which ends the call when the handler lets it pass: INTERNAL for bytes that are not
         a message of the type, or where the one message of a unary request is missing; RESOURCE_EXHAUSTED
@@ -191,12 +193,12 @@ class ServerStream(Call, Generic[RecvT, SendT]):
         try:
             return self._recv_type.FromString(data)  # type: ignore[return-value]
         except Exception as exc:
-            # Whatever a message class raises on hostile bytes; which exceptions is nowhere promised.
+            # Message classes document no set of exceptions for hostile bytes.
             raise CallRefusedError(
                 Cause.MESSAGE, Status.INTERNAL, f"request is not a valid {self._recv_type.__name__} message"
             ) from exc
 
-    # Not a generator: one that is not run to its end would have to be closed.
+    # This is no generator, because one that is not run to its end has to be closed.
     def __aiter__(self) -> ServerStream[RecvT, SendT]:
         return self
 
@@ -240,7 +242,7 @@ class ServerStream(Call, Generic[RecvT, SendT]):
         status_details: object = None,
         metadata: MetadataLike | None = None,
     ) -> None:
-        """End the call with `status`; the handler's return does it otherwise."""
+        """End the call with `status` before the handler returns, which ends it otherwise."""
         if self.status is not None:
             raise ProtocolError("the call has ended")
         if status is Status.OK and self.lacks_reply:
@@ -256,7 +258,7 @@ class ServerStream(Call, Generic[RecvT, SendT]):
 
     @property
     def lacks_reply(self) -> bool:
-        """Whether the one message of a unary answer has not been sent."""
+        """True where the answer is unary and its one message has not been sent."""
         return not self._cardinality.server_streaming and self.messages_sent == 0
 
     def finish(
@@ -275,7 +277,7 @@ class ServerStream(Call, Generic[RecvT, SendT]):
             trailers = [*RESPONSE_HEADERS, request_id_header(self.context.request_id), *trailers]
         connection = self._connection
         connection.send_headers(self.stream_id, trailers, end_stream=True)
-        # A client still sending would otherwise go on until its window is used up.
+        # A client that still sends would go on until its window is used up.
         connection.reset(self.stream_id, ErrorCode.NO_ERROR)
         self._transport.wake_writer()
 

@@ -1,6 +1,6 @@
-"""Where a gRPC status comes from when the peer did not send one.
+"""The gRPC status of a call whose peer did not send one. Pure.
 
-Pure tables, from the gRPC documents "HTTP to gRPC Status Code Mapping" and "gRPC over HTTP2" (errors).
+The tables come from the gRPC documents "HTTP to gRPC Status Code Mapping" and "gRPC over HTTP2" (errors).
 """
 
 from __future__ import annotations
@@ -41,5 +41,5 @@ def status_of_reset(error_code: int) -> Status:
 
 
 def status_of_trailer(grpc_status: str) -> Status:
-    """The status a `grpc-status` trailer names; UNKNOWN where it names none there is."""
+    """The status that a `grpc-status` trailer names; UNKNOWN for a number that gRPC does not have."""
     return _BY_NUMBER.get(grpc_status, Status.UNKNOWN)

@@ -1,7 +1,7 @@
 """Error details as `grpc-status-details-bin` carries them: a serialized `google.rpc.Status`.
 
-Written by hand, three fields of it, because the package that has the generated message (googleapis'
-common protos) would be a dependency for this alone.
+Its three fields are written by hand. The package that has the generated message (googleapis' common protos)
+would be a dependency for this alone.
 """
 
 from __future__ import annotations

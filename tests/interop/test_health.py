@@ -117,7 +117,7 @@ async def test_our_client_checks_and_watches_the_health_of_grpcio() -> None:
 
 
 def _handlers_of(servicer: HealthServicer) -> Any:
-    """What the package's `add_HealthServicer_to_server` gives a server."""
+    """The handlers that the package's `add_HealthServicer_to_server` gives a server."""
     methods = {
         "Check": grpc.unary_unary_rpc_method_handler(
             servicer.Check, health_pb2.HealthCheckRequest.FromString, _serialize

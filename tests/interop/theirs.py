@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What `function` returns. Cancelled, it is left to itself: closing its channel ends it."""
+    """The result of `function` in a thread. After a cancellation, closing its channel ends the thread."""
     return await trio.to_thread.run_sync(partial(function, *args, **kwargs), abandon_on_cancel=True)
 
 

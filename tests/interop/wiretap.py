@@ -1,4 +1,4 @@
-"""What really passed between a client and a server: a TCP proxy that reads the HTTP/2 frames passing by.
+"""A TCP proxy between a client and a server that reads the HTTP/2 frames passing by.
 
 Says neither end's opinion but the wire's. It can also hold one direction, so that an end is seen to act of
 its own accord rather than on what the other told it.
@@ -22,7 +22,7 @@ F = TypeVar("F", bound=Frame)
 
 
 class Side(enum.Enum):
-    """Who sent a frame."""
+    """The end that sent a frame."""
 
     CLIENT = "client"
     SERVER = "server"
@@ -42,11 +42,11 @@ class Wiretap:
         self._changed = trio.lowlevel.ParkingLot()
 
     def frames(self, side: Side, kind: type[F]) -> list[F]:
-        """Those of this kind that `side` has sent, in order."""
+        """The frames of this kind that `side` has sent, in order."""
         return [frame for sent_by, frame in self._frames if sent_by is side and isinstance(frame, kind)]
 
     def headers(self, side: Side) -> list[dict[str, str]]:
-        """What the HEADERS frames of `side` say, of the only connection so far."""
+        """The headers that `side` has sent, on the only connection so far."""
         assert self.connections == 1, "each connection compresses its headers for itself"
         decoder = Decoder()
         return [
@@ -64,7 +64,7 @@ class Wiretap:
             await self._changed.park()
 
     def hold(self, side: Side) -> None:
-        """What `side` sends from now on is read but not passed on."""
+        """From now on read the bytes of `side` and pass none of them on."""
         self._held.add(side)
 
     def release(self, side: Side) -> None:

@@ -84,7 +84,7 @@ def test_any_frames_give_events_and_no_exception(client: bool, frames: list[byte
 
 
 def conversation() -> bytes:
-    """What a well-behaved client says in two calls."""
+    """The bytes that a well-behaved client sends for two calls."""
     pair = Pair()
     said = []
     for size in (10, 30_000):

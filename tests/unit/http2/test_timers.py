@@ -1,4 +1,4 @@
-"""When a connection has kept us waiting too long: a table."""
+"""The timers of a connection: a table of what is due when."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import math
 import pytest
 
 from minicloud.http2.config import Timeouts
-from minicloud.http2.timers import Due, Timers
+from minicloud.http2.timers import ConnectionTimers, Due
 
 TIMEOUTS = Timeouts(
     handshake_s=10, keepalive_s=60, keepalive_timeout_s=20, max_idle_s=900, max_age_s=5000, max_age_grace_s=30
 )
 
 
-def ready_timers() -> Timers:
-    timers = Timers(TIMEOUTS, now_s=0)
+def ready_timers() -> ConnectionTimers:
+    timers = ConnectionTimers(TIMEOUTS, now_s=0)
     timers.ready = True
     return timers
 
 
 def test_handshake_is_due_first_and_ends_when_it_is_due() -> None:
-    timers = Timers(TIMEOUTS, now_s=0)
+    timers = ConnectionTimers(TIMEOUTS, now_s=0)
     assert timers.poll(9.9) == (Due.NOTHING, 10)
     assert timers.poll(10) == (Due.NO_HANDSHAKE, 10)
 
@@ -62,7 +62,7 @@ def test_grace_takes_the_place_of_idleness_and_age() -> None:
 
 
 def test_busy_connection_is_asked_again_before_it_could_be_idle() -> None:
-    timers = Timers(Timeouts(keepalive_s=math.inf, max_idle_s=100), now_s=0)
+    timers = ConnectionTimers(Timeouts(keepalive_s=math.inf, max_idle_s=100), now_s=0)
     timers.ready = True
     timers.idle_since_s = None
     _, again_s = timers.poll(50)
@@ -70,13 +70,15 @@ def test_busy_connection_is_asked_again_before_it_could_be_idle() -> None:
 
 
 def test_timeouts_that_are_off_are_never_due() -> None:
-    timers = Timers(Timeouts(keepalive_s=math.inf, max_idle_s=math.inf), now_s=0)
+    timers = ConnectionTimers(Timeouts(keepalive_s=math.inf, max_idle_s=math.inf), now_s=0)
     timers.ready = True
     assert timers.poll(1e9) == (Due.NOTHING, math.inf)
 
 
 def test_silence_of_a_peer_that_owes_no_answer_is_no_reason_to_ping() -> None:
-    timers = Timers(Timeouts(keepalive_s=10, keepalive_without_calls=False, max_idle_s=math.inf), now_s=0)
+    timers = ConnectionTimers(
+        Timeouts(keepalive_s=10, keepalive_without_calls=False, max_idle_s=math.inf), now_s=0
+    )
     timers.ready = True
     due, again_s = timers.poll(1000)
     assert due is Due.NOTHING
@@ -92,7 +94,9 @@ def test_silence_of_a_peer_that_owes_no_answer_is_no_reason_to_ping() -> None:
 
 
 def test_silence_of_a_peer_with_calls_open_counts_from_its_last_frame() -> None:
-    timers = Timers(Timeouts(keepalive_s=10, keepalive_without_calls=False, max_idle_s=math.inf), now_s=0)
+    timers = ConnectionTimers(
+        Timeouts(keepalive_s=10, keepalive_without_calls=False, max_idle_s=math.inf), now_s=0
+    )
     timers.ready = True
     timers.idle_since_s = None
     timers.asked(0)

@@ -133,7 +133,7 @@ def dropped(logs: list[Any]) -> list[str]:
 
 
 async def serves(server: Server) -> bool:
-    """Whether others are still served."""
+    """True where the server still serves others."""
     async with raw_peer(server) as peer:
         await peer.start()
         await peer.request(1)

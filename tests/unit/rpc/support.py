@@ -1,4 +1,4 @@
-"""What the tests of `rpc` share: services, and a server and a channel joined in memory."""
+"""Services for the tests of `rpc`, and a server and a channel joined in memory."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def reply(number: int) -> HeartbeatResponse:
 
 @dataclass
 class Recorder(Observer):
-    """Keeps what an observer is told."""
+    """An observer that keeps all it gets."""
 
     finished: list[tuple[str, Status, float]]
     refused: list[Cause] = field(default_factory=list)

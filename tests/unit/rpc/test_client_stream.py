@@ -1,4 +1,4 @@
-"""What a client makes of answers of every kind, deadlines and its own cancellation."""
+"""A client's streams: answers of every kind, deadlines and its own cancellation."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tests.unit.rpc.support import (
 async def answered_with(
     headers: Mapping[bytes, bytes], *, end: bool = True, trailers: Mapping[bytes, bytes] | None = None
 ) -> GRPCError:
-    """What a call comes to that is answered with these headers, and trailers if any."""
+    """The error of a call that is answered with these headers, and trailers if any."""
     servers = PlayedServers()
     errors = []
     async with channel_to(servers.connect) as channel, trio.open_nursery() as nursery:

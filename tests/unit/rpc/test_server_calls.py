@@ -1,4 +1,4 @@
-"""What a handler and its client see of each other. In memory, virtual time."""
+"""Calls as a handler and its client see them. In memory, virtual time."""
 
 from __future__ import annotations
 
