@@ -146,6 +146,7 @@ class Transport:
             return
         self.close_reason = reason
         self.fault = fault
+        # The events keep the prefix of gRPC's other events, by which operators filter them.
         if peers_fault:
             _log.info("rpc_connection_dropped", peer=str(self.peer), reason=reason)
         else:
