@@ -20,7 +20,7 @@ _RESTARTED_AFTER = Delay(1.0, 5.0)
 
 
 class Cluster:
-    """The nodes of a topology. `start` them once, inside `nursery`."""
+    """Builds the nodes of a topology and the network between them. `start` it once, inside `nursery`."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Cluster:
 
     @property
     def nursery(self) -> trio.Nursery:
-        """Where programs run."""
+        """The nursery in which programs run."""
         assert self._nursery is not None, "the cluster has not been started"
         return self._nursery
 
@@ -75,7 +75,7 @@ class Cluster:
             self.timeline.at(at_s, worker.start, nursery)
 
     def workers_named(self, names: Iterable[str]) -> list[WorkerNode]:
-        """Those of `names` that are workers."""
+        """The nodes among `names` that are workers."""
         return [self.workers[name] for name in names if name in self.workers]
 
     def _clock(self, name: str) -> NodeClock:
@@ -87,7 +87,7 @@ class Cluster:
 
 
 class _Supervisor(ClusterObserver):
-    """Starts a control plane again that ended by itself, as systemd would."""
+    """Restarts a control plane that has ended by itself, as systemd would."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster

@@ -57,7 +57,7 @@ class ControlPlaneObserver:
 class ControlPlaneNode(Node["ControlPlaneRun"]):
     """The machine of a control plane.
 
-    `service_time` is what one call takes of its CPU; a real one was measured at some 0.2 ms.
+    `service_time` is the CPU time of one call; a real control plane was measured at some 0.2 ms.
     """
 
     def __init__(
@@ -82,13 +82,13 @@ class ControlPlaneNode(Node["ControlPlaneRun"]):
         )
 
     def kill(self) -> None:
-        """Lose power: connections break, what the disk had not synced may be lost."""
+        """Lose power: connections break, and changes that the disk had not synced may be lost."""
         if self.alive:
             super().kill()
             self.disk.crash()
 
     def wipe(self) -> None:
-        """Have an empty disk."""
+        """Replace the disk with an empty one."""
         self.disk.wipe()
 
     def _lost_power(self, written: int, kept: int) -> None:
@@ -103,7 +103,7 @@ class ControlPlaneNode(Node["ControlPlaneRun"]):
         return ControlPlaneRun(self)
 
     def server(self) -> SimServer | None:
-        """Who answers at this address now."""
+        """The server that answers at this address now, if a program has run here."""
         return self.run.server if self.run is not None else None
 
 
@@ -141,7 +141,7 @@ class ControlPlaneRun:
         )
 
     async def main(self) -> None:
-        """The program, to its end."""
+        """Run the program to its end."""
         await self.process.run(self._serve)
         for observer in self.node.observers:
             observer.control_plane_ended(self)

@@ -1,7 +1,7 @@
-"""A machine's disk under the registry: the store's port over memory, with what disks do to the trusting.
+"""The disk under a simulated registry: the store's port over memory, with the failures of real disks.
 
-What `flushed` has returned for is on the disk. What was written after the last sync may be there after a
-crash, in part (a prefix: the store writes in order), or not at all.
+A change is on the disk once `flushed` has returned for it. A change that was written after the last sync may
+or may not be there after a crash: the disk keeps a prefix of those, as the store writes in order.
 """
 
 from __future__ import annotations
@@ -58,33 +58,33 @@ class Disk:
         self._written.extend(changes)
 
     def sync(self) -> None:
-        """Make what has been written last."""
+        """Make every change that was written durable."""
         self._kept.extend(self._written)
         self._written.clear()
 
     def crash(self) -> None:
-        """Lose power: of what was written after the last sync, some prefix is there."""
+        """Lose power: keep a random prefix of the changes that were written after the last sync."""
         kept = self.random.randint(0, len(self._written))
         self._lost_power(len(self._written), kept)
         self._kept.extend(self._written[:kept])
         self._written.clear()
 
     def wipe(self) -> None:
-        """Be replaced by an empty one."""
+        """Replace the disk with an empty one."""
         self._kept.clear()
         self._written.clear()
 
     def copy(self) -> list[Change]:
-        """A backup."""
+        """Make a backup."""
         return list(self._kept)
 
     def restore(self, backup: list[Change]) -> None:
-        """Be replaced by one restored from `backup`."""
+        """Replace the disk with one restored from `backup`."""
         self._kept = list(backup)
         self._written.clear()
 
     def snapshot(self) -> Snapshot:
-        """What is on the disk, as a store loads it."""
+        """The content of the disk, as a store loads it."""
         reader = MemoryStore()
         for change in self._kept:
             reader.append(change)
@@ -92,7 +92,7 @@ class Disk:
 
 
 class DiskStore:
-    """`minicloud.store.port.Store` on a `Disk`, for one process."""
+    """Implements `minicloud.store.port.Store` on a `Disk`, for one process."""
 
     def __init__(self, disk: Disk, process: Process) -> None:
         self._disk = disk

@@ -1,4 +1,4 @@
-"""A machine: its clock, disk and address stay while programs come and go."""
+"""A simulated machine: its clock, disk and address stay while programs come and go."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Run(Protocol):
     process: Process
 
     async def main(self) -> None:
-        """The program, to its end."""
+        """Run the program to its end."""
 
 
 RunT = TypeVar("RunT", bound=Run)
 
 
 class Node(ABC, Generic[RunT]):
-    """What control planes' machines and workers' have in common."""
+    """The common part of the machines of control planes and of workers."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Node(ABC, Generic[RunT]):
 
     @property
     def alive(self) -> bool:
-        """Does its program run?"""
+        """True while its program runs, also while that is paused."""
         return self.run is not None and self.run.process.alive
 
     def start(self, nursery: trio.Nursery) -> None:
@@ -65,7 +65,7 @@ class Node(ABC, Generic[RunT]):
 
     @abstractmethod
     def wipe(self) -> None:
-        """Have an empty disk."""
+        """Replace the disk with an empty one."""
 
     @abstractmethod
     def _new_run(self) -> RunT: ...

@@ -13,12 +13,12 @@ CONTROL_PLANE = "control-plane"
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """What there is. Times in seconds.
+    """The machines of a cluster and the network between them. Times in seconds.
 
     Worker `i` is `worker-<i>`, in zone `i mod len(zones)`. The last `duplicates` workers want the ids of the
     first ones. Workers start at moments spread over `ramp_s`. Clocks are off by up to `clock_offset_s` and
-    run wrong by up to `clock_drift` (a fraction: 1e-4 is 100 ppm, a bad quartz). `depth` is what crosses
-    the network: serialized messages, or bytes of the whole gRPC stack.
+    run wrong by up to `clock_drift` (a fraction: 1e-4 is 100 ppm, a bad quartz). `depth` is what crosses the
+    network: serialized messages, or bytes of the whole gRPC stack.
     """
 
     workers: int = 50
@@ -34,7 +34,7 @@ class Topology:
 
     @property
     def worker_names(self) -> list[str]:
-        """Every worker's machine, by number."""
+        """The names of all workers' machines, by number."""
         return [f"worker-{number}" for number in range(self.workers)]
 
     def zone_of(self, number: int) -> str:

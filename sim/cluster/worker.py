@@ -74,20 +74,20 @@ class WorkerNode(Node["WorkerRun"]):
 
     @property
     def instance_id(self) -> str:
-        """What its disk keeps; another one once that was wiped."""
+        """The identity that its disk keeps; a wiped disk gets another one."""
         return f"{self.name}-{self.wipes}"
 
     @property
     def endpoint(self) -> str:
-        """Where its program can be reached."""
+        """The address at which its program can be reached."""
         return f"{self.name}:{self.port}"
 
     def move(self) -> None:
-        """Be reached at another endpoint from now on."""
+        """Change the endpoint."""
         self.port += 1
 
     def wipe(self) -> None:
-        """Have an empty disk, and with it another identity."""
+        """Replace the disk with an empty one, and the identity with it."""
         self.wipes += 1
 
     def _new_run(self) -> WorkerRun:
@@ -135,7 +135,7 @@ class WorkerRun:
         )
 
     async def main(self) -> None:
-        """The program, to its end."""
+        """Run the program to its end."""
         for observer in self.node.observers:
             observer.worker_started(self)
         await self.process.run(self._work)
@@ -143,7 +143,7 @@ class WorkerRun:
             observer.worker_ended(self, self._left)
 
     def stop(self, busy_s: float) -> None:
-        """Have it end in order; a query that runs takes `busy_s` more."""
+        """Ask the program to end in order; a query that runs takes `busy_s` more."""
         if busy_s > 0 and self.agent.state.phase is Phase.ACTIVE:
             query = self.queries.query()
             query.__enter__()
@@ -187,7 +187,7 @@ class WorkerRun:
 
 
 class _Client(ControlPlaneClient):
-    """Tells `failed` what its agent is told."""
+    """Calls `failed` with each error before it raises it to the agent."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
-"""Each node's own idea of time: its machine's clock, wrong by an offset, a rate and a wall clock set anew.
+"""The clocks of simulated machines, wrong by an offset, a rate and a wall clock that may be set.
 
 Always holds: a node's monotonic clock never goes back, not even by rounding; a sleeper wakes at the first
-instant at which its node's clock shows the time it waits for.
+instant at which its node's clock shows the time it waits for (tests/sim/test_engine.py).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ EPOCH_S = 1_800_000_000.0  # what right wall clocks show when a simulation begin
 
 
 class NodeClock:
-    """The clock of one machine; it goes on while programs come and go.
+    """The clock of one machine; it runs on while programs come and go.
 
-    `offset_s` is what its monotonic clock shows when the simulation begins, `rate` how many of its seconds
-    pass in a true one, `wall_error_s` how wrong its wall clock is.
+    `offset_s` is the monotonic time when the simulation begins, `rate` the number of its seconds that pass in
+    a true one, `wall_error_s` the error of the wall clock.
     """
 
     def __init__(
@@ -38,14 +38,14 @@ class NodeClock:
         self._sleepers: dict[Parked, Process] = {}
 
     def monotonic_s(self) -> float:
-        """What the monotonic clock shows now."""
+        """The monotonic time now."""
         now_s = self._anchor_s + (self._timeline.now_s - self._anchor_true_s) * self.rate
         if now_s > self._reached_s:
             self._reached_s = now_s
         return self._reached_s
 
     def wall_s(self) -> float:
-        """What the wall clock shows now, in Unix seconds. It drifts with the monotonic one."""
+        """The wall clock's time now, in Unix seconds. It drifts with the monotonic clock."""
         drift_s = self.monotonic_s() - self._anchor_s - (self._timeline.now_s - self._anchor_true_s)
         return EPOCH_S + self._timeline.now_s + drift_s + self.wall_error_s
 
@@ -58,7 +58,7 @@ class NodeClock:
         return self._timeline.now_s + duration_s / self.rate
 
     def set_rate(self, rate: float) -> None:
-        """Have the clock run at `rate` from now on; who sleeps by it wakes by the new rate."""
+        """Change the rate from now on; sleepers wake by the new rate."""
         drift_s = self.monotonic_s() - self._anchor_s - (self._timeline.now_s - self._anchor_true_s)
         self.wall_error_s += drift_s
         self._anchor_s = self.monotonic_s()
@@ -69,7 +69,7 @@ class NodeClock:
             process.carry_out(sleeper.wake)  # not before it goes on, if it is paused
 
     def step_wall(self, by_s: float) -> None:
-        """Set the wall clock forward, or back."""
+        """Set the wall clock forward by `by_s`, or back if that is negative."""
         self.wall_error_s += by_s
 
     async def sleep_until(self, process: Process, deadline_s: float) -> None:
@@ -97,7 +97,7 @@ class NodeClock:
 
 
 class ProcessClock:
-    """A node's clock as `minicloud.clock.Clock`, for one process on it."""
+    """Presents a node's clock as `minicloud.clock.Clock`, for one process on that node."""
 
     def __init__(self, node: NodeClock, process: Process) -> None:
         self.monotonic_s = node.monotonic_s

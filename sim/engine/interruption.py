@@ -35,7 +35,8 @@ _given_up_by: list[GiveUp] = []
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asks the simulator to end. `during` tells, for a person, what it ended and what is kept."""
+    """A signal has ended the simulator. `during` describes, for a person, the work that it ended and the
+    results that are kept."""
 
     def __init__(self, number: int, during: str = "") -> None:
         super().__init__(number, during)
@@ -54,8 +55,11 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Interruption:
-    """Handles the signals in `ENDING` while it is entered. Those that the process was started to ignore, as
-    by nohup, stay ignored. Outside the main thread, where Python handles no signal, it does nothing."""
+    """Handles the signals in `ENDING` while it is entered.
+
+    Signals that the process was started to ignore, as by nohup, stay ignored. Outside the main thread, where
+    Python handles no signal, it does nothing.
+    """
 
     def __init__(self) -> None:
         self.error: Interrupted | None = None  # of the first signal
@@ -80,7 +84,7 @@ class Interruption:
         self._before.clear()
 
     def deliver(self) -> None:
-        """From here on there may be something to keep or to clean up: raise `Interrupted`."""
+        """Raise `Interrupted` for a signal from now on, as there may be results to keep."""
         self._delivers = True
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -106,7 +110,7 @@ class Interruption:
 
 @contextmanager
 def given_up_by(give_up: GiveUp) -> Iterator[None]:
-    """While entered, a first signal calls `give_up` with the exception that is to be raised in its time."""
+    """Have the first signal in this block call `give_up` with the exception to raise at the next step."""
     _given_up_by.append(give_up)
     try:
         yield
@@ -117,7 +121,7 @@ def given_up_by(give_up: GiveUp) -> Iterator[None]:
 
 @contextmanager
 def finished_first() -> Iterator[None]:
-    """Put `Interrupted` off to the end of the block: what is being written becomes whole."""
+    """Delay `Interrupted` to the end of the block, so that a file is written as a whole."""
     put_off: list[Interrupted] = []
     with given_up_by(put_off.append):
         yield
@@ -126,8 +130,11 @@ def finished_first() -> Iterator[None]:
 
 
 def write_line(text: str) -> None:
-    """Write one line to standard error, past the buffer that the main program may be in the middle of. On a
-    terminal it begins at the left, over the `^C` that the terminal echoes. Nobody may be there to read it."""
+    """Write one line to standard error, past the buffer that the main program may be writing to.
+
+    On a terminal it begins at the left, over the `^C` that the terminal echoes. A closed standard error is
+    ignored.
+    """
     try:
         start = "\r" if os.isatty(2) else ""
         os.write(2, f"{start}{text}\n".encode("ascii", "backslashreplace"))

@@ -27,7 +27,7 @@ _GARBAGE = 5_000_000  # objects more than there were, before the collector looks
 
 
 class _Order(Random):
-    """Draws an order only where there is more than one."""
+    """Draws an order for batches of more than one task."""
 
     def shuffle(self, x: MutableSequence[Any]) -> None:
         if len(x) > 1:
@@ -35,7 +35,7 @@ class _Order(Random):
 
 
 class _IdleIO:
-    """Trio's I/O, looked at only where Trio would wait for it: nothing in a simulation does any."""
+    """Replaces Trio's I/O: it is polled only where Trio would wait, as nothing in a simulation does I/O."""
 
     def __init__(self, io: Any) -> None:
         self._io = io
@@ -67,19 +67,18 @@ _given_up: list[_run.Runner] = []
 
 
 def left_behind() -> bool:
-    """Tell whether this process holds tasks of a run that was given up: it must end without freeing them."""
+    """True if this process holds tasks of a run that was given up: then it must end without freeing them."""
     return bool(_given_up)
 
 
 def run_virtually(main: Callable[[], Awaitable[T]], timeline: Timeline, seed: int) -> T:
-    """Run `main` with `timeline` for a clock; answers with what it returns, raises what it raises.
+    """Run `main` with `timeline` as the clock; return its result, or raise its error.
 
-    Raises `UnsupportedTrioError` where Trio's scheduler cannot be made repeatable. Meanwhile nothing of ours
-    can read a real clock, draw from a generator nobody seeded, or open a socket (see `purity`).
-
-    A signal ends it with `Interrupted` (see `interruption`). Trio's own way to deliver a Ctrl-C needs the
-    sockets that are not looked at here, and cancelling many thousand tasks takes seconds: the run is given up
-    as it stands.
+    Raises `UnsupportedTrioError` where Trio's scheduler cannot be made repeatable. During the run nothing of
+    MiniCloud or the simulator can read a real clock, draw from an unseeded generator, or open a socket (see
+    `purity`). A signal ends the run with `Interrupted` (see `interruption`): the run is given up as it
+    stands, as Trio's own delivery of a Ctrl-C needs sockets that are not polled here, and cancelling many
+    thousand tasks takes seconds (DESIGN 57).
     """
     if not isinstance(getattr(_run, "_r", None), Random) or not hasattr(_run, _FLAG):
         raise UnsupportedTrioError(f"Trio {trio.__version__} cannot be made repeatable: install trio 0.35")

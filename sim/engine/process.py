@@ -16,10 +16,10 @@ from sim.engine.timeline import Call, Parked, Timeline
 
 
 class Process:
-    """One run of one program. `name` is its node's; `run` it once.
+    """One run of one program. `name` is that of its node; `run` it once.
 
-    `running` is whether it goes on now: neither ended nor paused. As the `host` of an event it lets that
-    happen while it does.
+    `running` is true unless it has ended or is paused. It can be the `host` of an event, which then happens
+    only while it runs.
     """
 
     def __init__(self, timeline: Timeline, name: str) -> None:
@@ -35,7 +35,7 @@ class Process:
         self._backlog: list[tuple[Call, tuple[Any, ...]]] = []
 
     async def run(self, main: Callable[[], Awaitable[object]]) -> None:
-        """Run the program to its end, whatever that is."""
+        """Run the program to its end, by itself or by a kill."""
         with self._scope:
             try:
                 await main()
@@ -44,7 +44,7 @@ class Process:
         self._end()
 
     def kill(self) -> None:
-        """End it without a word, as SIGKILL does."""
+        """End it at once, as SIGKILL does."""
         self._end()
         self._scope.cancel()
 
@@ -53,12 +53,12 @@ class Process:
         return self._stops > 0
 
     def pause(self) -> None:
-        """Stop it, as SIGSTOP does: its timers and what it is sent wait for it."""
+        """Stop it, as SIGSTOP does: its timers, and messages to it, wait."""
         self._stops += 1
         self.running = False
 
     def resume(self) -> None:
-        """Take one pause back; after the last, all that has come meanwhile happens, in order."""
+        """Take one pause back. After the last one, everything that was put off happens, in order."""
         self._stops -= 1
         if self.paused:
             return
@@ -68,14 +68,14 @@ class Process:
             self.timeline.at(self.timeline.now_s, call, *args, host=self)
 
     def carry_out(self, call: Call, *args: Any) -> None:
-        """Do it now, or when the process goes on."""
+        """Call `call(*args)` now, or when the process is resumed."""
         if self.running:
             call(*args)
         else:
             self.put_off(call, args)
 
     def put_off(self, call: Call, args: tuple[Any, ...]) -> None:
-        """It is due while the process does not run: it happens when that goes on, if it ever does."""
+        """Keep a call that is due while the process does not run until it is resumed."""
         if self.alive:
             self._backlog.append((call, args))
 

@@ -1,7 +1,7 @@
 """Keeps the real world out of a simulation: real time, real chance, real sockets, threads.
 
-What MiniCloud or the simulator itself asks of them is a bug, and raises. What the libraries beneath ask of
-clocks is answered with virtual time: they stamp with it things nobody here looks at.
+While `Purity` is entered, a call of these by MiniCloud or the simulator raises `ImpureError`, as it is a bug.
+Other libraries that read a clock get the virtual time: they use it for stamps that nothing here reads.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class ImpureError(Exception):
 
 
 class Purity:
-    """While entered, the real world is out of reach. Not re-entrant."""
+    """Replaces the functions that reach the real world while it is entered. Not re-entrant."""
 
     def __init__(self, timeline: Timeline) -> None:
         def monotonic_s() -> float:

@@ -10,7 +10,7 @@ from random import Random
 
 
 class Streams:
-    """Streams of one seed, keyed by any names (a node, a purpose)."""
+    """Random streams of one seed, keyed by any names, such as a node and a purpose."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed

@@ -1,12 +1,13 @@
-"""The one true time of a simulation, and all that is to happen in it.
+"""The true time of a simulation, and the events that are to happen in it.
 
-Trio asks its clock how long to sleep exactly when no task can run; that is the moment at which this clock
-takes the next event, moves time to it and carries it out. Nothing ever waits for real.
+Trio asks its clock how long to sleep exactly when no task can run. At that moment this clock takes the next
+event, moves time to it and carries it out. Nothing ever waits for real.
 
-What lies ahead is kept by the second it is in, unsorted; only the events of the present second are a heap.
-Thousands of heartbeats and timeouts wait there at no cost, and the heap stays small.
+Future events are kept by second, unsorted; only the events of the present second are a heap. Thousands of
+heartbeats and timeouts wait there at no cost, and the heap stays small.
 
-Always holds: time never goes back; events of one instant happen in the order in which they were planned.
+Always holds: time never goes back; events of one instant happen in the order in which they were planned
+(tests/sim/test_engine.py).
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ Call = Callable[..., object]
 
 
 class Host(Protocol):
-    """Where an event happens."""
+    """The process in which an event happens."""
 
     @property
     def running(self) -> bool: ...
 
     def put_off(self, call: Call, args: tuple[Any, ...]) -> None:
-        """`call(*args)` is due while it is not running."""
+        """Keep `call(*args)`, which is due while the host does not run."""
         ...
 
 
@@ -44,7 +45,7 @@ _EVENTS_AT_A_TIME = 64
 
 
 class Timeline(trio.abc.Clock):
-    """Seconds since the simulation began. Pass it to `trio.run` as the clock."""
+    """Counts seconds since the simulation began. Pass it to `trio.run` as the clock."""
 
     def __init__(self) -> None:
         self.now_s = 0.0
@@ -56,8 +57,8 @@ class Timeline(trio.abc.Clock):
         self._seconds: list[int] = []  # those of `_ahead`: a heap
 
     def at(self, when_s: float, call: Call, *args: Any, host: Host | None = None) -> int:
-        """Have `call(*args)` carried out at `when_s`, or as the next thing where that has passed; put off by
-        `host`, where one is given, if that is not running then. Answers with the event's number."""
+        """Plan `call(*args)` for `when_s`, or as the next event where that has passed; return the event's
+        number. Where a `host` is given and does not run then, it puts the call off."""
         self._number = number = self._number + 1
         if when_s < self.now_s:
             when_s = self.now_s
@@ -72,7 +73,7 @@ class Timeline(trio.abc.Clock):
         return number
 
     def drop(self, when_s: float, number: int) -> None:
-        """Let the event of that number, planned for `when_s`, not happen. One whose second has begun may
+        """Cancel the event of that number, planned for `when_s`. An event whose second has begun may
         happen all the same."""
         events = self._ahead.get(int(when_s))
         if events is not None:
@@ -80,11 +81,11 @@ class Timeline(trio.abc.Clock):
 
     @property
     def planned(self) -> int:
-        """How many events lie ahead."""
+        """The number of events that lie ahead."""
         return len(self._present) + sum(len(events) for events in self._ahead.values())
 
     def clear(self) -> None:
-        """Let nothing that is planned happen any more: the run is over."""
+        """Cancel every event: the run is over."""
         self._present.clear()
         self._ahead.clear()
         self._seconds.clear()
@@ -127,9 +128,9 @@ class Timeline(trio.abc.Clock):
 
 
 class Parked:
-    """Await it to be woken by an event. Made where one task waits, woken once at most.
+    """Awaits an event: one task waits, and is woken once at most.
 
-    Cancelled, it is as if it had never been awaited.
+    A cancelled wait leaves nothing behind.
     """
 
     __slots__ = ("_task",)
@@ -144,7 +145,7 @@ class Parked:
         woken.unwrap()
 
     def wake(self) -> None:
-        """Make the task that waits, if one does, runnable."""
+        """Make the waiting task runnable, if there is one."""
         task, self._task = self._task, None
         if task is not None:
             GLOBAL_RUN_CONTEXT.runner.reschedule(task)

@@ -10,7 +10,8 @@ from sim.engine.timeline import Call
 
 
 class Wait:
-    """Await it; whoever runs the coroutine is handed this, and says by `then` how it goes on."""
+    """An awaitable for coroutines that run outside tasks: the runner receives this object, and continues
+    by `then`."""
 
     def __init__(self) -> None:
         self._then: list[tuple[Process, Call, tuple[Any, ...]]] = []
@@ -19,11 +20,11 @@ class Wait:
         yield self
 
     def then(self, process: Process, call: Call, *args: Any) -> None:
-        """Have `call(*args)` happen in `process` when this is over."""
+        """Have `call(*args)` happen in `process` when the wait is over."""
         self._then.append((process, call, args))
 
     def over(self) -> None:
-        """What was waited for has happened."""
+        """End the wait, and make every planned call."""
         then, self._then = self._then, []
         for process, call, args in then:
             process.timeline.at(process.timeline.now_s, call, *args, host=process)

@@ -35,7 +35,7 @@ def stop(cluster: Cluster, fault: Fault) -> Undo:
 
 
 def wipe(cluster: Cluster, fault: Fault) -> Undo:
-    """As `crash`, and the disk comes back empty."""
+    """Programs lose power and start again at the end, with an empty disk."""
     for node in _nodes(cluster, fault):
         node.kill()
         node.wipe()

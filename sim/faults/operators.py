@@ -24,13 +24,14 @@ def _command(cluster: Cluster, fault: Fault, command: Callable[[str], Command]) 
 
 
 def cordon(cluster: Cluster, fault: Fault) -> Undo:
-    """No new work for these workers, until the end."""
+    """Workers are cordoned, and uncordoned at the end."""
     _command(cluster, fault, Cordon)
     return lambda: _command(cluster, fault, Uncordon)
 
 
 def drain(cluster: Cluster, fault: Fault) -> Undo:
-    """These workers are to leave. Those that have not at the end stay; the others' machines start anew."""
+    """Workers are drained. At the end, workers that have not left stay, and the machines of the others
+    start anew."""
     _command(cluster, fault, Drain)
 
     def end() -> None:
@@ -42,6 +43,6 @@ def drain(cluster: Cluster, fault: Fault) -> Undo:
 
 
 def remove(cluster: Cluster, fault: Fault) -> Undo:
-    """These workers are struck off, and so made to register again."""
+    """Workers are struck off, and so register again."""
     _command(cluster, fault, Remove)
     return nothing

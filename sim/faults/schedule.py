@@ -24,7 +24,8 @@ Options = dict[str, float | str]
 
 @dataclass(frozen=True, slots=True)
 class Phases:
-    """Seconds: until the cluster stands, of faults, and after the last fault until the final check."""
+    """The lengths of the phases in seconds: forming the cluster, faults, and coming to rest before the
+    final check."""
 
     setup_s: float
     chaos_s: float
@@ -32,7 +33,7 @@ class Phases:
 
     @property
     def heal_s(self) -> float:
-        """When every fault has ended."""
+        """The time at which every fault has ended."""
         return self.setup_s + self.chaos_s
 
     @property
@@ -42,9 +43,9 @@ class Phases:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing going wrong: `kind` on `nodes` from `at_s` (since the start of the run) for `for_s` seconds.
+    """One fault: `kind` on `nodes` from `at_s` (since the start of the run) for `for_s` seconds.
 
-    `for_s` is 0 for what has no end, such as a lost connection. `options` are the kind's own.
+    `for_s` is 0 for a fault without an end, such as a lost connection. `options` are those of the kind.
     """
 
     kind: str
@@ -60,7 +61,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """One run. `probes` are the things that must have happened for it to have shown anything."""
+    """One run. `probes` are its coverage goals; the name is that of the key in files."""
 
     name: str
     seed: int
@@ -74,7 +75,7 @@ class Schedule:
 
     @classmethod
     def from_json(cls, data: bytes) -> Schedule:
-        """Raises `ScheduleError` for what `to_json` has not written."""
+        """Decode a schedule. Raises `ScheduleError` for anything that `to_json` has not written."""
         try:
             return msgspec.json.decode(data, type=cls)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:

@@ -40,7 +40,7 @@ def make_channel(
     find: Callable[[], Any],
     random: Callable[[], Random],
 ) -> SimChannel:
-    """A channel from `process` to whatever server `find` answers with; `random` makes its generator."""
+    """Make a channel from `process` to the server that `find` returns; `random` makes its generator."""
     if depth == "wire":
         return WireChannel(process, link, find, random())
     return MessageChannel(process, clock, link, find)

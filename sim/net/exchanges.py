@@ -1,4 +1,4 @@
-"""Calls on their way between nodes, as whoever keeps a exchange_observer of them sees them."""
+"""Calls on their way between nodes, for a recorder that keeps a exchange_observer of them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ ARRIVED, ANSWERED, RETURNED = "arrived", "answered", "returned"
 
 @dataclass(slots=True)
 class Exchange:
-    """A call between two nodes: the steps it has come to so far, with their times, and the status of its
-    answer, once there is one."""
+    """A call between two nodes: the steps that it has taken so far, with their times, and the status of
+    its answer."""
 
     client: str
     server: str
@@ -27,7 +27,10 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class ExchangeObserver:
-    """Who keeps it. `returned` is called in the step in which it happens; must neither wait nor raise."""
+    """The functions through which the network reports calls to a recorder.
+
+    `returned` is called in the step in which an answer comes back; it must neither wait nor raise.
+    """
 
     # Where the calls of a client go, by its name: each when it is sent. What becomes of it is written there.
     of: Callable[[str], deque[Exchange]]

@@ -32,7 +32,7 @@ _LATE = (Status.DEADLINE_EXCEEDED, "deadline exceeded", b"")  # how a call ends 
 class MessageServer:
     """Serves `services` in `process`; each call takes `service_time_s()` of its one processor.
 
-    `failures` collects what handlers raised and should not have.
+    `failures` collects unexpected exceptions of handlers.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class MessageServer:
         return len(self._open)
 
     def accept(self, call: _ClientCall, route: str, data: bytes, metadata: Mapping[str, str]) -> None:
-        """A request has arrived."""
+        """Take in a request that has arrived."""
         if not self.process.alive or not self._serving:
             call.reply(Status.UNAVAILABLE, "connection refused", b"")
             return
@@ -71,7 +71,7 @@ class MessageServer:
         self.process.timeline.at(self._processor.take(), self._begin, taken, host=self.process)
 
     def reset(self, clients: Container[str] | None = None) -> None:
-        """Break the connections of these clients, by default of all: they learn of it, if they can."""
+        """Break the connections of these clients, by default of all; clients that can be reached notice."""
         for taken in list(self._open):
             if clients is None or taken.call.client in clients:
                 del self._open[taken]
@@ -116,7 +116,7 @@ class MessageServer:
 
 
 class _ServerCall:
-    """A unary call as its handler sees it."""
+    """A unary call on the side of its handler."""
 
     __slots__ = ("_data", "answer", "call", "metadata", "request_type", "route")
 
@@ -139,9 +139,10 @@ class _ServerCall:
 
 
 class MessageChannel:
-    """What a stub on `process` calls to reach the server at the other end of `link`.
+    """The channel of a stub in `process` to the server at the other end of `link`.
 
-    `find` answers with the server there now, if there ever was one: programs come and go, addresses stay.
+    `find` returns the server that is there now, or None where there never was one: programs come and go,
+    addresses stay.
     """
 
     def __init__(
@@ -165,13 +166,13 @@ class MessageChannel:
         deadline: object = None,
         metadata: Mapping[str, str] | None = None,
     ) -> _ClientCall:
-        """A call, as a stub makes it."""
+        """Make a call, as a generated stub does."""
         assert cardinality is Cardinality.UNARY_UNARY, f"{route} is not unary"
         return _ClientCall(self, route, reply_type, timeout, metadata or {})
 
 
 class _ClientCall:
-    """A unary call as its stub sees it."""
+    """A unary call on the side of its stub."""
 
     __slots__ = (
         "_channel",

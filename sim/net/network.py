@@ -1,10 +1,10 @@
-"""The network between nodes: links with a delay in each direction, and all that can be wrong with them.
+"""The network between nodes: links with a delay in each direction, and the faults that can be on them.
 
-A link carries whole messages. Faults are entered and left in any order and may overlap: a link lets
-messages through again when the last of those that stop it has been lifted.
+A link carries whole messages. Faults begin and end in any order and may overlap: a link lets messages through
+again when the last fault that stops it has ended.
 
-Always holds: a message planned to arrive on a direction that is cut at that moment does not; whatever is
-sent is counted once as delivered, dropped or held.
+Always holds: a message planned to arrive on a direction that is cut at that moment does not arrive; every
+message is counted once as delivered, dropped or held (tests/sim/test_net.py).
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from sim.net.exchanges import ExchangeObserver
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """Seconds, uniformly from `low_s` to `high_s`; with probability `tail`, from there up to `tail_s`."""
+    """A time in seconds, drawn uniformly from `low_s` to `high_s`; with probability `tail`, from there up
+    to `tail_s`."""
 
     low_s: float
     high_s: float
@@ -44,7 +45,7 @@ LAN = Delay(0.0002, 0.002)
 
 @dataclass(slots=True)
 class Counts:
-    """What became of messages."""
+    """The numbers of messages by their fate."""
 
     sent: int = 0
     delivered: int = 0
@@ -54,7 +55,7 @@ class Counts:
 
 @dataclass(slots=True)
 class Direction:
-    """What is wrong with one direction of a link now. Counted things overlap; probabilities are 0 to 1."""
+    """The faults on one direction of a link now. Counts allow for overlaps; probabilities are 0 to 1."""
 
     cut: int = 0
     held: int = 0
@@ -69,9 +70,9 @@ OVERTAKEN_S = 5.0
 
 
 class Link:
-    """Between a client's node and a server's. `to_server` and `to_client` may be read and changed.
+    """A link between a client's node and a server's. `to_server` and `to_client` may be read and changed.
 
-    `reset` breaks the connection there is, if any (`--depth wire` alone has some).
+    `reset` breaks the connection that it carries, if any; only `--depth wire` has connections.
     """
 
     __slots__ = (
@@ -98,11 +99,11 @@ class Link:
         self._chances: dict[str, Random] = {}
 
     def stream(self, purpose: str) -> Random:
-        """A random stream of this link's own."""
+        """A random stream that only this link draws from."""
         return self._streams.stream(self.client, self.server, purpose)
 
     def send(self, direction: Direction, call: Call, *args: Any) -> None:
-        """Have `call(*args)` happen when, and if, a message sent now arrives."""
+        """Plan `call(*args)` for the arrival of a message that is sent now, unless the message is lost."""
         network = self.network
         network.counts.sent += 1
         delay_s = self.delay_s(direction)
@@ -119,14 +120,14 @@ class Link:
             network.timeline.at(now_s + again_s, self._arrive, direction, call, args)
 
     def delay_s(self, direction: Direction) -> float:
-        """What one message takes, drawn."""
+        """Draw the delay of one message."""
         delay_s = self.network.delay.draw_s(self._delays)
         for extra in direction.extra:
             delay_s += extra.draw_s(self._chance_of("extra"))
         return delay_s
 
     def release(self, direction: Direction) -> None:
-        """Lift one hold; with the last one, what was held arrives, in the order in which it would have."""
+        """Lift one hold. After the last one, held messages arrive in the order in which they would have."""
         direction.held -= 1
         if not direction.held:
             waiting, direction.waiting = direction.waiting, []
@@ -161,7 +162,7 @@ def _nothing() -> None: ...
 class Network:
     """All links, made when first asked for.
 
-    `exchange_observer`, where set, gets every call. `--depth wire` has no whole messages to observe.
+    `exchange_observer`, where set, receives every call. Only `--depth messages` has whole messages to report.
     """
 
     def __init__(self, timeline: Timeline, streams: Streams, delay: Delay = LAN) -> None:
@@ -180,5 +181,5 @@ class Network:
         return found
 
     def links_to(self, server: str) -> list[Link]:
-        """Those of a server, in the order in which they were made."""
+        """The links of a server, in the order in which they were made."""
         return [link for link in self._links.values() if link.server == server]

@@ -16,7 +16,7 @@ class Processor:
         self._busy_until_s = 0.0
 
     def take(self) -> float:
-        """Take one call more in; answers with the true time at which it will have been worked on."""
+        """Take in one call more; return the true time at which its work is done."""
         now_s = self._timeline.now_s
         begins_s = self._busy_until_s if self._busy_until_s > now_s else now_s
         self._busy_until_s = begins_s + self._service_time_s()

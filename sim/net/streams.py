@@ -29,7 +29,7 @@ _BUFFER_BYTES = 256 * 1024
 
 
 class Listening(Protocol):
-    """The program at a server's address."""
+    """A program that listens at a server's address."""
 
     @property
     def process(self) -> Process: ...
@@ -40,7 +40,7 @@ class Listening(Protocol):
 
 
 class _Sign(Enum):
-    """What a connection carries beside bytes."""
+    """A mark that a connection carries beside bytes."""
 
     END = "end"
     RESET = "reset"
@@ -135,7 +135,7 @@ class SimStream(trio.abc.Stream):
         return data
 
     async def aclose(self) -> None:
-        """Close; the other end reads what was sent, and then the end."""
+        """Close; the other end reads the bytes that were sent, and then the end."""
         if not self._closed:
             self._closed = True
             self._inward.end = None
@@ -158,7 +158,7 @@ class SimStream(trio.abc.Stream):
         self._wake()
 
     def reset(self) -> None:
-        """Break the connection: the other end learns of it when the network lets it."""
+        """Break the connection: the other end notices when the network delivers the reset."""
         self.arrived(_Sign.RESET)
         self._outward.put(_Sign.RESET)
 
@@ -183,9 +183,9 @@ class Connections:
         self._find = find
 
     async def connect(self) -> trio.abc.Stream:
-        """A connection with whoever listens at the link's server. Raises `ConnectionRefusedError`.
+        """Connect to the program that listens at the link's server. Raises `ConnectionRefusedError`.
 
-        While the network carries nothing it waits, and asks again, as a kernel does.
+        While the network carries nothing it waits and tries again, as a kernel does.
         """
         link, timeline = self._link, self._link.network.timeline
         wait_s = 1.0

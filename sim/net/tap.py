@@ -1,4 +1,4 @@
-"""Sees every message a service takes and every answer it gives, from outside the service."""
+"""A wrapper of a service that notifies observers of every message and every answer."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ AnswerT = TypeVar("AnswerT")
 
 
 class Tapped(WorkerManagementServiceBase):
-    """A service like `service`, overheard.
+    """Wraps `service` and notifies observers of its calls.
 
-    `took` are told that it is about to handle a message, `answered` what it has decided to answer, in the
-    step in which that happens; they must neither wait nor raise.
+    `took` is called before it handles a message, `answered` once it has decided its answer, each in the step
+    in which that happens; they must neither wait nor raise.
     """
 
     def __init__(

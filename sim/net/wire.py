@@ -26,7 +26,7 @@ from sim.net.streams import Connections, Listening, SimStream
 class WireServer:
     """Serves `services` in `process`; each call takes `service_time_s()` of its one processor.
 
-    `failures` collects what handlers raised and should not have.
+    `failures` collects unexpected exceptions of handlers.
     """
 
     def __init__(
@@ -81,19 +81,19 @@ class WireChannel:
         self._channel: Channel | None = None
 
     def open(self, nursery: trio.Nursery) -> None:
-        """Have the channel's tasks live in `nursery`; before the first call."""
+        """Start the channel's tasks in `nursery`; call it before the first request."""
         self._channel = Channel(
             nursery, [self._connections.connect], random=self._random, config=TO_CONTROL_PLANE
         )
 
     def request(self, *args: Any, **kwargs: Any) -> Any:
-        """A call, as a stub makes it."""
+        """Make a call, as a generated stub does."""
         assert self._channel is not None, "the channel has not been opened"
         return self._channel.request(*args, **kwargs)
 
 
 class _Served:
-    """A service whose calls take time, and whose failures are kept."""
+    """Wraps a service: its calls take time, and its failures are kept."""
 
     def __init__(
         self,

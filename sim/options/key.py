@@ -11,8 +11,10 @@ REQUIRED = object()  # in place of a default
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key. `default` is written as in a file; `field` is its name in the code and in schedules, where
-    that has a unit or Python forbids the other."""
+    """One key. `default` is written as in a file.
+
+    `field` is its name in the code and in schedules, where that has a unit or Python forbids the other.
+    """
 
     name: str
     kind: Kind
@@ -26,5 +28,5 @@ class Key:
 
     @property
     def default_value(self) -> object:
-        """The default as the code uses it."""
+        """The default after conversion."""
         return self.kind.read(self.default)

@@ -29,8 +29,11 @@ _HOW_TO_WRITE_A_DURATION = (
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of value. `shown` describes it in documents; `convert` makes of what is written what the code
-    uses; `check` refuses what is out of range; `write` is the way back. All raise `ValueError`."""
+    """One kind of value. `shown` describes it in documents.
+
+    `convert` turns a written value into the one that the code uses, `write` does the reverse, `check` refuses
+    a value out of range. All raise `ValueError`.
+    """
 
     shown: str
     convert: Callable[[object], Any]
@@ -38,14 +41,14 @@ class Kind:
     write: Callable[[Any], str] = str
 
     def read(self, value: object) -> Any:
-        """The value that the code uses. Raises `ValueError`."""
+        """Convert and check a written value. Raises `ValueError`."""
         converted = self.convert(value)
         self.check(converted)
         return converted
 
 
 def duration(least_s: float = 0.0, most_s: float = YEAR_S) -> Kind:
-    """Seconds."""
+    """A duration, in seconds."""
     return Kind(
         f"duration, {_shown_s(least_s)} to {_shown_s(most_s)}",
         _to_seconds,
@@ -55,7 +58,7 @@ def duration(least_s: float = 0.0, most_s: float = YEAR_S) -> Kind:
 
 
 def offset(most_s: float) -> Kind:
-    """Seconds, forward or back."""
+    """A duration, forward or back, in seconds."""
 
     def convert(value: object) -> float:
         if isinstance(value, str) and value.startswith("-"):
@@ -67,7 +70,7 @@ def offset(most_s: float) -> Kind:
 
 
 def span(most_s: float = YEAR_S) -> Kind:
-    """A pair of seconds; one duration is both of them."""
+    """A pair of durations in seconds; one duration stands for both."""
 
     def convert(value: object) -> tuple[float, float]:
         if isinstance(value, list | tuple):
@@ -84,7 +87,7 @@ def span(most_s: float = YEAR_S) -> Kind:
 
 
 def pair(most_s: float) -> Kind:
-    """The least and the most seconds."""
+    """A range of durations: the least and the most seconds."""
 
     def convert(value: object) -> tuple[float, float]:
         if not isinstance(value, list | tuple):
@@ -180,7 +183,7 @@ def name() -> Kind:
 
 
 def names(shown: str, most: int, least: int = 0, known: Callable[[], Sequence[str]] | None = None) -> Kind:
-    """Several names, each once; `known` are those there are, where not any will do."""
+    """A list of different names, all of them `known` where that is given."""
 
     def convert(value: object) -> tuple[str, ...]:
         if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
@@ -202,7 +205,7 @@ def names(shown: str, most: int, least: int = 0, known: Callable[[], Sequence[st
 
 
 def suggestion(word: str, known: Sequence[str]) -> str:
-    """The name that may have been meant, or all there are."""
+    """A hint: the name that may have been meant, or all names there are."""
     from difflib import get_close_matches
 
     close = get_close_matches(word, known, n=1)
@@ -210,7 +213,7 @@ def suggestion(word: str, known: Sequence[str]) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as its writer would recognise it, in one line of bounded length."""
+    """A value in one line of bounded length, for an error message."""
     try:
         written = json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError):

@@ -1,4 +1,5 @@
-"""What the service takes and what it answers: every message is judged by the model, every answer compared."""
+"""The calls of the service: the model judges every message, and every answer is compared with that
+judgement."""
 
 from __future__ import annotations
 
@@ -21,8 +22,11 @@ _REFUSED = (Judgement.FENCED, Judgement.UNKNOWN)
 
 
 class Calls:
-    """`judges` judge messages, each by its type. `heartbeats` are those of this control plane since its
-    start, `totals` of all in this run."""
+    """Judges messages and compares answers.
+
+    `judges` has the function that judges each type of message. `heartbeats` counts those of this control
+    plane since its start by judgement, `totals` those of the run.
+    """
 
     def __init__(self, model: Model, step: Step, ledger: Ledger, durability: Durability) -> None:
         self.heartbeats = dict.fromkeys(Judgement, 0)
@@ -41,7 +45,7 @@ class Calls:
         }
 
     def restart(self) -> None:
-        """A control plane has started: nothing is under way."""
+        """Start over for a new control plane: no call is under way."""
         self._waiting.clear()
         self._before = self.totals
         self.heartbeats = dict.fromkeys(Judgement, 0)
@@ -51,7 +55,7 @@ class Calls:
         return {judgement: self._before[judgement] + count for judgement, count in self.heartbeats.items()}
 
     def answered(self, message: Any, answer: Any) -> None:
-        """The service answers."""
+        """Compare the answer to `message` with the judgement on it."""
         step = self._step
         if step.unsettled:
             step.settle()
@@ -107,7 +111,7 @@ class Calls:
         self._ledger.note(worker_id, "leaves, incarnation", message.incarnation, judgement.name)
 
     def _wrong_answer(self, message: Any, judgement: Judgement, granted: bool) -> None:
-        """The answer to a heartbeat or a leave is not what the judgement on it demands."""
+        """Report an answer to a heartbeat or a leave that contradicts the judgement on it."""
         treated = "taken for one of a member" if granted else "answered with an order to register"
         self._ledger.violate(
             OLD_INCARNATIONS_FENCED if judgement in _REFUSED else VIEW_IS_TRUTH,

@@ -1,7 +1,8 @@
-"""The registry against the model, worker by worker, at one moment (promises 1 to 8, 15, 17, 19).
+"""The comparison of the registry with the model, worker by worker, at one moment (promises 1 to 8, 15, 17,
+19).
 
-Costs some microseconds a worker, so it is done at intervals and, in small clusters, after each change. What
-differs is told of once for each worker.
+It costs some microseconds a worker, so it is made at intervals and, in small clusters, after each change. A
+difference is reported once for each worker.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from sim.verdict.promises import (
 
 
 class Comparison:
-    """Compares whenever it is asked to."""
+    """Compares the registry with `model`, whenever `compare` is called."""
 
     def __init__(self, model: Model, ledger: Ledger) -> None:
         self._model = model
@@ -36,7 +37,7 @@ class Comparison:
         self._first = FirstOfEach(ledger)
 
     def compare(self, membership: Membership) -> None:
-        """Nothing may be due, so that reading changes nothing."""
+        """Report every difference. Nothing may be due in the registry, as reading would sweep it."""
         model, ledger = self._model, self._ledger
         members = model.members
         registry = membership.sweep_due()
@@ -135,7 +136,7 @@ class Comparison:
             )
 
     def _compare_departed(self, registry: Registry) -> None:
-        """Whoever departed cordoned is still listed so."""
+        """Check that every worker that departed cordoned is still listed so."""
         departures = registry.departures
         for worker in departures.workers():
             self._compare_admin(worker, self._model.admin_of(worker.worker_id))
@@ -155,5 +156,5 @@ class Comparison:
 
 
 def _load(resources: Any) -> str:
-    """What changes from one report to the next, of a message's or of the core's resources."""
+    """The parts of a load that change between reports, for resources of a message or of the core."""
     return f"{resources.memory_used_mb} MiB and {resources.active_queries} queries"

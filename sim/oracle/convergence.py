@@ -45,7 +45,7 @@ _PHASES = {Admin.ACTIVE: Phase.ACTIVE, Admin.CORDONED: Phase.CORDONED, Admin.DRA
 
 
 class Convergence:
-    """Watches a cluster come to rest. `sample` it now and then, `check` it at the end."""
+    """Watches a cluster come to rest. `sample` it at intervals, `check` it at the end."""
 
     def __init__(self, simulation: Simulation, ledger: Ledger, truth: Truth, durability: Durability) -> None:
         topology = simulation.schedule.topology
@@ -75,26 +75,26 @@ class Convergence:
     # What the oracle tells
 
     def healed(self) -> None:
-        """Every fault has ended."""
+        """Begin to wait for calm: every fault has ended."""
         self._healed = True
         self.disturbed()
 
     def disturbed(self) -> None:
-        """The control plane has started or gone on: what has to be so has to be so later."""
+        """Begin calm anew: the control plane has started or was resumed."""
         self._calm_since_s = self._timeline.now_s
         self._remains.disturbed()
         self._herd.disturbed(self._healed)
 
     def asked_to_register(self, message: Any) -> None:
-        """A worker has."""
+        """Count a registration attempt."""
         self._herd.asked_to_register(message.endpoint.rpartition(":")[0])
 
     def synchronized(self) -> None:
-        """A fault makes many workers act at the same moment."""
+        """Allow many registrations at once: a fault makes workers act at the same moment."""
         self._herd.synchronized()
 
     def declared_unhealthy(self, member: Member) -> None:
-        """After the verdict."""
+        """Check a verdict: it must not fall on a worker that has had the time to recover."""
         machine = self._truth.machines.get(member.machine)
         if machine is None or not self._has_recovered(machine):
             return
@@ -107,7 +107,7 @@ class Convergence:
         )
 
     def sample(self, run: ControlPlaneRun | None) -> None:
-        """Look at everybody. Nothing may be due in the registry."""
+        """Check every worker. Nothing may be due in the registry."""
         running = self._truth.running()
         self._herd.sample(running)
         self._check_ids(running)
@@ -127,7 +127,7 @@ class Convergence:
             self._check_dead(run)
 
     async def check(self, run: ControlPlaneRun | None) -> None:
-        """The run is over."""
+        """Check, at the end of the run, that nothing is left."""
         self._herd.check()
         await self._remains.check(run)
 
@@ -138,7 +138,7 @@ class Convergence:
         return self._timeline.now_s - self._calm_since_s
 
     def _has_recovered(self, machine: Machine) -> bool:
-        """Whether it has had the time to."""
+        """True if the machine has been reachable in calm for long enough to be HEALTHY again."""
         return (
             self._healed
             and self._calm_s >= self.bound_s
@@ -146,8 +146,10 @@ class Convergence:
         )
 
     def _check_ids(self, running: list[Running]) -> None:
-        """Nobody takes himself for another's incarnation of an id. (Two may think that they have the same
-        id until the older one hears that it is fenced.)"""
+        """Check that no two workers hold the same incarnation of an id.
+
+        Two may hold the same id until the older one is fenced.
+        """
         holders: dict[tuple[str, int], str] = {}
         self._ledger.checks[IDS_UNIQUE] += len(running)
         for machine, _, state in running:
@@ -190,9 +192,10 @@ class Convergence:
             )
 
     def _is_mistaken(self, machine: Machine, worker: Worker, state: AgentState) -> bool:
-        """Whether it speaks as another's incarnation of the id, which a control plane that has lost its
-        registry and the time gave a second time. Heartbeats do not say whose they are: nobody can tell the
-        two apart."""
+        """True if the machine uses an incarnation that a control plane without registry and time gave to two.
+
+        Heartbeats carry no installation, so the control plane cannot tell the two apart.
+        """
         return (
             worker.instance_id != machine.node.instance_id
             and worker.incarnation == state.incarnation
@@ -218,7 +221,7 @@ class Convergence:
             )
 
     def _check_dead(self, run: ControlPlaneRun) -> None:
-        """Whoever is shown as HEALTHY is."""
+        """Check that every worker shown as HEALTHY has a program that goes by its id."""
         for worker in run.plane.membership.sweep_due().workers():
             machine = self._truth.machines.get(worker.endpoint.partition(":")[0])
             program = machine.run if machine is not None else None

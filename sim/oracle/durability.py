@@ -1,10 +1,11 @@
-"""Promise 5: what was acknowledged is there after any crash; and incarnations, which depend on it, rise.
+"""Promise 5: an acknowledged registration is there after any crash; and incarnations, which depend on it,
+rise.
 
-What was not acknowledged may or may not be there: a crash keeps any prefix of it. What happened after a
-backup is not expected of a disk restored from it, and nothing of a disk that was wiped. Incarnations rise all
-the same, with one exception: the disk was wiped or restored, *and* the control plane's wall clock, at a
-start on that disk before anything else is acknowledged, shows no later time than at an earlier start after
-which an incarnation was given.
+A change that was not acknowledged may or may not be there: a crash keeps any prefix of those. A disk restored
+from a backup need not have later changes, and a wiped disk need not have any. Incarnations rise all the same,
+with one exception: the disk was wiped or restored, *and* the control plane's wall clock, at a start on that
+disk before anything else is acknowledged, shows no later time than at an earlier start after which an
+incarnation was given.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from sim.verdict.promises import OLD_INCARNATIONS_FENCED, REGISTRATIONS_DURABLE
 
 
 class Durability:
-    """What any later run of the control plane has to know, by worker id. `clock` is of its machine."""
+    """Keeps what any later run of the control plane has to know, by worker id. `clock` is that of its
+    machine."""
 
     def __init__(self, ledger: Ledger, clock: NodeClock) -> None:
         self._ledger = ledger
@@ -37,13 +39,13 @@ class Durability:
         self._twice: dict[str, int] = {}  # incarnations up to this one may be given twice
 
     def acknowledged(self, worker_id: str, incarnation: int) -> None:
-        """A worker was told that it is registered."""
+        """Note that a registration was acknowledged: it has to be durable from now on."""
         self._found = None
         self._promised[worker_id] = incarnation
         self._acknowledged[worker_id] = max(incarnation, self._acknowledged.get(worker_id, 0))
 
     def registered(self, worker_id: str, incarnation: int) -> None:
-        """It is, whether or not it will ever hear of it."""
+        """Check the incarnation of a registration, which may or may not be acknowledged later."""
         self._given_since_wall_s = max(self._given_since_wall_s, self._started_at_wall_s)
         self._gone.pop(worker_id, None)
         before = self._highest.get(worker_id, 0)
@@ -56,27 +58,27 @@ class Durability:
         )
 
     def may_be_twice(self, worker_id: str, incarnation: int) -> bool:
-        """Whether two may hold that incarnation of that id: see this module's first lines."""
+        """True if two workers may hold that incarnation of that id; the module's docstring has the reason."""
         return incarnation <= self._twice.get(worker_id, 0)
 
     def departed(self, worker_id: str) -> None:
-        """It is not any more."""
+        """Forget the registration of a worker that has departed."""
         self._promised.pop(worker_id, None)
 
     def left(self, worker_id: str) -> None:
-        """It was told that it has left."""
+        """Note that a leave was acknowledged: the worker must not be on the disk again."""
         self._gone[worker_id] = None
 
     def wiped(self) -> None:
-        """The disk is empty."""
+        """Expect nothing of the disk: it is empty."""
         self._promised, self._gone, self._found = {}, {}, {}
 
     def backed_up(self, fault: Fault) -> None:
-        """The disk was copied."""
+        """Note the state of the disk: `fault` has made a backup."""
         self._backups.append((fault, (dict(self._promised), dict(self._gone), dict(self._acknowledged))))
 
     def restored(self, fault: Fault) -> None:
-        """The disk was restored from the copy made when `fault` began."""
+        """Expect the state of the backup made when `fault` began."""
         for number, (of, kept) in enumerate(self._backups):
             if of is fault:
                 self._promised, self._gone, self._found = kept
@@ -84,7 +86,7 @@ class Durability:
                 return
 
     def started(self, kept: Sequence[StoredWorker]) -> None:
-        """A control plane starts on a disk that holds `kept`."""
+        """Check `kept`, the workers on the disk on which a control plane starts."""
         self._started_at_wall_s = self._clock.wall_s()
         if self._found is not None and self._started_at_wall_s <= self._given_since_wall_s:
             for worker_id, incarnation in self._acknowledged.items():

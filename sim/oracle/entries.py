@@ -1,4 +1,5 @@
-"""Each change of membership, as its subscribers see it, against the model (promises 1 to 6, 16)."""
+"""The check of each change of membership, as subscribers receive it, against the model (promises 1 to 6,
+16)."""
 
 from __future__ import annotations
 
@@ -30,9 +31,10 @@ _ADMINS = {"cordoned": Admin.CORDONED, "uncordoned": Admin.ACTIVE, "draining": A
 
 
 class Entries:
-    """Checks entries and keeps the model. `awake_since_s`, by the control plane's clock, is when it started
-    or was resumed last: nobody can be swept while it stands still. `removing` says whether an operator is
-    removing workers at this moment.
+    """Checks entries and updates the model.
+
+    `awake_since_s`, by the control plane's clock, is when it started or was resumed last: no lease can be
+    swept while it stands still. `removing` returns true while an operator removes workers.
     """
 
     def __init__(
@@ -62,12 +64,12 @@ class Entries:
         }
 
     def restart(self, now_s: float) -> None:
-        """A control plane has started."""
+        """Start over for a new control plane."""
         self.awake_since_s = now_s
         self.counts.clear()
 
     def changed(self, entry: MembershipEvent, now_s: float) -> None:
-        """Membership has changed."""
+        """Check the change in `entry`, which was made at `now_s`."""
         worker_id = str(entry.worker_id)
         of_sweep = entry.kind == "unhealthy" or (entry.kind == "departed" and entry.detail == "forgotten")
         if self._step.unsettled and not of_sweep:

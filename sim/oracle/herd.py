@@ -1,9 +1,9 @@
-"""Promise 13: how often workers may try, each for itself and all of them together.
+"""Promise 13: bounds on attempts to register, of each worker and of all together.
 
 While a worker's calls fail it tries again after U(0, min(30, 0.5 * 2^failures)) seconds: some six times in
 the first ten seconds, then once in ten to fifteen. `20 + 1 / 5 s` is far above that for any draw of luck, and
-far below a retry without backoff. Many that failed at the same moment spread over the delays they have come
-to, which after an outage of seconds are seconds: half of them may come back in one, and luck adds to that,
+far below a retry without backoff. Workers that failed at the same moment spread over the delays that they
+have reached, which after an outage of seconds are seconds: half of them may return in one second, plus luck,
 with a standard deviation of sqrt(n) / 2, of which four are allowed.
 """
 
@@ -23,7 +23,7 @@ _REGISTRATIONS = 6  # of one worker after the last disturbance: its own, doubled
 
 
 class Herd:
-    """Counts attempts."""
+    """Counts attempts to register, and heartbeats in calm."""
 
     def __init__(self, simulation: Simulation, ledger: Ledger, truth: Truth) -> None:
         self._timeline = simulation.timeline
@@ -40,7 +40,7 @@ class Herd:
         self._calm_at_s = 0.0
 
     def disturbed(self, healed: bool) -> None:
-        """The control plane has started or gone on, or every fault has ended."""
+        """Begin a new count: the control plane has started or was resumed, or every fault has ended."""
         self._registrations.clear()
         self._began.clear()
         self._starts += 1
@@ -48,11 +48,11 @@ class Herd:
             self._return_until_s = self._timeline.now_s + _RETURN_S
 
     def synchronized(self) -> None:
-        """Workers are made to act at the same moment, jitter or not."""
+        """Allow a herd for a minute: a fault makes workers act at the same moment."""
         self._together_until_s = self._timeline.now_s + _RETURN_S
 
     def asked_to_register(self, name: str) -> None:
-        """The service has taken a registration of that machine."""
+        """Count a registration of the machine `name`."""
         now_s = self._timeline.now_s
         self._registrations[name] = self._registrations.get(name, 0) + 1
         machine = self._truth.machines.get(name)
@@ -76,7 +76,7 @@ class Herd:
             )
 
     def sample(self, running: list[Running]) -> None:
-        """Look at those whose calls fail."""
+        """Check the attempts of workers whose calls fail."""
         for machine, _, state in running:
             outage = state.outage
             if outage is not None:
@@ -88,7 +88,7 @@ class Herd:
                 )
 
     def calm(self, bound_s: float, running: list[Running]) -> None:
-        """Everybody is back: count heartbeats from now on, and look at what it took."""
+        """Check the registrations of workers that have recovered, and count heartbeats from now on."""
         if self._began:
             return
         self._calm_at_s = self._timeline.now_s
@@ -102,7 +102,7 @@ class Herd:
                 )
 
     def check(self) -> None:
-        """The run is over."""
+        """Check, at the end of the run, the number of heartbeats since calm began."""
         lasted_s = self._timeline.now_s - self._calm_at_s
         for name, (run, before) in self._began.items():
             state = run.agent.state

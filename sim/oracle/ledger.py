@@ -1,8 +1,9 @@
-"""Where the oracle writes down what it has checked, what did not hold, and what happened before that.
+"""The oracle's ledger: the checks it has made, the violations it has found, and the events before them.
 
-Always holds: `MOST_KEPT` violations at most are kept with their context, `MOST_OF_ONE` of each promise, so
-that one that breaks all the time hides no other; the rest are counted. Of each node the last few events are
-remembered, as tuples, and made into text only for a violation.
+Always holds: at most `MOST_KEPT` violations are kept with their context, and `MOST_OF_ONE` of each promise,
+so that a promise that breaks all the time hides no other; the rest are counted
+(tests/sim/oracle/test_ledger.py). The last few events of each node are kept as tuples, and made into text
+only for a violation.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ Event = tuple[float, str, object, object]
 
 
 class Ledger:
-    """Of one run. Appends to `violations`; `on_violation` is called after each that is found."""
+    """The ledger of one run. It appends to `violations`, and calls `on_violation` after each one found."""
 
     def __init__(
         self,
@@ -58,14 +59,15 @@ class Ledger:
         self.recent(node).append((self.timeline.now_s, what, first, second))
 
     def require(self, promise: Promise, holds: bool, node: str, text: str) -> bool:
-        """Count a check of `promise`; where it does not hold, `text` says what was seen and what was due."""
+        """Count a check of `promise`. If it does not hold, record a violation: `text` names the finding
+        and the right value."""
         self.checks[promise] += 1
         if not holds:
             self.violate(promise, node, text)
         return holds
 
     def violate(self, promise: Promise, node: str, text: str) -> None:
-        """`promise` did not hold."""
+        """Record that `promise` did not hold."""
         self.total += 1
         self._of_one[promise] += 1
         if len(self.violations) < MOST_KEPT and self._of_one[promise] <= MOST_OF_ONE:
@@ -77,7 +79,7 @@ class Ledger:
         self._on_violation()
 
     def _before(self, node: str) -> list[Event]:
-        """What happened to `node`, and to the control plane: a worker's story makes no sense without."""
+        """The last events of `node` and of the control plane, which a worker's events depend on."""
         nodes = (node,) if node == CONTROL_PLANE else (CONTROL_PLANE, node)
         streams = [self._recent[name] for name in nodes if name in self._recent]
         return list(merge(*streams, key=itemgetter(0)))[-_EVENTS:]

@@ -1,7 +1,7 @@
-"""The oracle's own idea of membership: what it has to be, given the messages the service took, and when.
+"""The oracle's model of membership: the state that has to follow from the messages that the service took.
 
-Naive on purpose: it shares nothing with `minicloud.core` but the words. Times are those of the control
-plane's own monotonic clock. Knows no promises; who compares it with the production code does.
+It is naive on purpose, and shares nothing with `minicloud.core` but the enums. Times are those of the control
+plane's own monotonic clock. Other modules compare it with the production code.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ _FAR_BEHIND = 10
 
 
 class Judgement(IntEnum):
-    """What has to become of a message addressed to a member. (Other enums hash in Python, which shows.)"""
+    """The right outcome of a message addressed to a member. An IntEnum, as others hash in Python, which is
+    slow."""
 
     ACCEPTED = auto()
     STALE = auto()  # overtaken by a later one of the same worker
@@ -30,8 +31,11 @@ class Judgement(IntEnum):
 
 
 class Member:
-    """One registered worker. `accepted_s` is when it was heard last: its last accepted heartbeat, its
-    registration, or the control plane's start. `ends_s` is when its lease ends."""
+    """One registered worker.
+
+    `accepted_s` is when it was heard last: its last accepted heartbeat, its registration, or the control
+    plane's start. `ends_s` is when its lease ends.
+    """
 
     __slots__ = (
         "accepted_s",
@@ -92,7 +96,7 @@ class Member:
 
 
 class Gone:
-    """A worker that departed and has to be remembered. `since_s` None: it departed before the start."""
+    """A worker that departed and has to be remembered. `since_s` is None if it departed before the start."""
 
     __slots__ = ("instance_id", "since_s", "wanted_id")
 
@@ -103,8 +107,11 @@ class Gone:
 
 
 class Model:
-    """Membership as it has to be. `leases` are those of healthy members, `graces` those of healthy ones that
-    have not been heard since the start: when each ends, earliest first."""
+    """Membership as it has to be.
+
+    `leases` are those of healthy members, `graces` those of healthy members that have not been heard since
+    the start: when each ends, earliest first.
+    """
 
     def __init__(self, timeout_s: float, retention_s: float, ledger: Ledger) -> None:
         self.timeout_s = timeout_s
@@ -119,15 +126,15 @@ class Model:
         self._ledger = ledger
 
     def status_of(self, worker_id: str) -> Status:
-        """OFFLINE for one that is not registered."""
+        """The status of a worker; OFFLINE if it is not registered."""
         member = self.members.get(worker_id)
         return member.status if member is not None else Status.OFFLINE
 
     def restart(self, kept: Snapshot, now_s: float) -> None:
-        """The control plane has started, over a disk that held `kept`.
+        """Load `kept`, from the disk on which the control plane has started.
 
-        A worker that was heard in the run before has a full grace; each earlier run in which it was not
-        heard has used up as much of it as that run listened.
+        A worker that was heard in the run before has a full grace. Each earlier run in which it was not heard
+        has used up as much of the grace as that run listened.
         """
         self.members.clear()
         self.gone.clear()
@@ -168,7 +175,7 @@ class Model:
                 self.graces[member.worker_id] = member.ends_s
 
     def postpone(self, by_s: float) -> None:
-        """The control plane was stalled for `by_s`: nothing that is to end has come nearer."""
+        """Move every deadline by `by_s`, for which the control plane was stalled."""
         for ends in (self.leases, self.graces):
             for worker_id in ends:
                 ends[worker_id] += by_s
@@ -206,7 +213,7 @@ class Model:
         ]
 
     def register(self, worker_id: str, incarnation: int, message: Any, now_s: float) -> Member:
-        """`worker_id` was given to the sender of `message`. The admin state of the id stays."""
+        """Give `worker_id` to the sender of `message`. The admin state of the id stays."""
         before = self.members.get(worker_id)
         member = Member(
             worker_id,
@@ -230,7 +237,7 @@ class Model:
         return member
 
     def judge(self, worker_id: str, incarnation: int, sequence: int = 0) -> Judgement:
-        """What has to become of a message. Changes nothing."""
+        """The right outcome of a message. Changes nothing."""
         member = self.members.get(worker_id)
         if member is None:
             return Judgement.UNKNOWN
@@ -243,7 +250,7 @@ class Model:
         return Judgement.ACCEPTED
 
     def accept(self, member: Member, message: Any, now_s: float) -> None:
-        """A heartbeat of `member` counts. Whether an unhealthy one recovers is `recover`'s."""
+        """Count a heartbeat of `member`. An unhealthy member recovers by `recover`."""
         member.accepted_s = now_s
         member.ends_s = now_s + self.timeout_s
         if member.restored:
@@ -260,13 +267,13 @@ class Model:
             self.leases.move_to_end(member.worker_id)
 
     def announce_leaving(self, member: Member) -> None:
-        """`member` has announced that it is shutting down."""
+        """Note that `member` has announced its shutdown."""
         self.counts[member.status] -= 1
         member.leaving = True
         self.counts[member.status] += 1
 
     def has_due(self, now_s: float) -> bool:
-        """Whether any lease has ended by `now_s`."""
+        """True if any lease has ended by `now_s`."""
         for ends in (self.leases, self.graces):
             for ends_s in ends.values():  # only the first: they are in the order of time
                 if ends_s <= now_s:
@@ -275,7 +282,7 @@ class Model:
         return False
 
     def due(self, now_s: float) -> list[str]:
-        """Whose leases have ended by `now_s`; one that ends now has. Costs O(found)."""
+        """The workers whose leases have ended by `now_s`; a lease that ends now has. Costs O(found)."""
         found = []
         for ends in (self.leases, self.graces):
             for worker_id, ends_s in ends.items():
@@ -285,27 +292,27 @@ class Model:
         return found
 
     def overdue_since_s(self, worker_id: str, now_s: float) -> float | None:
-        """When the lease of `worker_id` ended, if it has by `now_s`; asked again, None."""
+        """When the lease of `worker_id` ended, if it has by `now_s`; None if asked again."""
         for ends in (self.leases, self.graces):
             if ends.get(worker_id, now_s + 1.0) <= now_s:
                 return ends.pop(worker_id)
         return None
 
     def expire(self, member: Member) -> None:
-        """`member` is unhealthy, since its lease ended."""
+        """Make `member` unhealthy from the end of its lease."""
         self._take(member)
         member.healthy = False
         member.unhealthy_since_s = member.ends_s
         self._put(member)
 
     def recover(self, member: Member) -> None:
-        """`member`, of which a heartbeat has been accepted, is healthy again."""
+        """Make `member`, of which a heartbeat was accepted, healthy again."""
         self._take(member)
         member.healthy = True
         self._put(member)
 
     def administer(self, worker_id: str, admin: Admin, event_id: int) -> None:
-        """An operator has changed the admin state of that id, registered or not; entry `event_id` has it."""
+        """Set the admin state of an id, registered or not, as an operator did in entry `event_id`."""
         self._administered.setdefault(worker_id, []).append((event_id, admin))
         member = self.members.get(worker_id)
         if member is not None:
@@ -314,7 +321,7 @@ class Model:
             self.counts[member.status] += 1
 
     def depart(self, member: Member, forgotten: bool, now_s: float, event_id: int) -> None:
-        """`member` is no longer registered. A drain that has ended leaves a cordon behind it."""
+        """Remove `member`. A drain that has ended leaves a cordon."""
         worker_id = member.worker_id
         if member.admin is Admin.DRAINING:
             self.administer(worker_id, Admin.CORDONED, event_id)

@@ -1,7 +1,7 @@
-"""The oracle itself: takes what a run shows and hands it to those who check.
+"""The oracle itself: it receives the events of a run and passes them to the modules that check.
 
-Always holds: watching changes nothing in the run; a heartbeat costs a few microseconds. The registry is read
-only while nothing in it is due, so that reading sweeps nothing.
+Always holds: an observed run is the same run (`test_run_that_is_watched_is_the_same_run`). A heartbeat costs
+a few microseconds. The registry is read only while nothing in it is due, so that reading sweeps nothing.
 """
 
 from __future__ import annotations
@@ -39,8 +39,10 @@ _FEW = 200  # workers: so few are looked at after each change, too
 
 
 class Oracle(SimulationObserver):
-    """Give it to one `Simulation`; `fill` an outcome afterwards. `until_failure` ends the run with the first
-    violation."""
+    """Observes one `Simulation`; `fill` an outcome afterwards.
+
+    `until_failure` ends the run with the first violation.
+    """
 
     def __init__(self, until_failure: bool = False) -> None:
         self.violations: list[Violation] = []
@@ -83,7 +85,7 @@ class Oracle(SimulationObserver):
         self._timeline.at(self._every_s, self._sample)
 
     def fill(self, outcome: Outcome) -> None:
-        """Say what was found, once the run is over."""
+        """Write the findings into `outcome`, once the run is over."""
         self.coverage.counted(self._calls.totals)
         self.coverage.hits["lost-for-good"] = self._ledger.checks[CRASHED_DETECTED]
         outcome.violations = self.violations
@@ -99,12 +101,12 @@ class Oracle(SimulationObserver):
 
     @property
     def detection_s(self) -> list[float]:
-        """From a worker's silence to the verdict on it, each time."""
+        """The times from a worker's silence to the verdict on it."""
         return self._truth.detection_s
 
     @property
     def recovery_s(self) -> list[float]:
-        """From the moment a worker could come back to when it was HEALTHY again, each time."""
+        """The times from the moment a worker could return until it was HEALTHY again."""
         return self._truth.recovery_s
 
     # The control plane
@@ -162,7 +164,8 @@ class Oracle(SimulationObserver):
         self.coverage.reach("store-failed")
 
     def _meet(self, run: ControlPlaneRun) -> None:
-        """A control plane has started. It may sweep before it says so: this comes before anything it does."""
+        """Begin with a new control plane, before its first event: it may sweep before it reports its
+        start."""
         self._run = run
         now_s = run.node.clock.monotonic_s()
         snapshot = run.node.disk.snapshot()
@@ -270,7 +273,7 @@ class Oracle(SimulationObserver):
         self._timeline.at(self._timeline.now_s + self._every_s, self._sample)
 
     def _look_soon(self) -> None:
-        """At the end of this instant."""
+        """Plan a look at the end of this instant."""
         if not self._looking:
             self._looking = True
             self._timeline.at(self._timeline.now_s, self._look)

@@ -1,5 +1,5 @@
-"""Promise 14: what is left when a run is over, which has to be nothing: no call unanswered, no change
-unwritten, no link stopped, and no queue, heap or crowd of tasks that has grown while nothing happened."""
+"""Promise 14: nothing is left when a run is over. No call is unanswered, no change unwritten, no link
+stopped, and no queue, heap or number of tasks has grown while nothing happened."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FEW = 50
 
 
 class Remains:
-    """Tell it when the cluster is `calm`, and when it is not any more; `check` it at the end."""
+    """Compares the end of a run with the beginning of calm."""
 
     def __init__(self, simulation: Simulation, ledger: Ledger) -> None:
         self._workers = simulation.schedule.topology.workers
@@ -28,16 +28,16 @@ class Remains:
         self._sizes: tuple[int, int] | None = None  # when calm began
 
     def calm(self) -> None:
-        """Everybody is back, and nothing goes wrong."""
+        """Note the sizes of queues at the beginning of calm."""
         if self._sizes is None:
             self._sizes = self._present_sizes()
 
     def disturbed(self) -> None:
-        """Something does."""
+        """Reset the baseline: the cluster is no longer calm."""
         self._sizes = None
 
     async def check(self, run: ControlPlaneRun | None) -> None:
-        """The run is over."""
+        """Check, at the end of the run, that nothing is left."""
         if run is None or not run.process.alive:
             self._require(False, "the control plane does not run, and nobody starts it")
             return

@@ -1,4 +1,4 @@
-"""Stalls of the control plane, as its machine knows them, against those it compensates (promise 18)."""
+"""The stalls of the control plane, against those for which it moves its deadlines (promise 18)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ROUNDING_S = 1e-6
 
 
 class Stalls:
-    """Instants are those of the control plane's own clock."""
+    """Compares real stalls with reported ones. Instants are those of the control plane's own clock."""
 
     def __init__(self, ledger: Ledger, timeout_s: float) -> None:
         self._ledger = ledger
@@ -23,23 +23,23 @@ class Stalls:
         self._stalled_s = 0.0  # of which nothing has been reported yet
 
     def restart(self) -> None:
-        """The control plane has started."""
+        """Start over for a new control plane."""
         self._paused_s = None
         self._stalled_s = 0.0
 
     def paused(self, now_s: float) -> None:
-        """Its process stands still, from now on unless it did before."""
+        """Note that its process stands still, from now on unless it did before."""
         if self._paused_s is None:
             self._paused_s = now_s
 
     def resumed(self, now_s: float) -> None:
-        """Its process runs on."""
+        """Note that its process runs again."""
         if self._paused_s is not None:
             self._stalled_s = now_s - self._paused_s
             self._paused_s = None
 
     def reported(self, by_s: float, now_s: float) -> None:
-        """It moves every deadline by `by_s`."""
+        """Check that the control plane moves every deadline by the length of its stall."""
         self.resumed(now_s)  # it may report before anybody was told that it runs
         stalled_s, self._stalled_s = self._stalled_s, 0.0
         self._ledger.require(
@@ -50,7 +50,7 @@ class Stalls:
         )
 
     def check(self) -> None:
-        """It has had the time to notice."""
+        """Check that no stall is unreported; the control plane has had the time to notice."""
         stalled_s, self._stalled_s = self._stalled_s, 0.0
         self._ledger.require(
             STALLS_COMPENSATED,

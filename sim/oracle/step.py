@@ -1,5 +1,7 @@
-"""What the service is in the middle of: between taking a message and answering it, membership changes in one
-uninterrupted step, and what the oracle sees of that comes in pieces."""
+"""The present step of the service, from taking a message to answering it.
+
+Membership changes in one uninterrupted step; the oracle receives the parts of that one by one.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +14,11 @@ from sim.verdict.promises import LIVE_RECOVERED, VERDICT_ON_TIME
 
 
 class Step:
-    """The message taken last, and what has to come of it.
+    """The message that was taken last, and the changes that have to follow from it.
 
-    Whatever is due is swept before the message is looked at. So where something is, the message is judged
-    only after what came of the sweep has been seen: `settle_sweep` is called with the first thing that is
-    not of the sweep, `settle` when nothing more can come of the message.
+    The service sweeps before it handles a message. So where something is due, the message is judged only
+    after the changes of the sweep: `settle_sweep` is called with the first change that is not of the sweep,
+    `settle` when no change of the message can follow.
     """
 
     def __init__(self, model: Model, ledger: Ledger) -> None:
@@ -31,13 +33,13 @@ class Step:
         self._ledger = ledger
 
     def restart(self) -> None:
-        """A control plane has started: what its predecessor was in the middle of is void."""
+        """Drop the step: a new control plane has started."""
         self.message = self.judgement = self.recovering = self._judge = None
         self._due = []
         self.unsettled = False
 
     def begin(self, message: Any, now_s: float, judge: Callable[[Any, float], None]) -> None:
-        """The service has taken `message`; `judge` it as soon as its time has come."""
+        """Begin with `message`, which the service has taken; `judge` it now, or after the sweep."""
         if self.unsettled:
             self.settle()
         self.message = message
@@ -51,7 +53,7 @@ class Step:
             judge(message, now_s)
 
     def settle_sweep(self) -> None:
-        """All that the sweep before the message had to do has been seen."""
+        """End the sweep: report leases that it should have ended, and judge the message."""
         judge, self._judge = self._judge, None
         due, self._due = self._due, []
         for worker_id in due:
@@ -60,7 +62,7 @@ class Step:
             judge(self.message, self.now_s)
 
     def settle(self) -> None:
-        """All that came of the message has been seen."""
+        """End the step: every change of the message has been seen."""
         self.settle_sweep()
         self.unsettled = False
         member, self.recovering = self.recovering, None
@@ -73,7 +75,7 @@ class Step:
             )
 
     def overdue(self, worker_id: str, now_s: float) -> None:
-        """Whether `worker_id`, whose lease has ended, has been declared UNHEALTHY. Told of once."""
+        """Report, once, that `worker_id` is not UNHEALTHY although its lease has ended."""
         ends_s = self._model.overdue_since_s(worker_id, now_s)
         if ends_s is not None:
             self._ledger.violate(

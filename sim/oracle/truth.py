@@ -1,6 +1,6 @@
-"""What is true of the workers' machines: which run, which can be heard, since when.
+"""The truth about the workers' machines: which of them run, which can be heard, and since when.
 
-It measures how long the control plane takes to notice what is true; it promises nothing.
+It measures how soon the control plane notices; it checks no promise.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from sim.oracle.model import Member, Model
 
 
 class Machine:
-    """A worker's machine. Times are true; None where it is not so now.
+    """A worker's machine. Times are true; None where the condition does not hold now.
 
-    `reachable_since_s`: it runs, and messages pass both ways. `silent_since_s`: nothing it sends arrives.
+    `reachable_since_s`: it runs, and messages pass both ways. `silent_since_s`: no message of it arrives.
     """
 
     __slots__ = ("link", "node", "reachable_since_s", "silent_since_s", "started_s", "trying_since_s")
@@ -32,7 +32,7 @@ class Machine:
 
     @property
     def run(self) -> WorkerRun | None:
-        """The program on it, where one runs."""
+        """The program that runs on it, if any."""
         run = self.node.run
         return run if run is not None and run.process.alive else None
 
@@ -42,7 +42,7 @@ Running = tuple[Machine, WorkerRun, AgentState]
 
 
 class Truth:
-    """All machines of a cluster, and how soon the control plane knew."""
+    """All machines of a cluster, and how soon the control plane noticed their failures."""
 
     def __init__(self, cluster: Cluster, model: Model) -> None:
         control_plane = cluster.control_plane
@@ -58,12 +58,13 @@ class Truth:
         self._model = model
 
     def started(self, name: str) -> None:
-        """Its program has."""
+        """Note the start of the program on the machine `name`."""
         self.machines[name].started_s = self._timeline.now_s
         self.look((name,))
 
     def running(self) -> list[Running]:
-        """Those on which a program runs, and how it is. Takes some microseconds each: ask once a look."""
+        """The machines on which a program runs, with its state. Takes some microseconds each: call it once
+        a look."""
         return [
             (machine, run, run.agent.state)
             for machine in self.machines.values()
@@ -71,7 +72,7 @@ class Truth:
         ]
 
     def look(self, names: Iterable[str]) -> None:
-        """Something has happened to these nodes."""
+        """Look at these nodes again, after something has happened to them."""
         for name in names:
             machine = self.machines.get(name)
             if machine is not None:
@@ -95,7 +96,7 @@ class Truth:
                 machine.trying_since_s = now_s
 
     def declared_unhealthy(self, member: Member) -> None:
-        """The control plane has given its verdict."""
+        """Measure a verdict of the control plane."""
         machine = self.machines.get(member.machine)
         if machine is None or machine.node.instance_id != member.instance_id:
             return
@@ -106,14 +107,14 @@ class Truth:
             self.false_positives += 1
 
     def recovered(self, member: Member) -> None:
-        """The control plane takes it for HEALTHY now."""
+        """Measure a recovery."""
         machine = self.machines.get(member.machine)
         if machine is not None and machine.trying_since_s is not None:
             self.recovery_s.append(self._timeline.now_s - machine.trying_since_s)
             machine.trying_since_s = None
 
     def reachable_for_s(self, machine: Machine) -> float:
-        """How long it has been so; 0 where it is not."""
+        """How long the machine has been reachable; 0 if it is not."""
         since_s = machine.reachable_since_s
         return self._timeline.now_s - since_s if since_s is not None else 0.0
 

@@ -1,4 +1,4 @@
-"""Promise 9: REST, gRPC and metrics say the same. Asked of the control plane through each of its faces."""
+"""Promise 9: REST, gRPC and metrics show the same. The control plane is asked through each interface."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ _View = dict[str, tuple[str, int, int]]
 
 
 async def compare_views(run: ControlPlaneRun, ledger: Ledger, calls: Calls, entries: Entries) -> None:
-    """Compare what `run` says in all its ways, and with what has been counted since it started."""
+    """Compare all views of `run` with each other, and its counters with those of the oracle since its
+    start."""
     plane = run.plane
     readiness = Readiness()
     readiness.mark_ready()
@@ -79,7 +80,7 @@ async def compare_views(run: ControlPlaneRun, ledger: Ledger, calls: Calls, entr
 def _compare_counters(
     metrics: Mapping[tuple[str, str], float], ledger: Ledger, calls: Calls, entries: Entries
 ) -> None:
-    """Counters of this run with what the oracle has counted in it."""
+    """Compare the counters of this run with those of the oracle."""
     verdicts = calls.heartbeats
     right = {
         ("minicloud_heartbeats_total", "accepted"): verdicts[Judgement.ACCEPTED],
@@ -135,7 +136,7 @@ async def _json(client: Any, path: str) -> Any:
 
 
 def _samples(exposition: str) -> dict[tuple[str, str], float]:
-    """Our own samples by name and the value of their only label."""
+    """The samples of MiniCloud by name and the value of their only label."""
     ours = "\n".join(line for line in exposition.splitlines() if "minicloud_" in line)
     families = cast("Any", text_string_to_metric_families)(ours + "\n")
     return {

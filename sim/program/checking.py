@@ -1,6 +1,6 @@
 """Refuses, before anything runs, options of `minicloud-sim` that contradict each other or have no effect.
 
-Always holds: an option that is given has an effect, or is refused by name.
+Always holds: an option that is given has an effect, or is refused by name (tests/sim/test_options.py).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sim.verdict.mutants import MUTANTS
 
 
 class CannotRunError(MiniCloudError):
-    """The command line asks for what cannot be."""
+    """The command line asks for something impossible."""
 
 
 _RUNS = ("workers", "scenario", "seed", "seeds", "duration", "fault", "depth")
@@ -32,7 +32,7 @@ _ALONE = ("list", "show")
 
 
 def check_options(options: argparse.Namespace) -> None:
-    """Raises `CannotRunError`."""
+    """Refuse contradicting options. Raises `CannotRunError`."""
     given = [name for name, value in vars(options).items() if value not in (None, []) and value is not False]
     for alone in _ALONE:
         if alone in given and len(given) > 1:

@@ -1,4 +1,4 @@
-"""What people type: `minicloud-sim`."""
+"""The command line of `minicloud-sim`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ exit codes:
 
 
 class SimParser(Parser):
-    """As minicloud's own, but 2 is an outcome here."""
+    """Parses as minicloud's own parser does, but exits with 4 for a wrong command line: 2 is an outcome
+    here."""
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         super().exit(

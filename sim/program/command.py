@@ -40,15 +40,18 @@ from sim.verdict.outcome import Outcome, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One run to be made. `source` is what named it: a scenario's name, or a file."""
+    """One run to be made. `source` is the scenario's name or the file that it comes from."""
 
     source: str
     schedule: Schedule
 
 
 def run_command(options: argparse.Namespace) -> int:
-    """Do what `options` say; the exit code. Raises `MiniCloudError` and `OSError` for what cannot run, and
-    `Interrupted`, having kept what there was to keep."""
+    """Carry out `options`; return the exit code.
+
+    Raises `MiniCloudError` and `OSError` if it cannot run, and `Interrupted` after the results so far were
+    written.
+    """
     check_options(options)
     if options.list:
         print(listing())
@@ -143,7 +146,7 @@ def _simulate(plans: list[Plan], options: argparse.Namespace) -> int:
 
 
 def _runs(schedules: list[Schedule], options: argparse.Namespace) -> Iterator[tuple[int, Run]]:
-    """Each run with its place, as they end."""
+    """Yield each run with its place, as runs end."""
     how = How(options.mutate or "", options.until_failure, Path(options.trace) if options.trace else None)
     progress = Progress(sys.stderr)
     jobs = options.jobs or os.cpu_count() or 1

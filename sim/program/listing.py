@@ -17,7 +17,7 @@ FORMAT = "format"
 
 
 def listing() -> str:
-    """The names there are, each with what it is."""
+    """The output of `--list`: every name with its description."""
     scenarios = {name: load(name).summary for name in builtin_names()} | {swarm.NAME: swarm.SUMMARY}
     faults = {
         kind.name: kind.meaning

@@ -43,7 +43,7 @@ def _run(arguments: Sequence[str] | None, interruption: Interruption) -> int:
 
 
 def _failed(error: BaseException) -> int:
-    """Print what was in the way, and return the exit code. What nobody expects is raised again."""
+    """Print the reason of a failure, and return the exit code. An unexpected error is raised again."""
     from minicloud.core.errors import MiniCloudError
     from sim.program.cli import COULD_NOT_RUN, HELD
 
@@ -57,17 +57,17 @@ def _failed(error: BaseException) -> int:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """The error in a group of one: a nursery wraps what ended it."""
+    """The error in a group of one; nurseries wrap errors in groups."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
 
 
 def _end_quickly(code: int) -> None:
-    """Have the interpreter end without freeing what thousands of workers were.
+    """Let the interpreter end without freeing the objects of thousands of workers.
 
-    To look through all that for garbage took a second, in which a Ctrl-C would end in a traceback. A run that
-    was given up has left tasks behind, which must not be freed at all.
+    A search for garbage among them took a second, in which a Ctrl-C would end in a traceback. A run that was
+    given up has left tasks behind, which must not be freed at all (DESIGN 57).
     """
     from sim.engine.loop import left_behind
 

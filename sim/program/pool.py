@@ -30,9 +30,9 @@ class RunDiedError(MiniCloudError):
 
 
 def run_many(schedules: Sequence[Schedule], how: How, jobs: int) -> Iterator[tuple[int, Run]]:
-    """Run `schedules` in up to `jobs` processes; each run with its place among them, as they end.
+    """Run `schedules` in up to `jobs` processes; yield each run with its place among them, as they end.
 
-    Raises `RunDiedError` where a process is killed, as for want of memory, or crashes.
+    Raises `RunDiedError` if a process crashes or is killed, as for want of memory.
     """
     waiting = iter(enumerate(schedules))
     busy: dict[Connection, tuple[SpawnProcess, int]] = {}
@@ -101,7 +101,7 @@ def _end(processes: Sequence[SpawnProcess], busy: Sequence[Connection]) -> None:
 
 
 def _serve(pipe: Connection, how: How) -> None:
-    """Run each schedule that comes, in a process of its own, until no more do."""
+    """Run every schedule that arrives on `pipe`, in this process, until it is closed."""
     if (request := death_signal()) is not None:
         request()
     if (parent := multiprocessing.parent_process()) is not None and not parent.is_alive():

@@ -41,7 +41,7 @@ def named(option: str, path: str) -> Iterator[None]:
 
 
 def check_outputs(options: argparse.Namespace) -> None:
-    """Refuse, before anything runs, what could not be written after it. Raises `CannotWriteError`."""
+    """Refuse, before anything runs, outputs that cannot be written. Raises `CannotWriteError`."""
     files = {f"--{name}": getattr(options, name) for name in ("json", "junit", "trace")}
     seen: dict[Path, str] = {}
     for option, path in files.items():
@@ -80,9 +80,9 @@ def write_file(option: str, path: str, data: bytes) -> None:
 
 
 def write_results(options: argparse.Namespace, done: Sequence[tuple[Schedule, Run]], *, whole: bool) -> None:
-    """Write of the runs that are `done` what `options` ask for; they are not all there were unless `whole`.
+    """Write the outputs that `options` ask for about the runs that are `done`.
 
-    Raises `CannotWriteError`.
+    The outputs show that runs are missing unless `whole`. Raises `CannotWriteError`.
     """
     runs = [run for _, run in done]
     outcomes = [outcome for outcome, _ in runs]
@@ -127,7 +127,8 @@ def _write_report(options: argparse.Namespace, done: _Done, whole: bool) -> None
 
 
 def write_smallest(options: argparse.Namespace, schedule: Schedule) -> Path:
-    """Write the schedule that shrinking has come to, and print what is in it and how to run it; its path."""
+    """Write the smallest schedule that shrinking found, print its faults and its command, and return its
+    path."""
     path = _schedule_file(Path(options.report or "."), schedule, "smallest")
     with finished_first():
         write_file("--shrink", str(path), schedule.to_json())

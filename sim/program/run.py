@@ -18,7 +18,7 @@ from sim.verdict.outcome import Outcome
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """What is the same for every run of a command. `mutant` is a known bug to switch on, or empty."""
+    """The settings that every run of a command shares. `mutant` is a known bug to switch on, or empty."""
 
     mutant: str = ""
     until_failure: bool = False
@@ -29,9 +29,9 @@ Run = tuple[Outcome, Record]
 
 
 def run_one(schedule: Schedule, how: How, report: Callable[[Schedule, float], None] | None = None) -> Run:
-    """Run `schedule` here. `report` is called with how far it has come, each virtual second.
+    """Run `schedule` here. `report` is called with the virtual time, each virtual second.
 
-    Raises `OSError` where the trace cannot be written; what it has of an unfinished run is whole events.
+    Raises `OSError` if the trace cannot be written; the trace of an unfinished run has whole events.
     """
     oracle = Oracle(how.until_failure)
     recorder = Recorder(schedule, oracle.violations, how.trace)

@@ -1,4 +1,5 @@
-"""`minicloud-sim --target`: from the command line's options to an exit code."""
+"""`minicloud-sim --target`: it turns the options of the command line into a run, its outputs and an exit
+code."""
 
 from __future__ import annotations
 
@@ -26,11 +27,11 @@ _RAMP_S = 10.0
 
 
 def main_real(options: argparse.Namespace, schedule: Schedule | None) -> int:
-    """Run `schedule` against `options.target`; the exit code.
+    """Run `schedule` against `options.target`; return the exit code.
 
-    Without a schedule nothing goes wrong, with `options.workers` for `options.duration` (50 and 60 s unless
+    Without a schedule no fault happens, with `options.workers` for `options.duration` (50 and 60 s unless
     they are set). Reads also `ramp`, `allow_remote`, `seed` and `json` of the options. Raises
-    `MiniCloudError` for what cannot run, and `Interrupted`, after the results so far have been written.
+    `MiniCloudError` if it cannot run, and `Interrupted`, after the results so far have been written.
     """
     ramp_s = seconds(options.ramp, "--ramp") if options.ramp else _RAMP_S
     if schedule is None:
@@ -65,5 +66,5 @@ def _write(options: argparse.Namespace, outcome: RealOutcome) -> None:
 
 
 def steady(workers: int, seed: int, ramp_s: float, duration_s: float) -> Schedule:
-    """Nothing goes wrong for `duration_s` after the ramp."""
+    """A schedule without faults, of `duration_s` after the ramp."""
     return Schedule("steady", seed, Topology(workers=workers), Phases(ramp_s, duration_s, 0.0), ())

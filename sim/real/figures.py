@@ -1,6 +1,7 @@
-"""What a fleet has measured so far: how long calls took, which failed and how, how many came together.
+"""The measurements of a fleet: durations of calls, failures by reason, and the rate of registrations.
 
-Always holds: memory is bounded however long it runs; an error is `unexpected` unless a fault explains it.
+Always holds: memory is bounded however long it runs; an error is `unexpected` unless a fault explains it
+(tests/sim/test_real.py).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _KEPT_VIOLATIONS = 100
 
 
 class Method(StrEnum):
-    """What is measured: the three calls, and making the connection they go over."""
+    """The operations that are measured: the three calls, and making the connection that carries them."""
 
     CONNECT = "connect"
     REGISTER = "register"
@@ -27,7 +28,8 @@ class Method(StrEnum):
 
 @dataclass(slots=True)
 class Figures:
-    """Of one fleet. Errors are counted by method and gRPC status; a failed connection's is its reason."""
+    """The figures of one fleet. Errors are counted by method and gRPC status, those of connections by
+    reason."""
 
     latencies: dict[Method, Histogram] = field(default_factory=lambda: {each: Histogram() for each in Method})
     errors: Counter[tuple[Method, str]] = field(default_factory=Counter)
@@ -50,7 +52,7 @@ class Figures:
             self.unexpected[method, status] += 1
 
     def registered(self, at_s: float) -> None:
-        """A registration was granted, `at_s` after the start."""
+        """Count a registration that was granted `at_s` after the start."""
         self.registrations += 1
         if int(at_s) != self._second:
             self._second, self._in_second = int(at_s), 0
@@ -63,7 +65,7 @@ class Figures:
             self.violations.append(violation)
 
     def fill(self, outcome: RealOutcome) -> None:
-        """Say in `outcome` what has been measured."""
+        """Write the figures into `outcome`."""
         outcome.registrations = self.registrations
         outcome.peak_registrations_per_second = self.peak_registrations_per_second
         outcome.heartbeats = self.heartbeats

@@ -1,8 +1,9 @@
 """A fleet of workers at somebody's control plane: it starts over a ramp, suffers the faults of a schedule,
 and leaves.
 
-Knows no socket and no signal: connections are made by what it is given. Always holds: when `run` returns
-all programs have ended, and every id has been given back for which there was time and an answer.
+It opens no socket and handles no signal: `connect` makes its connections. Always holds: when `run` returns
+all programs have ended, and every id has been given back for which there was time and an answer
+(tests/sim/test_real.py).
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _LEAVE_S, _LEAVE_S_EACH = 10.0, 0.02
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """How a run is getting on. The rate is that since the moment before."""
+    """The state of a run. The rate is that since the moment before."""
 
     elapsed_s: float
     end_s: float
@@ -56,8 +57,8 @@ class Moment:
 class Fleet:
     """The workers of `schedule` at `address`, to which `connect` makes a connection; `run` it once.
 
-    `operator` strikes workers off, on a connection of its own. `run_id` tells the installations of this run
-    from those of others. `report` is called each second.
+    `operator` strikes workers off, on a connection of its own. `run_id` distinguishes the installations of
+    this run from those of others. `report` is called each second.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Fleet:
         self._faults: Counter[str] = Counter()
 
     async def run(self) -> RealOutcome:
-        """Start, suffer, leave; answers with what came of it."""
+        """Start, suffer the faults, and leave; return the outcome."""
         self._started_s = trio.current_time()
         with self._everything:
             async with trio.open_nursery() as programs:
@@ -108,7 +109,7 @@ class Fleet:
         return self._outcome
 
     def stop(self) -> None:
-        """Go on to the end, which is leaving. Once more, and it ends at once."""
+        """End the run, so that workers leave. A second call ends at once."""
         if self._outcome.interrupted or self._leaving:
             self._everything.cancel()
         self._outcome.interrupted = True
@@ -166,7 +167,7 @@ class Fleet:
             await self._deregister(worker_id, incarnation=0)
 
     async def _deregister(self, worker_id: str, incarnation: int) -> bool:
-        """Whether it was answered."""
+        """Deregister a worker; return true if the call was answered."""
         request = DeregisterWorkerRequest(
             worker_id=worker_id, reason="removed by minicloud-sim", incarnation=incarnation
         )
@@ -212,7 +213,7 @@ class Fleet:
         )
 
     def _sum_up(self) -> None:
-        """What is to be said of the time before leaving."""
+        """Write the figures of the time before leaving."""
         outcome, figures = self._outcome, self.figures
         outcome.wall_seconds = round(self._elapsed_s(), 3)
         outcome.expected = sum(worker.program is not None for worker in self._workers.values())

@@ -16,7 +16,7 @@ _BUCKETS = math.ceil(math.log(_MOST_S / _LEAST_S) / _STEP) + 1
 
 
 class Histogram:
-    """Durations in seconds."""
+    """A histogram of durations in seconds."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -34,7 +34,8 @@ class Histogram:
             self._buckets[0] += 1
 
     def percentile_s(self, share: float) -> float:
-        """What `share` (0 to 1) of the durations did not exceed, by the nearest-rank method; 0.0 of none."""
+        """The duration that `share` (0 to 1) of all do not exceed, by the nearest-rank method; 0.0 if
+        there are none."""
         rank = max(1, math.ceil(share * self.count))
         for number, held in enumerate(self._buckets):
             rank -= held
@@ -43,6 +44,6 @@ class Histogram:
         return 0.0
 
     def quantiles(self) -> Quantiles:
-        """Those that reports show."""
+        """The quantiles that reports show."""
         p50, p95, p99 = map(self.percentile_s, (0.5, 0.95, 0.99))
         return Quantiles(p50, p95, p99, self.max_s, self.count)

@@ -1,6 +1,6 @@
-"""Who holds which worker id, as the control plane's answers say; and what of that breaks a promise.
+"""The worker ids that a fleet holds by the control plane's answers, and the answers that break a promise.
 
-Everything here is seen from outside: what the answers say, and when workers were last acknowledged.
+It uses only what can be seen from outside: answers, and the times of acknowledgements.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ class Holder(Protocol):
     def name(self) -> str: ...
 
     def surely_holds(self, worker_id: str) -> bool:
-        """Is it a member under this id, by an acknowledgement that is younger than one interval, with
-        nothing wrong with it? The shortest timeout a control plane may have is two."""
+        """True if it is a member under this id for certain.
+
+        That is so if its last acknowledgement is younger than one interval and no fault is on it: the
+        shortest timeout that a control plane may have is two intervals.
+        """
         ...
 
 
@@ -43,7 +46,7 @@ class Ledger:
         self._elapsed_s = elapsed_s
 
     def given(self, holder: Holder, worker_id: str, incarnation: int) -> None:
-        """A registration was granted."""
+        """Note that a registration was granted."""
         before = self.held.get(worker_id)
         if before is not None and before.holder is not holder and before.holder.surely_holds(worker_id):
             text = f"given {worker_id} while {before.holder.name}, alive and acknowledged, holds that id"
@@ -59,11 +62,11 @@ class Ledger:
         self.held[worker_id] = Holding(holder, incarnation)
 
     def taken_back(self, worker_id: str) -> None:
-        """It has left, or was struck off."""
+        """Forget the holder: the worker has left, or was struck off."""
         self.held.pop(worker_id, None)
 
     def denied(self, holder: Holder, text: str) -> None:
-        """The control plane does not know a worker that nothing had happened to."""
+        """Report that the control plane does not know a worker on which no fault was."""
         self.broken("a registration that was acknowledged is there", holder, text)
 
     def broken(self, promise: str, holder: Holder, text: str) -> None:

@@ -1,4 +1,4 @@
-"""What came of a run against a real control plane, as `--json` writes it."""
+"""The outcome of a run against a real control plane. `--json` writes it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sim.verdict.outcome import Quantiles, Violation
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a process took: of one processor (1.0 is all of it), and the most memory it had."""
+    """The load of a process: the share of one processor (1.0 is all of it), and its peak memory."""
 
     cpu_while_starting: float
     cpu_afterwards: float
@@ -48,7 +48,8 @@ class RealOutcome:
 
     @property
     def held(self) -> bool:
-        """Was everything as it has to be? An interrupted run is judged by what it did."""
+        """True if no promise was broken and every expected worker was registered; interrupted runs are
+        judged alike."""
         return not (
             self.violations_total
             or self.unexpected_errors

@@ -1,4 +1,4 @@
-"""Much of the same, some of it at a time."""
+"""Work on many items, on some of them at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run against a real control plane says: progress while it lasts, a summary at its end, and JSON."""
+"""The output of a run against a real control plane: progress, a summary at its end, and JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHOWN_VIOLATIONS = 5
 
 
 class Progress:
-    """One line about a run: kept up to date on a terminal, a new one now and then elsewhere."""
+    """Shows one line about a run: kept up to date on a terminal, a new line at intervals elsewhere."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -52,7 +52,7 @@ def _line(moment: Moment) -> str:
 
 
 def summary(outcome: RealOutcome) -> str:
-    """What a person wants to know, in ten seconds."""
+    """A summary for a person."""
     return "\n".join(_summary(outcome))
 
 

@@ -32,10 +32,11 @@ async def run_real(
     schedule: Schedule, target: Target, *, ramp_s: float, report: Callable[[Moment], None]
 ) -> RealOutcome:
     """Run `schedule` at `target`, in real time, its workers starting over `ramp_s`; `report` is called each
-    second. A signal to end goes on to the end, where workers deregister, for at most 0.6 s.
+    second.
 
-    Raises `UnsupportedFaultError` for what cannot be done there, `RealModeError` where the target is no
-    control plane, and `Interrupted` for a signal before the first worker has started.
+    A signal to end begins the end of the run, in which workers deregister for at most 0.6 s. Raises
+    `UnsupportedFaultError` for a fault that cannot be done there, `RealModeError` if the target is no control
+    plane, and `Interrupted` for a signal before the first worker has started.
     """
     outcome = None
     with trio.open_signal_receiver(*_handled()) as signals:
@@ -52,7 +53,7 @@ async def run_real(
 
 
 class _Interruption:
-    """Carries a signal to the fleet, once there is one; before that it cancels `scope`."""
+    """Passes a signal on to the fleet, once there is one; before that it cancels `scope`."""
 
     def __init__(self, signals: AsyncIterator[int]) -> None:
         self.number = 0
@@ -131,9 +132,9 @@ async def _run(
 
 
 def _settle() -> None:
-    """Have the garbage collector leave alone, from now on, what has been made so far.
+    """Exclude all present objects from garbage collection.
 
-    Thousands of workers are millions of objects that stay. Looking at all of them took 2.6 s, and again
+    Thousands of workers are millions of objects that stay. Scanning all of them took 2.6 s, and again
     whenever a quarter as many had come and gone: three quarters of a run's CPU time, and calls waited.
     """
     gc.collect(1)

@@ -1,7 +1,7 @@
-"""The generated stub, measured: every call is timed and counted, and held up where a fault says so.
+"""The generated stub, measured: every call is timed and counted, and delayed where a fault asks for it.
 
-What is timed is the call alone: not the delay a fault adds, nor the time its answer waits in a worker that
-stands still.
+The time of the call alone is measured: without the delay of a fault, and without the time that its answer
+waits in a paused worker.
 """
 
 from __future__ import annotations
@@ -40,31 +40,31 @@ class Caller(Protocol):
 
     @property
     def excused(self) -> bool:
-        """Does a fault explain whatever goes wrong with it now?"""
+        """True if a fault explains any error that it has now."""
         ...
 
     @property
     def troubles(self) -> int:
-        """How often a fault has begun or ended with it."""
+        """The number of times that a fault on it has begun or ended."""
         ...
 
     def delay_s(self, way: Way) -> float:
-        """What its messages take longer, drawn anew."""
+        """Draw the delay that faults add to one of its messages."""
         ...
 
     async def standing_still(self) -> None:
-        """Return once it does not."""
+        """Wait until the program is resumed."""
 
     def register_answered(self, answer: RegisterWorkerResponse) -> None: ...
 
     def heartbeat_answered(self, answer: HeartbeatResponse, troubles: int) -> None:
-        """`troubles` are those it had when the heartbeat was sent."""
+        """Take the answer to a heartbeat that was sent after `troubles` troubles."""
 
     def deregister_answered(self, worker_id: str, answer: DeregisterWorkerResponse) -> None: ...
 
 
 class MeasuredStub(WorkerManagementServiceStub):
-    """What a worker's client calls."""
+    """The stub that a worker's client calls."""
 
     def __init__(self, channel: Channel, caller: Caller) -> None:
         super().__init__(channel)  # type: ignore[arg-type]  # declared for grpclib's own channel
@@ -128,7 +128,7 @@ class _Call:
 
     @property
     def left_s(self) -> float | None:
-        """Of the call's time; None for one that has all the time in the world."""
+        """The time left for the call; None without a limit."""
         return None if self._deadline_s == math.inf else self._deadline_s - trio.current_time()
 
     async def __aenter__(self) -> Self:

@@ -1,6 +1,7 @@
-"""Where a real control plane is, whether it may be one, and whether this machine allows so many connections.
+"""The address of a real control plane, and the checks that it may be one and that this machine allows the
+connections.
 
-Everything here is refused with one line before anything is started.
+A refusal is one line, before anything is started.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class RealModeError(MiniCloudError):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A control plane. `address` is what was asked for; `host` is numeric, `port` its gRPC port."""
+    """A control plane. `address` is the one that was given; `host` is numeric, `port` its gRPC port."""
 
     address: str
     host: str
@@ -34,8 +35,10 @@ class Target:
 
 
 def find_target(text: str, *, allow_remote: bool) -> Target:
-    """The target `text` (HOST:PORT) names. Raises `RealModeError` where it is none, is not known, or is not
-    this machine and may not be another."""
+    """The target that `text` (HOST:PORT) names.
+
+    Raises `RealModeError` if it names none, is not known, or is another machine and `allow_remote` is false.
+    """
     try:
         endpoints = values.endpoints(text)
     except ValueError:
@@ -78,7 +81,7 @@ def _addresses(host: str, port: int) -> list[str]:
 
 
 def _listening(hosts: list[str], port: int, text: str) -> str:
-    """The first of `hosts` that takes a connection."""
+    """The first of `hosts` that accepts a connection."""
     problem = ""
     for host in hosts:
         try:
@@ -98,8 +101,10 @@ def allow_open_files(
     get: Callable[[int], tuple[int, int]] = resource.getrlimit,
     set: Callable[[int, tuple[int, int]], None] = resource.setrlimit,
 ) -> None:
-    """Raise the limit of open files to what so many connections need. Raises `RealModeError`, which says
-    how, where this process may not."""
+    """Raise the limit of open files to the need of so many connections.
+
+    Raises `RealModeError`, with a remedy, if this process may not.
+    """
     needed = workers + _OTHER_FILES
     soft, hard = get(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:

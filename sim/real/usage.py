@@ -1,4 +1,4 @@
-"""What a process on this machine takes: of a processor, and of memory."""
+"""The CPU time and memory of a process on this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sim.real.outcome import Load
 
 
 class Usage:
-    """Of the process `pid`, from now on. Once it is gone, its last figures stand."""
+    """Measures the process `pid` from now on. Once it has ended, its last figures stand."""
 
     def __init__(self, pid: int, now_s: float) -> None:
         self._process = psutil.Process(pid)
@@ -22,7 +22,7 @@ class Usage:
         self._starting_cpu_s = self._began_cpu_s = self._cpu_s
 
     def sample(self, now_s: float, *, ramp_over: bool) -> None:
-        """Look again. The first look after the ramp parts the two times that are told apart."""
+        """Measure again. The first sample after the ramp separates the two times."""
         self._read(now_s)
         if self._starting:
             self._began_s, self._began_cpu_s = self._seen_s, self._cpu_s
@@ -45,12 +45,12 @@ class Usage:
 
 
 def own_usage(now_s: float) -> Usage:
-    """This process's."""
+    """The usage of this process."""
     return Usage(os.getpid(), now_s)
 
 
 def usage_of_listener(host: str, port: int, now_s: float) -> Usage | None:
-    """That of the process which listens at this address of this machine; None where that cannot be seen."""
+    """The usage of the process that listens at this address of this machine; None if that cannot be seen."""
     try:
         for each in psutil.net_connections("tcp"):
             if each.status != psutil.CONN_LISTEN or each.pid is None or not each.laddr:

@@ -1,8 +1,7 @@
-"""A worker of real mode: the production agent and client on a connection of their own, and what is done to
-them.
+"""A real worker: the production agent and client on a connection of their own, with the faults on them.
 
-Real are the code, the sockets and the time. Made up are the machine's figures and its address, which under
-`.invalid` (RFC 2606) can be nobody's.
+The code, the sockets and the time are real. The machine's figures and its address are made up; the address is
+under `.invalid` (RFC 2606), which belongs to nobody.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ _REASON = "simulation over"
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What all workers of a fleet share. `connect` makes a connection to `address`."""
+    """The parts that all workers of a fleet share. `connect` makes a connection to `address`."""
 
     connect: Connect
     address: str
@@ -57,7 +56,7 @@ class Site:
 
 
 class RealWorker:
-    """The machine: identity and address stay while programs come and go."""
+    """The machine of a worker: identity and address stay while programs come and go."""
 
     def __init__(self, site: Site, name: str, wanted: str, zone: str) -> None:
         self.site = site
@@ -82,7 +81,7 @@ class RealWorker:
             nursery.start_soon(self.program.run)
 
     def kill(self) -> None:
-        """End it as SIGKILL does: without a word, its connection closed by the system."""
+        """End the program as SIGKILL does: the system closes its connection."""
         program, self.program = self.program, None
         if program is not None:
             program.kill()
@@ -110,7 +109,7 @@ class RealWorker:
         self.troubles += 1
 
     def acknowledged(self, troubles: int) -> None:
-        """So was a heartbeat that was sent after so many troubles."""
+        """Note that a heartbeat was acknowledged that was sent after so many troubles."""
         if self.excused and troubles == self.troubles and not self._trouble:
             self.excused = False
 
@@ -131,7 +130,7 @@ class Program:
         self._goes_on = trio.Event()
 
     async def run(self) -> None:
-        """Be a member until told to leave, or killed."""
+        """Be a member until asked to leave, or killed."""
         worker = self.worker
         with self._scope:
             async with trio.open_nursery() as nursery:
@@ -165,12 +164,12 @@ class Program:
 
     @property
     def state(self) -> AgentState | None:
-        """The agent's; None before there is one."""
+        """The agent's state; None before there is an agent."""
         return self._agent.state if self._agent is not None else None
 
     @property
     def worker_id(self) -> str:
-        """The id it is a member under; empty while it is none."""
+        """The id that it is a member under; empty while it is no member."""
         state = self.state
         return state.worker_id if state is not None and state.registered else ""
 
@@ -178,7 +177,7 @@ class Program:
         self._scope.cancel()
 
     def stop(self) -> None:
-        """Have it leave, whatever holds it up."""
+        """Ask it to leave, even while it is paused."""
         self.worker.delays.clear()
         self._stops = 0
         self._goes_on.set()
@@ -188,7 +187,7 @@ class Program:
             self.kill()
 
     def pause(self) -> None:
-        """Its timers and its messages wait. (Its connection, which is not asked while it waits, does not.)"""
+        """Stop its timers and its messages. Its connection is not read meanwhile, and stays."""
         if not self._stops:
             self._goes_on = trio.Event()
         self._stops += 1
@@ -199,7 +198,7 @@ class Program:
             self._goes_on.set()
 
     async def reset(self) -> None:
-        """Break its connection, if it has one: both ends get a reset."""
+        """Break its connection, if it has one: both ends receive a reset."""
         stream, self._stream = self._stream, None
         if stream is None:
             return
@@ -273,7 +272,7 @@ class Program:
 
 
 class _ProgramClock(SystemClock):
-    """Waits longer while the program stands still."""
+    """A clock whose sleepers wait longer while the program is paused."""
 
     def __init__(self, program: Program) -> None:
         self._program = program

@@ -1,6 +1,6 @@
 """The last calls of each node, while they are on their way and after.
 
-Always holds: the size depends on the number of nodes alone.
+Always holds: the size depends on the number of nodes alone (tests/sim/test_record.py).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from sim.net.exchanges import Exchange
 
 
 class LastCalls:
-    """Up to `per_node` of each client, which puts them where `of` says."""
+    """Keeps up to `per_node` calls of each client, which appends them to the deque that `of` returns."""
 
     def __init__(self, per_node: int) -> None:
         self._per_node = per_node
@@ -25,5 +25,5 @@ class LastCalls:
         return calls
 
     def clients(self) -> list[str]:
-        """All that have sent anything."""
+        """The clients that have sent anything."""
         return [client for client, calls in self._calls.items() if calls]

@@ -1,6 +1,7 @@
-"""The last calls and other events of each node, so that there is something to draw once a promise has broken.
+"""The last calls and other events of each node, from which a violation is drawn.
 
-Always holds: its size is bounded, over all nodes together; once `moment` has been taken, it stays.
+Always holds: its size is bounded, over all nodes together; once `moment` has been taken, it stays
+(tests/sim/test_record.py).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _DRAWN_MARKS = 40
 
 
 class Recollection:
-    """Of a run with that many workers."""
+    """The recollection of a run with `workers` workers."""
 
     def __init__(self, workers: int) -> None:
         self.moment: Moment | None = None
@@ -31,22 +32,22 @@ class Recollection:
         self._machines: dict[str, deque[str]] = {}  # that went by an id, the last ones
 
     def mark(self, node: str, at_s: float, text: str, place: str = "") -> None:
-        """Something else has happened that concerns `node`, at `place`, by default at itself."""
+        """Note an event, other than a call, that concerns `node`, at `place`, by default at itself."""
         if self.moment is None:
             self._marks.setdefault(node, deque(maxlen=_MARKS)).append(Mark(at_s, place or node, text))
 
     def goes_by(self, machine: str, worker_id: str) -> None:
-        """`machine` has been given `worker_id`."""
+        """Note that `machine` has been given `worker_id`."""
         machines = self._machines.setdefault(worker_id, deque(maxlen=4))
         if machine not in machines:
             machines.append(machine)
 
     def machines(self, worker_id: str) -> tuple[str, ...]:
-        """Those that went by that id, the latest last; the id itself where none did."""
+        """The machines that had that id, the latest last; the id itself if none had."""
         return tuple(self._machines.get(worker_id, (worker_id,)))
 
     def take(self, violation: Violation) -> None:
-        """Keep what is to be drawn of `violation`, the first one, and forget all else."""
+        """Keep the events around `violation`, the first one, and forget all others."""
         nodes = self._concerned(violation)
         exchanges = sorted(
             (exchange for node in nodes for exchange in self.calls.of(node)),
@@ -66,7 +67,7 @@ class Recollection:
         self._marks.clear()
 
     def _concerned(self, violation: Violation) -> list[str]:
-        """The violation's node under all its names; where it sent nothing, those that sent last before."""
+        """The violation's node under all its names; if it sent nothing, the nodes that sent last before."""
         named = [node for node in self.machines(violation.node) if self.calls.of(node)]
         if named:
             return list(dict.fromkeys([*named, violation.node]))

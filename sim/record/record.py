@@ -1,8 +1,8 @@
-"""What is kept of a run for people to look at: how the cluster fared over time, and the moment of the first
+"""The record of a run for the report: samples of the cluster over time, and the moment of the first
 violation.
 
-Always holds: its size does not grow with the length of the run, and only with the number of workers as far
-as durations of detection and recovery go, of which there is one for each.
+Always holds: its size does not grow with the length of the run. It grows with the number of workers only by
+durations of detection and recovery, of which there is one for each.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from sim.verdict.outcome import Violation
 
 
 class Sample(NamedTuple):
-    """The cluster at `at_s`, as its control plane had it, and what happened since the sample before.
+    """The cluster at `at_s`, as its control plane had it, and the counts since the sample before.
 
-    While no control plane runs (`up` is False) the counts are 0.
+    While no control plane runs (`up` is False) the counts of workers are 0.
     """
 
     at_s: float
@@ -31,7 +31,7 @@ class Sample(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """Something that happened to `node`, other than a message."""
+    """An event at `node`, other than a message."""
 
     at_s: float
     node: str
@@ -40,8 +40,8 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """The first violation, the calls around it in the order in which they were sent, and what else happened
-    to the nodes they are between."""
+    """The first violation, the calls around it in the order in which they were sent, and other events at
+    their nodes."""
 
     violation: Violation
     exchanges: tuple[Exchange, ...]

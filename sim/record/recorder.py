@@ -1,7 +1,7 @@
 """Records a run: every event in a trace, figures for the outcome, and a `Record` for the report.
 
-Always holds: what is recorded changes nothing in the run; a heartbeat costs a few microseconds, whatever the
-number of workers.
+Always holds: recording changes nothing in the run (tests/sim/oracle/test_oracle.py). A heartbeat costs a few
+microseconds, whatever the number of workers.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _AFTERMATH_S = 5.0
 
 
 class Recorder(SimulationObserver):
-    """Give it to the one `Simulation` of `schedule`, after the observer that appends to `violations`.
+    """Observes the one `Simulation` of `schedule`, after the observer that appends to `violations`.
 
-    The file `trace` gets every event as a line of text. Raises `OSError` where it cannot be opened; where it
-    cannot be written the run ends, and `close` raises the error.
+    The file `trace` gets every event as a line of text. Raises `OSError` if it cannot be opened. If it cannot
+    be written later the run ends, and `close` raises the error.
     """
 
     def __init__(
@@ -70,20 +70,20 @@ class Recorder(SimulationObserver):
         self._timeline.at(self._record.step_s, self._sample_often)
 
     def close(self) -> None:
-        """Write the rest of the trace, also of a run that did not come to its end. Raises `OSError`
-        where not all of it could be written."""
+        """Write the rest of the trace, also of an unfinished run. Raises `OSError` if any of it could not
+        be written."""
         self._trace.close()
         if self._trace.error is not None:
             raise self._trace.error
 
     def record(self, detection_s: Sequence[float] = (), recovery_s: Sequence[float] = ()) -> Record:
-        """What was recorded, once the run is over, with the durations that another observer has measured."""
+        """The record of the run, once it is over, with the durations that another observer has measured."""
         self._record.detection_s = list(detection_s)
         self._record.recovery_s = list(recovery_s)
         return self._record
 
     def fill(self, outcome: Outcome) -> None:
-        """Say what came of the run, once it is over."""
+        """Write the figures of the run into `outcome`, once it is over."""
         outcome.virtual_seconds = self._over_s
         outcome.heartbeats = self._heartbeats
         outcome.registrations = self._registrations

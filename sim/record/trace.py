@@ -1,6 +1,7 @@
-"""Every event of a run as a line of text: hashed as they come, and written to a file where one is given.
+"""The trace of a run: every event as a line of text, hashed, and written to a file where one is given.
 
-Always holds: two runs with the same digest had the same lines; no more than a batch of them is in memory.
+Always holds: two runs with the same digest had the same lines; no more than a batch of them is in memory
+(tests/sim/test_record.py).
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ _BATCH_LINES = 1024  # hashing line by line would cost more than making them
 
 
 class Trace:
-    """A rolling hash over lines. `file`, where given, gets each of them; raises `OSError` where it cannot be
-    opened. Where it cannot be written later, `failed` is called, from wherever a line was added, and `error`
-    is why."""
+    """A rolling hash over lines. `file`, where given, gets each of them.
+
+    Raises `OSError` if the file cannot be opened. If it cannot be written later, `failed` is called by the
+    method that adds a line, and `error` is the reason.
+    """
 
     def __init__(self, file: Path | None = None, failed: Callable[[], None] = lambda: None) -> None:
         self._file = file.open("w", encoding="utf-8", errors="backslashreplace") if file is not None else None
@@ -33,7 +36,7 @@ class Trace:
             self.flush()
 
     def flush(self) -> None:
-        """Hash and write what has been added."""
+        """Hash and write the lines that were added."""
         if not self._batch:
             return
         text = "\n".join(self._batch) + "\n"
@@ -52,7 +55,7 @@ class Trace:
         return self._hash.hexdigest()
 
     def close(self) -> None:
-        """Write what is left, and nothing after it."""
+        """Write the remaining lines; no line may follow."""
         self.flush()
         file, self._file = self._file, None
         if file is not None:

@@ -1,4 +1,4 @@
-"""Scales of charts: where a value is drawn, and which values are named."""
+"""Scales of charts: they map values to coordinates and choose the values to name."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _TIME_STEPS_S = (
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Values from `low` to `high` onto coordinates from `start` to `end`, which may run backwards."""
+    """Maps values from `low` to `high` onto coordinates from `start` to `end`, which may run backwards."""
 
     low: float
     high: float
@@ -53,7 +53,7 @@ def round_up(value: float) -> float:
 
 
 def time_ticks(end_s: float, most: int = 12) -> list[float]:
-    """Moments to name, from 0."""
+    """The moments to name on an axis, from 0."""
     step_s = next((step for step in _TIME_STEPS_S if end_s / step <= most), _TIME_STEPS_S[-1])
     return [float(at_s) for at_s in range(0, math.floor(end_s) + 1, step_s)]
 

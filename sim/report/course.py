@@ -53,7 +53,7 @@ def course(record: Record) -> Markup:
 
 
 def _describe(record: Record) -> str:
-    """What the drawing shows, for who cannot see it."""
+    """A description of the drawing for readers who cannot see it."""
     most = max((sample.unhealthy for sample in record.samples), default=0)
     last = record.samples[-1] if record.samples else None
     ends = f"; at the end {last.healthy} are healthy, {last.unhealthy} unhealthy" if last else ""
@@ -112,7 +112,7 @@ def _violation(record: Record, x: Scale, bottom: float) -> Markup:
 
 
 def _counts(record: Record, x: Scale, top: float) -> tuple[Markup, float]:
-    """Stacked: together they are all that are registered."""
+    """Draw the counts of workers, stacked: together they are all registered workers."""
     bottom = top + _COUNTS
     most = max((s.healthy + s.unhealthy + s.draining for s in record.samples), default=0)
     y = Scale(
@@ -143,7 +143,7 @@ _Step = tuple[float, int, int]
 
 
 def _runs(samples: Sequence[Sample], floor: Sequence[int], ceiling: Sequence[int]) -> list[list[_Step]]:
-    """Stretches over which there is something, as (time, from, to)."""
+    """The stretches over which there is something, as (time, from, to)."""
     runs: list[list[_Step]] = []
     open_run: list[_Step] | None = None
     for sample, low, high in zip(samples, floor, ceiling, strict=True):
@@ -167,7 +167,7 @@ def _area(name: str, run: Sequence[_Step], x: Scale, y: Scale) -> Markup:
 
 
 def _steps(points: Sequence[tuple[float, int]], x: Scale, y: Scale) -> list[tuple[float, float]]:
-    """Corners of a line that keeps its height until it changes; what is level is left out."""
+    """The corners of a line that keeps its height until it changes; level points are left out."""
     corners: list[tuple[float, float]] = []
     last: int | None = None
     for index, (at_s, value) in enumerate(points):
@@ -207,7 +207,7 @@ def _rate(
 
 
 def _merged(path: Sequence[str]) -> list[str]:
-    """Without the horizontal steps that another one goes on from."""
+    """The path without horizontal steps that another one continues."""
     return [
         step
         for index, step in enumerate(path)

@@ -19,9 +19,12 @@ _WORST_FIRST = (Verdict.BROKEN, Verdict.INCONCLUSIVE, Verdict.HELD)
 
 
 def to_json(outcomes: Sequence[Outcome], *, whole: bool = True) -> bytes:
-    """One run as an object. Several as one: `seed` and `command` of the first of the worst, `workers` of the
-    largest, times and counts summed, quantiles and peaks the worst; each run is one of `runs`. `interrupted`
-    is true unless these are the `whole` of the runs that were asked for."""
+    """The results as one JSON object.
+
+    One run is an object. Several are one object too: `seed` and `command` of the first of the worst,
+    `workers` of the largest, times and counts summed, quantiles and peaks the worst; each run is one of
+    `runs`. `interrupted` is true unless these are the `whole` of the runs that were asked for.
+    """
     documents = [_document(outcome) for outcome in outcomes]
     document = documents[0] if len(documents) == 1 else {**_sums(outcomes), "runs": documents}
     document["interrupted"] = not whole
@@ -77,7 +80,7 @@ def _sums(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def _worst(quantiles: Sequence[Quantiles]) -> dict[str, float]:
-    """Each the largest of any run's; `count` is summed."""
+    """The largest of each quantile of any run; `count` is summed."""
     worst = {name: max(getattr(each, name) for each in quantiles) for name in ("p50", "p95", "p99", "max")}
     return {**worst, "count": sum(each.count for each in quantiles)}
 
@@ -124,7 +127,7 @@ def _describe(violation: Violation) -> str:
 
 
 def _plain(text: str) -> str:
-    """What XML cannot hold is shown as an escape."""
+    """The text with escapes in place of characters that XML cannot hold."""
     return "".join(
         char if char in "\t\n" or char.isprintable() else char.encode("unicode_escape").decode()
         for char in text

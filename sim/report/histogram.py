@@ -1,4 +1,4 @@
-"""How long something took, how often."""
+"""A histogram of durations, as a drawing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BINS = 32
 def histogram(
     name: str, durations_s: Sequence[float], quantiles: Quantiles, bound: tuple[str, float]
 ) -> Markup:
-    """Of `durations_s`, with their quantiles and a line at `bound`, a name and seconds."""
+    """Draw `durations_s`, with their quantiles and a line at `bound`, a name and seconds."""
     if not durations_s:
         return element("p", f"No {name} was to be measured.", class_="empty")
     low = min(*durations_s, bound[1])

@@ -1,4 +1,4 @@
-"""Swim lanes: when which fault was on which nodes, a lane for each kind."""
+"""Swim lanes: the times and nodes of the faults of a run, a lane for each kind."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAMED_NODES = 6
 
 
 def lanes(faults: Sequence[Fault], x: Scale, top: float) -> tuple[Markup, float]:
-    """The lanes from `top` on, and where they end."""
+    """Draw the lanes from `top` on; return the drawing and where it ends."""
     kinds: dict[str, list[Fault]] = {}
     for fault in faults:
         kinds.setdefault(fault.kind, []).append(fault)
@@ -37,7 +37,7 @@ def lanes(faults: Sequence[Fault], x: Scale, top: float) -> tuple[Markup, float]
 
 
 def _rows(faults: Sequence[Fault]) -> list[list[Fault]]:
-    """Each fault in the first row that is free when it begins."""
+    """Put each fault into the first row that is free when it begins."""
     rows: list[list[Fault]] = []
     for fault in sorted(faults, key=lambda fault: fault.at_s):
         free = next((row for row in rows if row[-1].end_s < fault.at_s), None)
@@ -64,7 +64,7 @@ def _bar(fault: Fault, x: Scale, y: float) -> Markup:
 
 
 def _crowd(kind: str, faults: Sequence[Fault], x: Scale, y: float, height: float) -> Markup:
-    """On how many nodes a kind is at once, where single bars could not be title apart."""
+    """Draw the number of nodes that a kind is on, where single bars could not be told apart."""
     least_s = (x.high - x.low) / (x.end - x.start)  # what is over at once is a column wide
     changes = sorted(
         [(fault.at_s, len(fault.nodes)) for fault in faults]

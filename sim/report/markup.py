@@ -1,4 +1,7 @@
-"""HTML and SVG from parts. Always holds: text is escaped unless it came out of `element`."""
+"""HTML and SVG from parts.
+
+Always holds: text is escaped unless `element` has made it (tests/sim/test_report.py).
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""One HTML page about runs: complete in itself, without a script, and forbidden to load anything.
+"""One HTML page about runs, without scripts and external files.
 
-Always holds: the same runs give the same page, but for the seconds they really took.
+Always holds: the same runs give the same page, except for the real seconds that they took
+(tests/sim/test_report.py).
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ Run = tuple[Outcome, Record]
 
 
 def write_report(folder: Path, runs: Sequence[Run], *, whole: bool = True) -> Path:
-    """Write `index.html` into `folder`, which is made where it is missing; answers with its path. The page
-    shows that the runs were interrupted unless these are the `whole` of them.
+    """Write `index.html` into `folder`, which is made if it is missing; return its path.
 
-    Raises `OSError` where that cannot be.
+    The page shows that the runs were interrupted unless these are the `whole` of them. Raises `OSError` if it
+    cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "index.html"
@@ -69,7 +70,7 @@ def page(runs: Sequence[Run], *, whole: bool = True) -> str:
 
 
 def _in_full(runs: Sequence[Run]) -> dict[int, Run]:
-    """By number: those that did not hold before those that did, then in order."""
+    """The runs that are shown in full, by number: runs that did not hold have priority."""
     order = sorted(range(len(runs)), key=lambda number: (runs[number][0].verdict is Verdict.HELD, number))
     return {number: runs[number] for number in sorted(order[:_MOST_IN_FULL])}
 

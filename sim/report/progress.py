@@ -1,6 +1,6 @@
-"""What is told while runs are under way: one line, drawn over and over, or now and then a line of a log.
+"""The progress of runs: one line that is redrawn on a terminal, or a line of a log at intervals.
 
-Knows the real time, which nothing inside a run may.
+It reads the real time, which nothing inside a run may do.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ _TENTHS = 10
 
 
 class Progress:
-    """Tells `stream` of runs one after the other, or of several at once: a terminal is drawn on ten times a
-    second, anything else gets a line each tenth of the way."""
+    """Shows on `stream` runs one after the other, or several at once.
+
+    A terminal is redrawn ten times a second; any other stream gets a line at each tenth of the way.
+    """
 
     def __init__(self, stream: TextIO, real_s: Callable[[], float] = perf_counter) -> None:
         self._stream = stream
@@ -31,7 +33,7 @@ class Progress:
         self._schedule: Schedule | None = None
 
     def at(self, schedule: Schedule, now_s: float) -> None:
-        """The run under way has come to `now_s`."""
+        """Show that the present run has reached `now_s`."""
         if schedule is not self._schedule:
             self._schedule, self._began_s, self._tenths = schedule, self._real_s(), 0
         end_s = schedule.phases.end_s
@@ -45,13 +47,13 @@ class Progress:
         )
 
     def over(self, done: int, total: int, broken: int = 0) -> None:
-        """Of several runs so many are over, and a promise broke in so many."""
+        """Show that `done` of several runs are over, and that a promise broke in `broken` of them."""
         share = done / total
         if self._due(share):
             self._show(share, f"{done} of {of(total, 'run')}{f'  {broken} broken' if broken else ''}")
 
     def close(self) -> None:
-        """Leave a terminal as if nothing had been there."""
+        """Remove the line from a terminal."""
         self._line.wipe()
 
     def _due(self, share: float) -> bool:
@@ -74,7 +76,7 @@ class Progress:
 
 
 def _happening(schedule: Schedule, now_s: float) -> str:
-    """The phase, or the faults of this moment."""
+    """The phase, or the faults, at this moment."""
     faults = [fault for fault in schedule.faults if fault.at_s <= now_s < fault.end_s]
     if faults:
         first = f"{faults[-1].kind} of {nodes(faults[-1].nodes)}"

@@ -1,4 +1,4 @@
-"""All about one run, as a section of the page."""
+"""The section of the page about one run."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A space-time diagram: nodes as lines that run down, calls as arrows between them, around a violation.
 
-Time is not to scale: calls that follow each other within a millisecond and silences of half a minute are both
-to be seen. Rows keep their order, and long gaps are named.
+Time is not to scale, so that calls within a millisecond and silences of half a minute both are visible. Rows
+keep their order, and long gaps are labelled.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _Interval = tuple[float, float, str]
 
 
 def spacetime(record: Record) -> Markup:
-    """The diagram of the record's moment, or a line that says why there is none."""
+    """The diagram of the record's moment, or a line with the reason why there is none."""
     moment = record.moment
     if moment is None:
         return element("p", "No promise was broken.", class_="empty")
@@ -64,7 +64,7 @@ def spacetime(record: Record) -> Markup:
 
 
 class _Rows:
-    """Which height a moment has."""
+    """Maps moments to heights."""
 
     def __init__(self, exchanges: Sequence[Exchange], marks: Sequence[Mark], violated_s: float) -> None:
         moments = {violated_s, *(mark.at_s for mark in marks), *(exchange.sent_s for exchange in exchanges)}
@@ -154,7 +154,7 @@ def _exchange(exchange: Exchange, columns: dict[str, float], rows: _Rows) -> Mar
 def _arrow(
     from_x: float, to_x: float, from_y: float, to_ys: Sequence[float], text: str, *, answer: bool = False
 ) -> Markup:
-    """To each place where it arrived; half the way, where it never did."""
+    """Draw an arrow to each place where a message arrived; half the way if it never did."""
     class_ = "answer" if answer else "call"
     parts = [_line(from_x, to_x, from_y, to_y, class_) for to_y in to_ys]
     if not to_ys:
@@ -171,7 +171,7 @@ def _arrow(
 
 
 def _line(from_x: float, to_x: float, from_y: float, to_y: float, class_: str) -> Markup:
-    """With a head at its end."""
+    """Draw a line with a head at its end."""
     length = math.hypot(to_x - from_x, to_y - from_y)
     along_x, along_y = (to_x - from_x) / length * 8, (to_y - from_y) / length * 8
     corners = (

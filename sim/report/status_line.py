@@ -1,4 +1,4 @@
-"""The last line of a terminal, drawn over and over while something runs."""
+"""The last line of a terminal, redrawn while something runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The summary at the end, for a person who reads it in ten seconds."""
+"""The summary at the end, for a person."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _quantiles(quantiles: Quantiles) -> str:
 
 
 def _troubles(outcome: Outcome, paint: Paint) -> list[str]:
-    """What broke, what never happened, and how to see it again."""
+    """The violations, the coverage goals that were missed, and the command that repeats the run."""
     lines: list[str] = []
     for violation in outcome.violations[:_SHOWN_VIOLATIONS]:
         lines += _violation(violation, paint)

@@ -1,4 +1,5 @@
-"""Makes docs/scenarios.md, which `--show format` prints, of the table by which scenarios are checked."""
+"""Makes docs/scenarios.md, which `--show format` prints, from the tables by which scenarios are checked
+(DESIGN 58)."""
 
 from __future__ import annotations
 
@@ -50,7 +51,7 @@ _SCHEDULES = (
 
 
 def document() -> str:
-    """The text, in Markdown."""
+    """The document, in Markdown."""
     return "\n".join(_lines()).rstrip("\n") + "\n"
 
 

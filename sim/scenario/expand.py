@@ -1,7 +1,7 @@
-"""From a scenario and a seed to a schedule: all that is left to chance, but for delays, is drawn here.
+"""Expands a scenario and a seed to a schedule: every random choice but delays is drawn here.
 
-Each fault of the scenario draws from a stream of its own, so that taking one out leaves the others as they
-were. Kinds that are patterns (a rolling restart, a link that flaps) become the single faults they consist of.
+Each fault of the scenario draws from a stream of its own, so that leaving one out does not change the others.
+Kinds that are patterns (a rolling restart, a link that flaps) become the single faults they consist of.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ _MOST_STARTS_PER_S = 2_000
 def expand(
     scenario: Scenario, seed: int, workers: int | None = None, duration_s: float | None = None
 ) -> Schedule:
-    """The schedule of `scenario` for `seed`, with `workers` for its own number, and its chaos as long as
-    `duration_s` in all allows. Raises `ScenarioError` where that cannot be.
+    """The schedule of `scenario` for `seed`.
+
+    `workers` replaces the scenario's number; with `duration_s` the chaos is as long as that total allows.
+    Raises `ScenarioError` if that is impossible.
     """
     topology = _topology(scenario, workers)
     phases = scenario.phases

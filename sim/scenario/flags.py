@@ -1,6 +1,6 @@
 """Faults from the command line: `--fault KIND=VALUE[,KEY=VALUE...]`.
 
-The value is what matters most of the kind: a probability, a range, a rate; for all others whom it is on.
+The value is that of the kind's main option: a probability, a range, a rate. For other kinds it is the target.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ HELP = (
 
 
 def fault_from_flag(text: str, scenario: Scenario) -> FaultSection:
-    """The fault that `text` describes. Unless it names others, it is on all that it can be on, from the
-    beginning; a condition lasts as long as the chaos, anything else one and a half heartbeat timeouts.
-    Raises `ScenarioError`.
+    """The fault that `text` describes.
+
+    Unless it names others, it is on all nodes that it can be on, from the beginning. A condition lasts as
+    long as the chaos, any other fault one and a half heartbeat timeouts. Raises `ScenarioError`.
     """
     place = FlagPlace(f"--fault {text}")
     name, equals, rest = text.partition("=")

@@ -1,7 +1,7 @@
-"""The lines on which a TOML document has its keys and tables, which tomllib does not give.
+"""The lines on which a TOML document has its keys and tables, which tomllib does not report.
 
 A statement (a key with its value, or the head of a table) is the fewest lines that tomllib reads as a
-document, so there is no second reader of TOML here.
+document, so there is no second reader of TOML here (DESIGN 58).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MOST_LINES = 500  # of one statement: each line more is read with all before it
 
 
 class Lines:
-    """Where the keys of `text`, which has to be valid TOML, are. `source` is the file's name."""
+    """The lines of the keys of `text`, which has to be valid TOML. `source` is the file's name."""
 
     def __init__(self, source: str, text: str) -> None:
         self.source = source
@@ -38,7 +38,7 @@ class Lines:
                     self._lines.setdefault((*table, *path), number)
 
     def of(self, path: Path) -> int:
-        """The line of that key or table; that of what it is in, where it has no line of its own."""
+        """The line of that key or table; if it has no line of its own, that of the table it is in."""
         while path and path not in self._lines:
             path = path[:-1]
         return self._lines.get(path, 1)
@@ -58,8 +58,10 @@ class Lines:
 
 
 def place_of(error: ValueError, text: str) -> tuple[int, str]:
-    """The line of a syntax error in `text`, and what it is. What is missing at the end is missing where the
-    last statement began."""
+    """The line and the text of a syntax error in `text`.
+
+    An error at the end of the document is placed where the last statement began.
+    """
     found = _AT_LINE.search(str(error))
     if found is not None and found[1]:
         line = int(found[1])

@@ -1,4 +1,4 @@
-"""Reads the keys of one table of a scenario by `table`, and refuses what is not right, by its place."""
+"""Reads the keys of one table of a scenario, and refuses a wrong one with its place."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from sim.scenario.table import FAULT
 
 
 class ScenarioError(MiniCloudError):
-    """A scenario that cannot be read, or makes no sense."""
+    """A scenario cannot be read, or contradicts itself."""
 
 
 class Place(Protocol):
-    """Where something is written."""
+    """The place of a table or a flag, for error messages."""
 
     def refuse(self, key: str, problem: str) -> ScenarioError:
-        """The error that names the place of `key`; of the whole where that is empty or not given there."""
+        """The error that names the place of `key`, or that of the whole if `key` is empty or not given
+        there."""
         ...
 
 
@@ -66,8 +67,10 @@ class FaultSection:
 
 
 def read_keys(keys: Sequence[Key], given: Mapping[str, object], place: Place, title: str) -> dict[str, Any]:
-    """The values of `given`, by the names that the code uses; defaults for the rest. `title` names
-    the place in an error. Raises `ScenarioError` for the first thing that is not right."""
+    """The values of `given` by their names in the code, with defaults for the rest.
+
+    `title` names the place in an error. Raises `ScenarioError` for the first wrong key.
+    """
     known = {key.name: key for key in keys}
     found: dict[str, Any] = {}
     for name, value in given.items():
@@ -112,7 +115,7 @@ def read_fault(given: Mapping[str, object], place: Place) -> FaultSection:
 
 
 def default_target(kind: FaultKind) -> str:
-    """The nodes that a fault of that kind is on unless it names others."""
+    """The target of a fault of that kind that names none."""
     return CONTROL_PLANE if kind.on is On.CONTROL_PLANE else "all"
 
 
@@ -133,7 +136,7 @@ def _check(section: FaultSection, given: Mapping[str, object]) -> None:
 
 
 def _check_order(section: FaultSection, low: str, high: str) -> None:
-    """Refuse a range that ends before it begins, its defaults included."""
+    """Refuse a range that ends before it begins, also by its defaults."""
     kind = section.kind
     if high == "tail_s" and not section.options.get("tail"):
         return

@@ -1,6 +1,6 @@
-"""Reads a schedule from a file, and refuses one that a run would stumble over.
+"""Reads a schedule from a file, and refuses one that cannot be run.
 
-`--report` and `--shrink` write schedules that are right; people edit them.
+`--report` and `--shrink` write correct schedules; people edit them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def read_schedule(path: str) -> Schedule:
 
 
 def _unknown(given: Any, known: Any, where: str) -> Iterator[str]:
-    """The keys that decoding has passed over."""
+    """The keys that decoding has ignored."""
     if isinstance(given, dict) and isinstance(known, dict):
         for name, value in given.items():
             if name not in known:

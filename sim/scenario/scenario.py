@@ -1,4 +1,4 @@
-"""A scenario: what may go wrong, as people write it, in TOML.
+"""A scenario: the faults that may happen in a run, as people write them, in TOML.
 
 `expand` makes a `Schedule` of it, with a seed: every random time and every random node is drawn there.
 """
@@ -28,8 +28,7 @@ _TABLES = {"topology": TOPOLOGY, "timers": TIMERS, "phases": PHASES}
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One scenario. `goals` are its coverage goals; `place` is where
-    its topology is written."""
+    """One scenario. `goals` are its coverage goals; `place` is that of its topology, for error messages."""
 
     name: str
     summary: str
@@ -49,7 +48,7 @@ def seconds(text: str, flag: str) -> float:
 
 
 def builtin_names() -> list[str]:
-    """The scenarios that come with the simulator, but for `swarm`, which is made anew from each seed."""
+    """The names of the scenarios that come with the simulator, except `swarm`, which each seed makes anew."""
     return sorted(
         entry.name.removesuffix(".toml") for entry in _builtins().iterdir() if entry.name.endswith(".toml")
     )

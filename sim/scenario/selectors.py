@@ -1,4 +1,4 @@
-"""Which nodes a fault is on, as scenarios say it."""
+"""Selectors: the form in which scenarios name the nodes of a fault."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _COUNT = re.compile(r"[1-9][0-9]{0,6}", re.ASCII)
 
 
 class SelectorError(MiniCloudError):
-    """A selector that names nothing there is."""
+    """A selector names nothing that exists."""
 
 
 def select(selector: str, topology: Topology, random: Random) -> tuple[str, ...]:
-    """The names of the nodes `selector` stands for, in the order of the topology, each once.
+    """The names of the nodes that `selector` stands for, in the order of the topology, each once.
 
     `random:` draws from the workers. Raises `SelectorError`.
     """
@@ -48,7 +48,7 @@ def _select_one(selector: str, topology: Topology, random: Random) -> list[str]:
 
 
 def _count(value: str, most: int) -> int:
-    """Of `random:`; at least one."""
+    """The number of nodes that `random:` draws, at least one."""
     share = _SHARE.fullmatch(value)
     if share is not None and 0 < float(share[1]) <= 100:
         return max(1, round(float(share[1]) / 100 * most))

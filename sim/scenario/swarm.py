@@ -1,7 +1,7 @@
 """The scenario that is made anew from each seed: options and faults drawn at random, many kinds at once.
 
-Half of the kinds, drawn anew, are left out of each run: what always happens together hides what happens when
-one of them does not (Groce et al., Swarm Testing, 2012).
+Half of the kinds, drawn anew, are left out of each run, as a kind that is always there hides bugs that show
+without it (Groce et al., Swarm Testing, 2012).
 """
 
 from __future__ import annotations
@@ -40,8 +40,10 @@ _ON_WORKERS = tuple(kind.name for kind in SIMULATED.values() if kind.on is not O
 
 
 def swarm(seed: int, workers: int | None = None, duration_s: float | None = None) -> Schedule:
-    """The schedule of that seed. `duration_s` is for the whole run, by default drawn too. Raises
-    `ScenarioError` where it is too short."""
+    """The schedule of that seed.
+
+    `duration_s` is that of the whole run, by default drawn. Raises `ScenarioError` if it is too short.
+    """
     if duration_s is not None and duration_s < _SHORTEST_S:
         raise ScenarioError(
             f"--duration: {NAME} takes up to {_SHORTEST_S:g} s to form and to settle: give it longer"
@@ -85,5 +87,5 @@ def _target(topology: Topology, random: Random) -> str:
 
 
 def _lasts_s(timeout_s: float, random: Random) -> float:
-    """Well below the timeout, around it, or well above."""
+    """Draw a length well below the timeout, around it, or well above."""
     return timeout_s * random.choice([0.05, 0.5, 0.9, 1.0, 1.1, 2.0]) * (0.9 + 0.2 * random.random())

@@ -1,9 +1,9 @@
-"""Whether a seed gives one trace: two runs in two processes that hash differently, compared event by event.
+"""Compares two runs of one seed, in two processes that hash differently, event by event.
 
-Sets of strings iterate in an order that depends on PYTHONHASHSEED, objects hash by their addresses: whatever
-of that gets into a run shows as two traces that part. The executable reads no PYTHONHASHSEED, as it reads no
-variable of Python's, and draws a seed in each process; so each run tells how it hashes, and two that hash
-alike are no comparison.
+Sets of strings iterate in an order that depends on PYTHONHASHSEED, and objects hash by their addresses: a run
+that depends on either shows as two traces that differ. The executable ignores PYTHONHASHSEED, as it ignores
+every variable of Python's, and draws a seed in each process. So each run reports how it hashes, and two runs
+that hash alike are no comparison.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ _GRACE_S = 0.3
 
 
 class CannotCompareError(MiniCloudError):
-    """One of the two runs did not come to its end, or they would not have differed whatever they did."""
+    """One of the two runs did not end in order, or both hashed alike."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Where two traces part: the line's number, from 1, the lines before it, and what either goes on with."""
+    """The place where two traces part: the line's number, from 1, the lines before it, and the lines after
+    it in each."""
 
     line: int
     before: tuple[str, ...]
@@ -43,7 +44,7 @@ class Difference:
 
 
 def compare_processes(schedule: Schedule, command: Sequence[str], env: dict[str, str]) -> Difference | None:
-    """Run `schedule` twice by `command`, with different hash seeds; None where the traces are the same.
+    """Run `schedule` twice by `command`, with different hash seeds; return None if the traces are the same.
 
     Raises `CannotCompareError`.
     """
@@ -91,7 +92,8 @@ def _end(runs: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def first_difference(first: Path, second: Path) -> Difference | None:
-    """Where two traces part, if they do. Reads them line by line, however long they are."""
+    """The first difference of two traces, if there is one. Reads them line by line, so that their length
+    does not matter."""
     before: deque[str] = deque(maxlen=_CONTEXT_LINES)
     with first.open(encoding="utf-8") as one, second.open(encoding="utf-8") as other:
         pairs = enumerate(zip_longest(one, other), start=1)

@@ -1,8 +1,8 @@
-"""From a run that breaks a promise to the smallest schedule that still breaks it.
+"""Shrinks a schedule that breaks a promise to the smallest one that still breaks it.
 
-Faults first, by delta debugging (Zeller, Hildebrandt: Simplifying and Isolating Failure-Inducing Input,
-2002), then workers, then time. Each try is a run of its own; what everybody else draws does not change with
-a fault or a worker less, so a smaller schedule is the same story with less in it.
+It reduces faults first, by delta debugging (Zeller, Hildebrandt: Simplifying and Isolating Failure-Inducing
+Input, 2002), then workers, then time. Each try is a run of its own. The random choices of one fault or worker
+do not depend on the others, so a smaller schedule is the same run with less in it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Shrinker:
         return self.smallest
 
     def _try(self, candidate: Schedule) -> bool:
-        """Take `candidate` for the smallest if it fails."""
+        """Make `candidate` the smallest if it fails."""
         if self.tries >= MOST_TRIES:
             raise _TriesUsedUpError
         self.tries += 1
@@ -84,7 +84,7 @@ class Shrinker:
             wanted = (good + bad) // 2
 
     def _less_time(self) -> None:
-        """End the chaos with the last fault, and then try for shorter ones all over."""
+        """End the chaos with the last fault, then try shorter faults and a shorter check."""
         schedule = self.smallest
         last_s = max((fault.end_s for fault in schedule.faults), default=schedule.phases.setup_s)
         phases = schedule.phases

@@ -18,26 +18,26 @@ from sim.faults.schedule import Fault, Schedule
 
 
 class SimulationObserver(ClusterObserver):
-    """Sees a whole run. Override what is of interest."""
+    """Receives the events of a whole run. A subclass overrides the methods that it needs."""
 
     def begins(self, simulation: Simulation) -> None:
         """The cluster has been made; nothing runs yet."""
 
     def fault_began(self, fault: Fault) -> None:
-        """In the step after its effect."""
+        """A fault has begun; called in the step after its effect."""
 
     def fault_ended(self, fault: Fault) -> None:
-        """In the step after its undoing."""
+        """A fault has ended; called in the step after its undoing."""
 
     def healed(self) -> None:
         """Every fault has ended."""
 
     async def check(self) -> None:
-        """The run is over, everything still stands; may talk to it."""
+        """The run is over, and everything still runs; this method may talk to it."""
 
 
 class Simulation:
-    """`run` it once. `progress`, if there is one, is called each virtual second."""
+    """One run of `schedule`: `run` it once. `progress`, if set, is called each virtual second."""
 
     def __init__(self, schedule: Schedule, observers: Sequence[SimulationObserver]) -> None:
         self.schedule = schedule
@@ -49,8 +49,8 @@ class Simulation:
         self._over = trio.Event()
 
     def run(self) -> None:
-        """Run it. Raises what the simulator's own code raises; what the production code does wrong is for
-        the observers to see."""
+        """Run to the end. Raises errors of the simulator's own code; errors of the production code are
+        left to observers."""
         # What thousands of workers would log costs a third of a run, and nobody would read it.
         logged = structlog.get_config()
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
@@ -60,7 +60,7 @@ class Simulation:
             structlog.configure(**logged)
 
     def stop(self) -> None:
-        """Let the run be over now; the observers still `check`."""
+        """End the run now; the observers still `check`."""
         self._over.set()
 
     async def _main(self) -> None:

@@ -1,4 +1,4 @@
-"""Small runs, each of them enough for some of the mutants to show: a minute or two, with quick timers."""
+"""Small runs, of a minute or two with quick timers, in each of which some of the mutants show."""
 
 from __future__ import annotations
 
@@ -47,12 +47,13 @@ def outage(seed: int) -> Schedule:
 
 
 def registry_lost(seed: int) -> Schedule:
-    """Its disk comes back empty."""
+    """The control plane's disk comes back empty."""
     return _schedule("registry-lost", seed, 20.0, Fault("wipe", 15.0, (CONTROL_PLANE,), 3.0))
 
 
 def registry_lost_and_id_given(seed: int) -> Schedule:
-    """Its disk comes back empty, and while a worker is cut off another installation gets its id."""
+    """The control plane's disk comes back empty, and while a worker is cut off another installation gets
+    its id."""
     return _schedule(
         "registry-lost-and-id-given",
         seed,
@@ -64,8 +65,8 @@ def registry_lost_and_id_given(seed: int) -> Schedule:
 
 
 def registry_restored_and_id_given(seed: int) -> Schedule:
-    """A silent worker's id goes to another installation; of that, the disk restored from a backup knows
-    nothing, and the id is given once more, to a third."""
+    """A silent worker's id goes to another installation; the disk is restored from a backup made before
+    that, and the id is given once more, to a third."""
     return _schedule(
         "registry-restored-and-id-given",
         seed,
@@ -79,14 +80,14 @@ def registry_restored_and_id_given(seed: int) -> Schedule:
 
 
 def power_loss_while_registering(seed: int) -> Schedule:
-    """It loses power in the very milliseconds in which everybody registers."""
+    """The control plane loses power in the milliseconds in which every worker registers."""
     topology = replace(_TOPOLOGY, workers=40, ramp_s=0.0)
     losses = tuple(Fault("crash", 0.002 * number, (CONTROL_PLANE,), 0.001) for number in range(1, 6))
     return _schedule("power-loss-while-registering", seed, 10.0, *losses, topology=topology)
 
 
 def cold_start(seed: int) -> Schedule:
-    """Everybody starts at the same moment, and there is no control plane for a minute."""
+    """Every worker starts at the same moment, and there is no control plane for a minute."""
     topology = replace(_TOPOLOGY, workers=48, ramp_s=0.0)
     return _schedule("cold-start", seed, 60.0, Fault("crash", 0.0, (CONTROL_PLANE,), 60.0), topology=topology)
 
@@ -110,7 +111,7 @@ def takeover(seed: int) -> Schedule:
 
 
 def newcomers(seed: int) -> Schedule:
-    """Some want the ids of others."""
+    """Some workers want the ids of others."""
     return _schedule("newcomers", seed, 10.0, topology=replace(_TOPOLOGY, duplicates=4))
 
 

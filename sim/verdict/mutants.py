@@ -1,8 +1,11 @@
-"""Known bugs, switched on from outside: what shows that the oracle sees.
+"""Known bugs that can be switched on, to show that the oracle notices them.
 
-Each replaces a method of a class, or a port's implementation, while it is `applied`; nothing in the
-production code knows of it. `schedule` is a small run in which it shows, `promise` the one that has to catch
-it there.
+    with applied("early-expiry"):  # a lease lasts half as long
+        simulation.run()
+
+Each mutant replaces a method of a class, or a port's implementation, while it is `applied`; the production
+code has no switch for it. Always holds: the oracle finds `promise` broken in `schedule`, a small run
+(tests/sim/test_mutants.py).
 """
 
 from __future__ import annotations
@@ -70,7 +73,7 @@ from sim.verdict.promises import (
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """One known bug. `owner.attribute` becomes what `make` makes of what it was."""
+    """One known bug: `make` makes a replacement of `owner.attribute` from the original."""
 
     name: str
     summary: str

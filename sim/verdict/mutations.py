@@ -80,7 +80,7 @@ def no_recovery(original: Any) -> Any:
 
 
 class _WallClock:
-    """Takes the wall clock for the monotonic one."""
+    """A clock that uses the wall clock as the monotonic one."""
 
     def __init__(self, clock: Clock) -> None:
         self.wall_s = self.monotonic_s = clock.wall_s

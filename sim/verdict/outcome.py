@@ -12,7 +12,7 @@ from sim.net.network import Counts
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A promise that did not hold. `context` are the last things that happened to `node`, oldest first."""
+    """A promise that did not hold. `context` has the last events of `node`, oldest first."""
 
     promise: str
     at_s: float
@@ -23,7 +23,7 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class Quantiles:
-    """Of durations in seconds, by the nearest-rank method; 0.0 where there were none."""
+    """Quantiles of durations in seconds, by the nearest-rank method; 0.0 if there were none."""
 
     p50: float = 0.0
     p95: float = 0.0
@@ -44,7 +44,7 @@ class Quantiles:
 
 
 class Verdict(StrEnum):
-    """What a run says of the promises. Inconclusive: none was broken, but what had to happen never did."""
+    """The verdict on a run. Inconclusive: no promise was broken, but a coverage goal was missed."""
 
     HELD = "held"
     BROKEN = "broken"
@@ -53,8 +53,11 @@ class Verdict(StrEnum):
 
 @dataclass(slots=True)
 class Outcome:
-    """One run. `virtual_seconds` passed in it, `wall_seconds` while it was computed; `command` repeats it.
-    `hashed` tells processes apart that hash strings differently."""
+    """The outcome of one run.
+
+    `virtual_seconds` passed in it, `wall_seconds` while it was computed; `command` repeats it. `hashed`
+    differs between processes that hash strings differently.
+    """
 
     scenario: str
     seed: int
@@ -86,5 +89,5 @@ class Outcome:
 
     @property
     def speed(self) -> float:
-        """How many virtual seconds passed in a real one; 0 where that was not measured."""
+        """The number of virtual seconds that passed in a real one; 0 if that was not measured."""
         return self.virtual_seconds / self.wall_seconds if self.wall_seconds else 0.0

@@ -1,4 +1,4 @@
-"""What the control plane and its workers promise, by number and name.
+"""The promises of the control plane and its workers, by number and name.
 
 H is the heartbeat interval, D the heartbeat timeout, d the largest delay of a message.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Promise:
-    """One of them; each exists once. `str` of it is what violations and checks name it by."""
+    """One promise; each exists once. Violations and checks name it by its `str`."""
 
     number: int
     name: str
