@@ -47,9 +47,9 @@ from minicloud.rpc.interceptors import intercepted, translating
 from minicloud.rpc.refusals import Cause
 from minicloud.rpc.server import Server
 from minicloud.store.memory import MemoryStore
-from minicloud.store.opening import REGISTRY_NAME
 from minicloud.store.port import Store, StoreObserver
-from minicloud.store.sqlite import SqliteStore
+from minicloud.store.sqlite.opening import REGISTRY_NAME
+from minicloud.store.sqlite.store import SqliteStore
 
 GRACE_S = 5.0  # for calls in flight after the program was asked to end
 
@@ -86,7 +86,15 @@ async def _control_plane(
         observer = StoreObserver(metrics.store_batch, lambda fault: show_fault(fault), metrics.store_dropped)
         store = durable = SqliteStore(config.data_dir / REGISTRY_NAME, observer)
         metrics.show_store(lambda: durable.unwritten, durable.oldest_unwritten_s)
-    plane = ControlPlane(config.liveness, store, metrics, clock, random, max_workers=config.max_workers)
+    plane = ControlPlane(
+        config.liveness,
+        store,
+        metrics,
+        clock,
+        random,
+        snapshot=await store.load(),
+        max_workers=config.max_workers,
+    )
     membership = plane.membership
     membership.subscribe(log_event)
     health, services = with_standard_services(config.enable_reflection, plane.service)

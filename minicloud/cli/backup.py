@@ -20,9 +20,9 @@ from minicloud.cli.rest import Rest
 from minicloud.cli.workers import utc
 from minicloud.config import control_plane_config, prepare_data_dir
 from minicloud.core.errors import ConfigError, StoreError
-from minicloud.store.backup import Contents, back_up_at_rest, check, look_into, restore
-from minicloud.store.copies import put_in_place
-from minicloud.store.opening import REGISTRY_NAME
+from minicloud.store.sqlite.backup import Contents, back_up_at_rest, check, look_into, restore
+from minicloud.store.sqlite.copies import put_in_place
+from minicloud.store.sqlite.opening import REGISTRY_NAME
 
 _BACKUP = """\
 The running control plane makes the copy, consistent and complete, while it goes on. It is checked before it

@@ -31,9 +31,14 @@ def incarnation_floor(snapshot: Snapshot, clock: Clock) -> int:
     return max(snapshot.incarnation_floor, int(clock.wall_s() * 1000))
 
 
+_EMPTY = Snapshot()
+
+
 class ControlPlane:
-    """One control plane over what `store` kept, for up to `max_workers` workers. Raises what `store.load`
-    raises."""
+    """One control plane over `store`, for up to `max_workers` workers.
+
+    `snapshot` is the content of the store as its `load` returned it.
+    """
 
     def __init__(
         self,
@@ -43,9 +48,9 @@ class ControlPlane:
         clock: Clock,
         random: Random,
         *,
+        snapshot: Snapshot = _EMPTY,
         max_workers: int = DEFAULT_MAX_WORKERS,
     ) -> None:
-        snapshot = store.load()
         registry = Registry(
             policy,
             incarnation_floor(snapshot, clock),

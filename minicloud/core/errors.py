@@ -41,6 +41,11 @@ class StoreUnavailableError(StoreError):
     succeed. At the start the program exits with 1, on which service managers start it again."""
 
 
+class LeadershipLostError(StoreUnavailableError):
+    """Another control plane writes to the registry from now on. The program exits with 1, on which service
+    managers start it again."""
+
+
 class StoreInUseError(StoreUnavailableError):
     """Another process has the durable registry open."""
 

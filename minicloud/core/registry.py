@@ -11,8 +11,8 @@ says whether there is anything to sweep).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import assert_never
 
 from minicloud.core.commands import (
     MAX_REASON_CHARS,
@@ -79,16 +79,6 @@ class Registry(RegistryState):
     ) -> None:
         super().__init__(policy, incarnation_floor, run=run, max_departed=max_departed)
         self._max_workers = max_workers
-        self._deciders: dict[type, Callable[[Any, float], tuple[Event, ...]]] = {
-            Heartbeat: self._decide_heartbeat,
-            Register: self._decide_register,
-            Deregister: self._decide_deregister,
-            Cordon: self._decide_cordon,
-            Uncordon: self._decide_uncordon,
-            Drain: self._decide_drain,
-            Remove: self._decide_remove,
-            Sweep: self._decide_sweep,
-        }
 
     def decide(self, command: Command, now_s: float) -> tuple[Event, ...]:
         """The events that carry `command` out at `now_s`, none where nothing changes.
@@ -97,7 +87,25 @@ class Registry(RegistryState):
         incarnation (`DisplacedError` where another installation took the id from it), `InvalidError` for what
         makes no sense in the present state and `LimitError` for one worker too many.
         """
-        return self._deciders[type(command)](command, now_s)
+        match command:  # the most frequent one first
+            case Heartbeat():
+                return self._decide_heartbeat(command, now_s)
+            case Register():
+                return self._decide_register(command, now_s)
+            case Deregister():
+                return self._decide_deregister(command, now_s)
+            case Cordon():
+                return self._decide_cordon(command, now_s)
+            case Uncordon():
+                return self._decide_uncordon(command, now_s)
+            case Drain():
+                return self._decide_drain(command, now_s)
+            case Remove():
+                return self._decide_remove(command, now_s)
+            case Sweep():
+                return self._decide_sweep(command, now_s)
+            case _:
+                assert_never(command)
 
     def _decide_heartbeat(self, command: Heartbeat, now_s: float) -> tuple[Event, ...]:
         worker_id, resources, incarnation, sequence, leaving = command

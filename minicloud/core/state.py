@@ -7,9 +7,9 @@ a worker has a lease exactly while it is HEALTHY by health; an id is registered 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import assert_never
 
 from minicloud.core.departures import Departures
 from minicloud.core.events import (
@@ -60,19 +60,6 @@ class RegistryState:
         self._departures = Departures(policy.retention_s, max_departed)
         self._incarnation_floor = incarnation_floor
         self._run = run
-        self._appliers: dict[type, Callable[[Any], None]] = {
-            LeaseRenewed: self._apply_renewed,
-            LeaseExpired: self._apply_expired,
-            WorkerRecovered: self._apply_recovered,
-            WorkerRegistered: self._apply_registered,
-            WorkerLoaded: self._apply_loaded,
-            WorkerHeard: self._apply_heard,
-            WorkerLeaving: self._apply_leaving,
-            RivalHeard: self._apply_rival_heard,
-            AdminChanged: self._apply_admin,
-            WorkerDeparted: self._apply_departed,
-            DepartureExpired: self._apply_departure_expired,
-        }
 
     # What is there
 
@@ -135,7 +122,31 @@ class RegistryState:
 
     def apply(self, event: Event) -> None:
         """Make `event` so. It must have been decided on the present state, or be replayed in order."""
-        self._appliers[type(event)](event)
+        match event:  # the most frequent one first
+            case LeaseRenewed():
+                self._apply_renewed(event)
+            case LeaseExpired():
+                self._apply_expired(event)
+            case WorkerRecovered():
+                self._apply_recovered(event)
+            case WorkerRegistered():
+                self._apply_registered(event)
+            case WorkerLoaded():
+                self._apply_loaded(event)
+            case WorkerHeard():
+                self._apply_heard(event)
+            case WorkerLeaving():
+                self._apply_leaving(event)
+            case RivalHeard():
+                self._apply_rival_heard(event)
+            case AdminChanged():
+                self._apply_admin(event)
+            case WorkerDeparted():
+                self._apply_departed(event)
+            case DepartureExpired():
+                self._apply_departure_expired(event)
+            case _:
+                assert_never(event)
 
     def _apply_renewed(self, event: LeaseRenewed) -> None:
         worker_id, at_s, sequence, resources = event

@@ -25,7 +25,11 @@ class MemoryStore:
         self._runs: dict[int, Run] = {}
         self._incarnation_floor = 0
 
-    def load(self) -> Snapshot:
+    async def load(self) -> Snapshot:
+        return self.snapshot()
+
+    def snapshot(self) -> Snapshot:
+        """Return all that is kept."""
         return Snapshot(
             workers=tuple(self._workers[worker_id] for worker_id in sorted(self._workers)),
             entries=tuple(self._entries),

@@ -123,8 +123,8 @@ class StoreObserver:
 class Store(Protocol):
     """Order of use: `load` once, then `run` for as long as anything is appended."""
 
-    def load(self) -> Snapshot:
-        """What is kept. Blocks; raises `StoreError` where it cannot be read, naming the remedy."""
+    async def load(self) -> Snapshot:
+        """Return all that is kept. Raises `StoreError` where it cannot be read, naming the remedy."""
         ...
 
     def check_accepting(self) -> None:
@@ -149,5 +149,8 @@ class Store(Protocol):
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Write what is appended until cancelled, trying again where that fails. Once cancelled, raises
-        `StoreWriteError` if changes are left that could not be written."""
+        `StoreWriteError` if changes are left that could not be written.
+
+        Raises `LeadershipLostError` as soon as another control plane writes to the same registry: the process
+        has to end, as nothing that it decides counts any more. A store with one writer never does."""
         ...

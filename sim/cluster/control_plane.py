@@ -115,12 +115,14 @@ class ControlPlaneRun:
         self.started_s = node.timeline.now_s
         self.process = Process(node.timeline, node.name)
         self._random = node.streams.stream(node.name, "service time", str(node.starts))
+        store = DiskStore(node.disk, self.process)
         self.plane = ControlPlane(
             node.timers,
-            DiskStore(node.disk, self.process),
+            store,
             Metrics(per_worker=False),
             ProcessClock(node.clock, self.process),
             node.streams.stream(node.name, "program", str(node.starts)),
+            snapshot=store.snapshot(),
             max_workers=sys.maxsize,
         )
         self.plane.membership.subscribe(self._on_entry)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from minicloud.app.control_plane import GRACE_S
+from minicloud.cli import exits
 from minicloud.http2.connection import PREFACE
 from tests.integration.processes import HOST, PROGRAM, WITHIN_S, ControlPlane, Launcher, eventually
 from tests.terminal import Terminal
@@ -165,3 +168,32 @@ def test_cordoned_worker_is_spared_until_it_is_uncordoned(launch: Launcher, shar
     shared.post("/api/workers/cordoned/uncordon")
     worker.until_logged("ordered", to="work")
     assert shared.statuses["cordoned"] == "HEALTHY"
+
+
+LOSES_THE_LEADERSHIP = """
+import sys
+import minicloud.app.control_plane as app
+from minicloud.__main__ import main
+from minicloud.core.errors import LeadershipLostError
+from minicloud.store.memory import MemoryStore
+
+class Lost(MemoryStore):
+    async def run(self, *, task_status):
+        task_status.started()
+        raise LeadershipLostError("another control plane has taken over the registry")
+
+app.MemoryStore = Lost
+sys.exit(main(["--grpc-port", "0", "--http-port", "0", "--data-dir", "none"]))
+"""
+
+
+def test_control_plane_that_loses_the_leadership_ends_so_that_it_is_started_again() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", LOSES_THE_LEADERSHIP],
+        capture_output=True,
+        text=True,
+        timeout=WITHIN_S,
+        check=False,
+    )
+    assert ended.returncode == exits.FAILED
+    assert ended.stderr.splitlines()[-1] == "minicloud: another control plane has taken over the registry"

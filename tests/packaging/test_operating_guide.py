@@ -12,7 +12,7 @@ import pytest
 from minicloud.cli.parser import COMMANDS
 from minicloud.config.table import GRPC_PORT, HTTP_PORT, SETTINGS, WORKER_PORT
 from minicloud.control import membership
-from minicloud.store.schema import SCHEMA_VERSION
+from minicloud.store.sqlite.schema import SCHEMA_VERSION
 from tests.packaging.exposition import exposed_types
 from tests.packaging.files import ROOT
 

@@ -12,7 +12,7 @@ from minicloud.app import control_plane, worker
 from minicloud.cli import exits
 from minicloud.config.table import DRAIN_TIMEOUT, SETTINGS
 from minicloud.control.rest.server import GRACE_S as REST_GRACE_S
-from minicloud.store.sqlite import CLOSE_TIMEOUT_S
+from minicloud.store.sqlite.store import CLOSE_TIMEOUT_S
 from minicloud.worker.agent_config import AgentConfig
 from tests.packaging.files import PACKAGING, tool
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from minicloud.__main__ import main
-from minicloud.store.database import Database
-from minicloud.store.schema import SCHEMA_VERSION
+from minicloud.store.sqlite.database import Database
+from minicloud.store.sqlite.schema import SCHEMA_VERSION
 from tests.unit.cli.server import Answer, ScriptedServer, problem
 from tests.unit.store.changes import kept
 

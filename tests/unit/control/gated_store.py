@@ -19,7 +19,7 @@ class GatedStore:
         self.fault = ""
         self.durable_event_id = 0
 
-    def load(self) -> Snapshot:
+    async def load(self) -> Snapshot:
         return Snapshot()
 
     def check_accepting(self) -> None:

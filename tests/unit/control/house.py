@@ -107,4 +107,4 @@ class House:
 def restarted(house: House, away_s: float = 10.0, wall_step_s: float = 0.0) -> House:
     """Return the same store under a new process, whose monotonic clock starts elsewhere."""
     wall_s = house.clock.wall_s() + away_s + wall_step_s
-    return House(FakeClock(now_s=5.0, wall_s=wall_s), house.store.load())
+    return House(FakeClock(now_s=5.0, wall_s=wall_s), house.store.snapshot())

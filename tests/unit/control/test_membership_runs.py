@@ -60,7 +60,7 @@ class Machine:
     def start(self, away_s: float = 1.0) -> None:
         self.wall_s += away_s
         self.clock = FakeClock(now_s=5.0, wall_s=self.wall_s)
-        snapshot = self.store.load()
+        snapshot = self.store.snapshot()
         number = snapshot.runs[-1].number + 1 if snapshot.runs else 1
         policy = LivenessPolicy(self.interval_s, self.timeout_s, RETENTION_S)
         registry = Registry(policy, snapshot.incarnation_floor, run=number)
@@ -219,7 +219,9 @@ def test_worker_that_was_restored_is_the_worker_that_was_stored(silent: bool) ->
 
 def test_event_ids_go_on_behind_the_last_one_although_the_history_was_cut() -> None:
     house = two_workers()
-    snapshot = replace(house.store.load(), entries=house.store.load().entries[-1:], last_event_id=12_345)
+    snapshot = replace(
+        house.store.snapshot(), entries=house.store.snapshot().entries[-1:], last_event_id=12_345
+    )
     again = House(snapshot=snapshot)
     again.do(Cordon("w"))
     assert again.last.event_id == 12_346
@@ -232,11 +234,11 @@ def test_departed_worker_that_is_remembered_no_longer_leaves_the_store() -> None
     house.do(Deregister("v"))
     house.clock.now_s += RETENTION_S
     assert house.membership.sweep_due().known("w") is None
-    assert [worker.worker_id for worker in house.store.load().workers] == ["v"]
+    assert [worker.worker_id for worker in house.store.snapshot().workers] == ["v"]
     house.do(Uncordon("v"))
     house.clock.now_s += RETENTION_S
     assert house.membership.sweep_due().known("v") is None
-    assert house.store.load().workers == ()
+    assert house.store.snapshot().workers == ()
     assert [entry.kind for entry in house.store.entries[-2:]] == ["departed", "uncordoned"]
 
 

@@ -20,7 +20,8 @@ WALL_MS = int(WALL_S * 1000)
 
 
 def started(store: MemoryStore, wall_s: float) -> ControlPlane:
-    return ControlPlane(LivenessPolicy(), store, Metrics(), FakeClock(wall_s=wall_s), Random(1))
+    clock = FakeClock(wall_s=wall_s)
+    return ControlPlane(LivenessPolicy(), store, Metrics(), clock, Random(1), snapshot=store.snapshot())
 
 
 def registered(plane: ControlPlane, instance: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from minicloud.store import sqlite
+from minicloud.store.sqlite import store as sqlite
 
 
 @pytest.fixture(autouse=True)

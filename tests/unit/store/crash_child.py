@@ -17,7 +17,7 @@ import trio
 from minicloud.core.errors import StoreUnavailableError
 from minicloud.log import configure
 from minicloud.store.port import Change
-from minicloud.store.sqlite import SqliteStore
+from minicloud.store.sqlite.store import SqliteStore
 from tests.unit.store.changes import gone, kept
 
 TASKS = 8
@@ -40,7 +40,7 @@ def leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
 
 async def main(path: Path) -> None:
     store = SqliteStore(path)
-    last_event_id = store.load().last_event_id
+    last_event_id = (await store.load()).last_event_id
 
     async def work() -> None:
         nonlocal last_event_id

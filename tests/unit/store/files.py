@@ -6,8 +6,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from minicloud.store.database import Database
 from minicloud.store.port import Snapshot
+from minicloud.store.sqlite.database import Database
 
 SCHEMA_1 = Path(__file__).parent / "data" / "registry-schema-1.db"  # a MiniCloud with schema 1 wrote this
 

@@ -9,9 +9,9 @@ import pytest
 import trio
 
 from minicloud.core.errors import StoreWriteError
-from minicloud.store import sqlite
-from minicloud.store.database import Database
 from minicloud.store.port import Change
+from minicloud.store.sqlite import store as sqlite
+from minicloud.store.sqlite.database import Database
 
 
 class Gate:

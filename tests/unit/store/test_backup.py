@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from minicloud.core.errors import StoreError
-from minicloud.store import backup
-from minicloud.store.backup import Contents, back_up_at_rest, check, look_into, restore
-from minicloud.store.database import Database
-from minicloud.store.schema import SCHEMA_VERSION
+from minicloud.store.sqlite import backup
+from minicloud.store.sqlite.backup import Contents, back_up_at_rest, check, look_into, restore
+from minicloud.store.sqlite.database import Database
+from minicloud.store.sqlite.schema import SCHEMA_VERSION
 from tests.unit.store.changes import gone, kept
 from tests.unit.store.files import SCHEMA_1, by_hand, read
 

@@ -14,9 +14,9 @@ import pytest
 
 from minicloud.core.errors import InvalidError
 from minicloud.core.model import Resources
-from minicloud.store.columns import TABLES, Table
-from minicloud.store.database import Database
 from minicloud.store.port import Change
+from minicloud.store.sqlite.columns import TABLES, Table
+from minicloud.store.sqlite.database import Database
 from tests.unit.store.changes import stored
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from minicloud.core.errors import StoreError
-from minicloud.store.backup import back_up_at_rest, restore
-from minicloud.store.copies import put_in_place
-from minicloud.store.database import Database
+from minicloud.store.sqlite.backup import back_up_at_rest, restore
+from minicloud.store.sqlite.copies import put_in_place
+from minicloud.store.sqlite.database import Database
 from tests.unit.store.changes import kept
 from tests.unit.store.files import SCHEMA_1, read
 

@@ -10,8 +10,8 @@ from random import Random
 import pytest
 
 from minicloud.core.errors import StoreError, StoreUnavailableError
-from minicloud.store.database import Database
 from minicloud.store.port import Change, Snapshot
+from minicloud.store.sqlite.database import Database
 from tests.unit.store.changes import gone, kept
 from tests.unit.store.files import by_hand, read
 

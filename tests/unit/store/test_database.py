@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicloud.core.errors import StoreError, StoreWriteError
-from minicloud.store.database import TRIM_EVERY_ENTRIES, Database
 from minicloud.store.port import HISTORY_ENTRIES, Change
-from minicloud.store.schema import APPLICATION_ID, SCHEMA_VERSION
+from minicloud.store.sqlite.database import TRIM_EVERY_ENTRIES, Database
+from minicloud.store.sqlite.schema import APPLICATION_ID, SCHEMA_VERSION
 from tests.unit.store.changes import entry, gone, kept, stored
 from tests.unit.store.files import by_hand, read
 
@@ -151,7 +151,7 @@ def test_database_open_in_one_control_plane_is_refused_to_another(written: Path)
     try:
         script = (
             "import sys\nfrom pathlib import Path\nfrom minicloud.core.errors import StoreError\n"
-            "from minicloud.store.database import Database\n"
+            "from minicloud.store.sqlite.database import Database\n"
             "try:\n    Database(Path(sys.argv[1]))\nexcept StoreError as error:\n    print(error)\n"
         )
         command = [sys.executable, "-c", script, str(written)]

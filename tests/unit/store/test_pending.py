@@ -6,8 +6,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minicloud.store.pending import Pending
 from minicloud.store.port import Change
+from minicloud.store.sqlite.pending import Pending
 from tests.unit.store.changes import gone, kept
 
 

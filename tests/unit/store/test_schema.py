@@ -14,10 +14,10 @@ import pytest
 
 from minicloud import __version__
 from minicloud.core.errors import StoreError
-from minicloud.store import copies, database, schema
-from minicloud.store.database import Database
 from minicloud.store.port import Snapshot
-from minicloud.store.schema import SCHEMA_VERSION, STEPS, TABLES, steps_from
+from minicloud.store.sqlite import copies, database, schema
+from minicloud.store.sqlite.database import Database
+from minicloud.store.sqlite.schema import SCHEMA_VERSION, STEPS, TABLES, steps_from
 from tests.unit.logged import logged
 from tests.unit.store.changes import entry, kept, stored
 from tests.unit.store.files import SCHEMA_1, by_hand, read

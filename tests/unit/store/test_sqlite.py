@@ -9,9 +9,9 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from minicloud.core.errors import StoreWriteError
-from minicloud.store import sqlite
 from minicloud.store.port import Snapshot, StoreObserver
-from minicloud.store.sqlite import MAX_BATCH_CHANGES, SqliteStore
+from minicloud.store.sqlite import store as sqlite
+from minicloud.store.sqlite.store import MAX_BATCH_CHANGES, SqliteStore
 from tests.unit.store.changes import kept
 from tests.unit.store.files import read
 from tests.unit.store.gate import Gate
@@ -45,7 +45,7 @@ async def settled(done: list[str], expected: list[str]) -> None:
 async def test_writer_busy_with_one_change_writes_the_next_thousand_together(path: Path, gate: Gate) -> None:
     told: list[tuple[int, float]] = []
     store = SqliteStore(path, StoreObserver(batch_written=lambda changes, s: told.append((changes, s))))
-    store.load()
+    await store.load()
     async with trio.open_nursery() as nursery:
         await nursery.start(store.run)
         store.append(kept(1))
@@ -65,7 +65,7 @@ async def test_writer_with_more_than_a_batch_pending_writes_bounded_batches_in_o
     path: Path, gate: Gate
 ) -> None:
     store = SqliteStore(path)
-    store.load()
+    await store.load()
     total = 2 * MAX_BATCH_CHANGES + 1
     for number in range(1, total + 1):  # before `run`, for which they wait
         store.append(kept(number, "one"))
@@ -81,7 +81,7 @@ async def test_writer_with_more_than_a_batch_pending_writes_bounded_batches_in_o
 
 async def test_flushed_waits_for_all_before_it_and_nothing_later(path: Path, gate: Gate) -> None:
     store = SqliteStore(path)
-    store.load()
+    await store.load()
     done: list[str] = []
 
     async def wait(name: str) -> None:
@@ -109,7 +109,7 @@ async def test_flushed_waits_for_all_before_it_and_nothing_later(path: Path, gat
 
 async def test_flushed_by_many_tasks_at_once_wakes_every_one(path: Path) -> None:
     store = SqliteStore(path)
-    store.load()
+    await store.load()
     numbers = iter(range(1, 100_000))
     durable: list[int] = []
 
@@ -134,7 +134,7 @@ async def test_flushed_by_many_tasks_at_once_wakes_every_one(path: Path) -> None
 
 async def test_flushed_given_up_by_one_task_still_wakes_the_others(path: Path, gate: Gate) -> None:
     store = SqliteStore(path)
-    store.load()
+    await store.load()
     done: list[str] = []
 
     async def wait() -> None:
@@ -156,7 +156,7 @@ async def test_flushed_given_up_by_one_task_still_wakes_the_others(path: Path, g
 
 async def test_run_cancelled_while_writing_keeps_what_is_pending(path: Path, gate: Gate) -> None:
     store = SqliteStore(path)
-    store.load()
+    await store.load()
     done: list[str] = []
 
     async def wait() -> None:
@@ -180,7 +180,7 @@ async def test_run_cancelled_while_writing_keeps_what_is_pending(path: Path, gat
 
 async def test_run_cancelled_while_idle_lets_go_of_the_file(path: Path) -> None:
     store = SqliteStore(path)
-    store.load()
+    await store.load()
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
             await nursery.start(store.run)
@@ -194,7 +194,7 @@ async def test_run_cancelled_over_a_hanging_disk_gives_up_and_says_so(
 ) -> None:
     monkeypatch.setattr(sqlite, "CLOSE_TIMEOUT_S", 0.05)
     store = SqliteStore(path)
-    store.load()
+    await store.load()
     try:
         with pytest.RaisesGroup(
             pytest.RaisesExc(StoreWriteError, match=r"registry\.db was not written within 0\.05 s .* 1 unack")
@@ -217,7 +217,7 @@ async def test_run_cancelled_over_a_hanging_disk_gives_up_and_says_so(
 
 async def test_flushed_after_a_clean_end_refuses_what_came_too_late(path: Path) -> None:
     store = SqliteStore(path)
-    store.load()
+    await store.load()
     async with trio.open_nursery() as nursery:
         await nursery.start(store.run)
         nursery.cancel_scope.cancel()

@@ -14,15 +14,15 @@ import pytest
 import trio
 
 from minicloud.core.errors import StoreError
-from minicloud.store import database
-from minicloud.store.sqlite import MAX_BATCH_CHANGES, SqliteStore
+from minicloud.store.sqlite import database
+from minicloud.store.sqlite.store import MAX_BATCH_CHANGES, SqliteStore
 from tests.unit.store.changes import kept
 
 
 @asynccontextmanager
 async def running(path: Path) -> AsyncIterator[SqliteStore]:
     store = SqliteStore(path)
-    store.load()
+    await store.load()
     async with trio.open_nursery() as nursery:
         await nursery.start(store.run)
         with trio.fail_after(30):
@@ -120,7 +120,7 @@ async def test_copy_waited_for_while_the_store_ends_is_refused(
 
     monkeypatch.setattr(database.Database, "write", slowly)
     store = SqliteStore(tmp_path / "registry.db")
-    store.load()
+    await store.load()
     refused = trio.Event()
 
     async def order() -> None:

@@ -11,7 +11,7 @@ import trio
 
 from minicloud.store.memory import MemoryStore
 from minicloud.store.port import HISTORY_ENTRIES, Snapshot, Store
-from minicloud.store.sqlite import SqliteStore
+from minicloud.store.sqlite.store import SqliteStore
 from tests.unit.store.changes import entry, gone, kept, stored
 
 Reopen = Callable[[], Store]
@@ -28,7 +28,7 @@ def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Reopen:
 
 @asynccontextmanager
 async def running(store: Store) -> AsyncIterator[Snapshot]:
-    snapshot = store.load()
+    snapshot = await store.load()
     async with trio.open_nursery() as nursery:
         await nursery.start(store.run)
         yield snapshot

@@ -14,10 +14,11 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from minicloud.core.errors import StoreError, StoreInUseError, StoreUnavailableError, StoreWriteError
-from minicloud.store import sqlite, unwritable
-from minicloud.store.database import Database
 from minicloud.store.port import HISTORY_ENTRIES, Change, StoreObserver
-from minicloud.store.sqlite import SqliteStore
+from minicloud.store.sqlite import store as sqlite
+from minicloud.store.sqlite import unwritable
+from minicloud.store.sqlite.database import Database
+from minicloud.store.sqlite.store import SqliteStore
 from tests.unit.logged import logged
 from tests.unit.store.changes import gone, kept
 from tests.unit.store.files import read
@@ -73,7 +74,7 @@ def path(tmp_path: Path) -> Path:
 @asynccontextmanager
 async def running(path: Path, observed: Observed | None = None) -> AsyncIterator[SqliteStore]:
     store = SqliteStore(path, (observed or Observed()).observer())
-    store.load()
+    await store.load()
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             await nursery.start(store.run)
@@ -268,7 +269,7 @@ async def test_registry_that_can_only_be_read_is_served_and_written_once_it_can_
     unwritable_file: Path,
 ) -> None:
     store = SqliteStore(unwritable_file)
-    assert store.load().workers == (kept(1).worker,)
+    assert (await store.load()).workers == (kept(1).worker,)
     async with trio.open_nursery() as nursery:
         await nursery.start(store.run)
         with pytest.raises(StoreUnavailableError, match="read-only"):
@@ -282,7 +283,7 @@ async def test_registry_that_can_only_be_read_is_served_and_written_once_it_can_
 
 async def test_registry_that_became_another_one_meanwhile_is_not_written(unwritable_file: Path) -> None:
     store = SqliteStore(unwritable_file)
-    store.load()
+    await store.load()
     unwritable_file.with_name("fixed").touch()
     database = Database(unwritable_file)
     database.write([kept(2)])
@@ -304,10 +305,10 @@ def test_registry_that_can_be_neither_read_nor_made_is_refused(
 
     monkeypatch.setattr(sqlite, "Database", refuse)
     with pytest.raises(StoreUnavailableError, match="no space is left"):
-        SqliteStore(path).load()
+        trio.run(SqliteStore(path).load)
     path.touch()  # created, and nothing else
     with pytest.raises(StoreUnavailableError, match="no space is left"):
-        SqliteStore(path).load()
+        trio.run(SqliteStore(path).load)
 
 
 def test_damaged_registry_is_refused_although_it_cannot_be_written(
@@ -315,14 +316,14 @@ def test_damaged_registry_is_refused_although_it_cannot_be_written(
 ) -> None:
     unwritable_file.write_bytes(unwritable_file.read_bytes()[:5000])
     with pytest.raises(StoreError, match="is damaged") as caught:
-        SqliteStore(unwritable_file).load()
+        trio.run(SqliteStore(unwritable_file).load)
     assert not isinstance(caught.value, StoreUnavailableError)
 
 
 def test_registry_in_use_is_not_served_from_a_copy(path: Path) -> None:
     holder = Database(path)
     with pytest.raises(StoreInUseError):
-        SqliteStore(path).load()
+        trio.run(SqliteStore(path).load)
     holder.close()
 
 

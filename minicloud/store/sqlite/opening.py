@@ -15,8 +15,8 @@ from typing import Any
 from minicloud import __version__
 from minicloud.core.errors import InvalidError, StoreError, StoreInUseError, StoreUnavailableError
 from minicloud.starting import is_lasting
-from minicloud.store.schema import APPLICATION_ID, SCHEMA_VERSION
-from minicloud.store.seal import read_head
+from minicloud.store.sqlite.schema import APPLICATION_ID, SCHEMA_VERSION
+from minicloud.store.sqlite.seal import read_head
 
 REGISTRY_NAME = "registry.db"  # in a control plane's data folder
 

@@ -16,7 +16,7 @@ from typing import Any
 from zlib import crc32
 
 from minicloud.core.errors import InvalidError
-from minicloud.store.columns import TABLES, Table
+from minicloud.store.sqlite.columns import TABLES, Table
 
 HEAD = (
     "CREATE TABLE head (one INTEGER PRIMARY KEY CHECK (one = 1), schema INTEGER NOT NULL, "

@@ -2,15 +2,15 @@
 
 Always holds: a file of version n that was taken through the steps from n on holds the tables of a new one,
 in the same order of columns. A step that has been released is never changed; a new one is added behind it,
-and raises `SCHEMA_VERSION`. Whoever takes a step computes all checksums anew (`store/seal.py`).
+and raises `SCHEMA_VERSION`. Whoever takes a step computes all checksums anew (`store/sqlite/seal.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from minicloud.store.columns import ENTRIES, RUNS, WORKERS
-from minicloud.store.seal import HEAD
+from minicloud.store.sqlite.columns import ENTRIES, RUNS, WORKERS
+from minicloud.store.sqlite.seal import HEAD
 
 APPLICATION_ID = 0x4D43_4C44  # "MCLD": tells our files from other programs' (sqlite.org/pragma.html)
 SCHEMA_VERSION = 3

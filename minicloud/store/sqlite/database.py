@@ -1,8 +1,8 @@
 """The registry's SQLite file: opened, checked, read once and written in batches.
 
 Every call blocks and one call runs at a time; which thread makes it does not matter here, and when a change
-is due to be written is unknown (`store/sqlite.py`). Always holds: while a `Database` exists no other process
-can open the file, and what `write` has returned from survives a crash of the process and of the machine.
+is due to be written is the business of `store`. Always holds: while a `Database` exists no other process can
+open the file, and what `write` has returned from survives a crash of the process and of the machine.
 
 Rejected: one row of JSON a worker (not to be queried or migrated by SQL); a lock file beside the database
 (stale after a kill, and it does not stop a program that does not know of it); repairing a damaged file
@@ -22,13 +22,13 @@ import structlog
 
 from minicloud import __version__
 from minicloud.core.errors import StoreError, StoreUnavailableError, StoreWriteError
-from minicloud.store.columns import ENTRIES, RUNS, WORKERS, Table
-from minicloud.store.columns import TABLES as KEPT
-from minicloud.store.copies import copy_database, fill_with_copy, make_empty, make_new, make_private
-from minicloud.store.opening import connect, damaged, failure, schema_version, told_in_one_line, value
 from minicloud.store.port import HISTORY_ENTRIES, MAX_RUNS, Change, Snapshot
-from minicloud.store.schema import SCHEMA_VERSION, TABLES, steps_from
-from minicloud.store.seal import (
+from minicloud.store.sqlite.columns import ENTRIES, RUNS, WORKERS, Table
+from minicloud.store.sqlite.columns import TABLES as KEPT
+from minicloud.store.sqlite.copies import copy_database, fill_with_copy, make_empty, make_new, make_private
+from minicloud.store.sqlite.opening import connect, damaged, failure, schema_version, told_in_one_line, value
+from minicloud.store.sqlite.schema import SCHEMA_VERSION, TABLES, steps_from
+from minicloud.store.sqlite.seal import (
     SINCE_SCHEMA,
     DamageError,
     Head,

@@ -1,7 +1,7 @@
 """The columns of the registry's tables: the one list from which DDL, rows and records are made.
 
-A field that is to be kept needs one line here, a step in `store/schema.py` for files of before, and nothing
-else. Always holds: every field of a record has a column (`tests/unit/store/test_columns.py`).
+A field that is to be kept needs one line here and a step in `schema` for older files. Always holds: every
+field of a record has a column (`tests/unit/store/test_columns.py`).
 """
 
 from __future__ import annotations

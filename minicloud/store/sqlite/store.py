@@ -2,7 +2,7 @@
 
 One batch is on its way to the disk at a time, in a thread; whatever is appended meanwhile makes the next
 one. A commit costs a wait for the disk however much is in it, so that a lone change waits for nothing and a
-thousand workers registering at once share a few commits. SQL is unknown here (`store/database.py`).
+thousand workers registering at once share a few commits. SQL is unknown here (`store/sqlite/database.py`).
 
 A write that fails, or that takes longer than `STALL_S`, makes the store unavailable: whoever waits gets
 `StoreUnavailableError`, nothing that has to be durable is accepted, and the rest is kept in memory. The
@@ -23,10 +23,10 @@ import trio
 from trio import TASK_STATUS_IGNORED, TaskStatus
 
 from minicloud.core.errors import StoreError, StoreInUseError, StoreUnavailableError, StoreWriteError
-from minicloud.store.database import Database
-from minicloud.store.pending import Batch, Pending
 from minicloud.store.port import Change, Snapshot, StoreObserver
-from minicloud.store.unwritable import read_unwritable
+from minicloud.store.sqlite.database import Database
+from minicloud.store.sqlite.pending import Batch, Pending
+from minicloud.store.sqlite.unwritable import read_unwritable
 
 # Batch size / rate = how long the first of a batch waits for the last: some 60 ms for 5,000. Larger ones
 # gain nothing, as the wait for the disk (1 to 10 ms) is by then a small part.
@@ -94,7 +94,11 @@ class SqliteStore:
         self._dropped = 0  # entries, since the fault began
         self._failure: StoreWriteError | None = None
 
-    def load(self) -> Snapshot:
+    async def load(self) -> Snapshot:
+        """Open the file, in a thread, and return all that it holds."""
+        return await trio.to_thread.run_sync(self._load)
+
+    def _load(self) -> Snapshot:
         try:
             self._database = Database(self._path)
         except StoreInUseError:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from minicloud.core.errors import StoreError
-from minicloud.store.opening import failure
+from minicloud.store.sqlite.opening import failure
 
 OWN_MODE = 0o600  # nobody else's to read: registries have what operators wrote, and where workers are
 

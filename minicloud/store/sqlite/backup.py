@@ -15,11 +15,11 @@ from datetime import datetime
 from pathlib import Path
 
 from minicloud.core.errors import StoreError
-from minicloud.store.copies import copy_database, copy_file, make_private, put_in_place, sync
-from minicloud.store.database import Database
-from minicloud.store.opening import connect, primary_code, schema_version, told_in_one_line, value
-from minicloud.store.schema import APPLICATION_ID
-from minicloud.store.seal import SINCE_SCHEMA, DamageError, read_rows
+from minicloud.store.sqlite.copies import copy_database, copy_file, make_private, put_in_place, sync
+from minicloud.store.sqlite.database import Database
+from minicloud.store.sqlite.opening import connect, primary_code, schema_version, told_in_one_line, value
+from minicloud.store.sqlite.schema import APPLICATION_ID
+from minicloud.store.sqlite.seal import SINCE_SCHEMA, DamageError, read_rows
 
 # What SQLite may leave beside a file that was not closed in order.
 _COMPANIONS = ("-wal", "-journal")

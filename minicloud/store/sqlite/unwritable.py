@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from minicloud.core.errors import StoreUnavailableError
-from minicloud.store.copies import copy_file
-from minicloud.store.database import Database
 from minicloud.store.port import Snapshot
+from minicloud.store.sqlite.copies import copy_file
+from minicloud.store.sqlite.database import Database
 
 # Where the copy is made: in memory where that can be had, as the folder for temporary files may lie on the
 # same full disk.
