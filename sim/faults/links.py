@@ -48,6 +48,7 @@ def partition(link: Link, direction: Direction, fault: Fault) -> Undo:
     direction.cut += 1
 
     def end() -> None:
+        assert direction.cut > 0, "a partition ends once"
         direction.cut -= 1
 
     return end

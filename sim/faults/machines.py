@@ -96,6 +96,7 @@ def disk_failure(cluster: Cluster, fault: Fault) -> Undo:
     disk.failing += 1
 
     def end() -> None:
+        assert disk.failing > 0, "a failure ends once"
         disk.failing -= 1
 
     return end

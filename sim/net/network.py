@@ -128,6 +128,7 @@ class Link:
 
     def release(self, direction: Direction) -> None:
         """Lift one hold. After the last one, held messages arrive in the order in which they would have."""
+        assert direction.held > 0, "a hold is lifted once"
         direction.held -= 1
         if not direction.held:
             waiting, direction.waiting = direction.waiting, []

@@ -72,7 +72,7 @@ class Convergence:
         self._calm_since_s = 0.0
         self._first = FirstOfEach(ledger)
 
-    # What the oracle tells
+    # Events
 
     def healed(self) -> None:
         """Begin to wait for calm: every fault has ended."""

@@ -23,7 +23,7 @@ from sim.verdict.promises import VIEWS_AGREE
 
 _STATUSES = ("HEALTHY", "UNHEALTHY", "DRAINING")
 _PAGE = 500  # workers asked for at a time; Quart's test client hangs on answers of more than ten chunks
-_TRIES = 3  # what is told may change between two questions
+_TRIES = 3  # the state may change between two questions
 
 # id: status, incarnation and megabytes in use.
 _View = dict[str, tuple[str, int, int]]
