@@ -1,7 +1,7 @@
-"""Faults of the network: what happens to the messages between workers and the control plane.
+"""Faults of the network, on the messages between workers and the control plane.
 
-A fault whose nodes are workers is on their links, one whose node is the control plane on all of its links.
-Its option `direction` (to-server, to-client) leaves the other direction alone.
+A fault on workers is on their links, a fault on the control plane on all of its links. The option `direction`
+(to-server, to-client) leaves the other direction alone.
 """
 
 from __future__ import annotations

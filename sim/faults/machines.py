@@ -1,4 +1,5 @@
-"""Faults of machines: programs that crash or stop, disks that lie, clocks that are wrong, slow processors."""
+"""Faults of machines: programs that crash or stop, disks that lose data, clocks that are wrong, slow
+processors."""
 
 from __future__ import annotations
 

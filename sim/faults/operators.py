@@ -1,4 +1,4 @@
-"""What operators do meanwhile: cordons, drains and removals, through the control plane's own membership."""
+"""Faults by operators: cordons, drains and removals, through the control plane's own membership."""
 
 from __future__ import annotations
 
