@@ -1,4 +1,4 @@
-"""`python -m sim` is `minicloud-sim`."""
+"""Runs `minicloud-sim` as `python -m sim`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A simulated cluster: control planes, workers and the network between them, ready to be run and broken."""
+"""A simulated cluster: a control plane, its workers and the network between them."""
 
 from __future__ import annotations
 

@@ -30,22 +30,22 @@ class ControlPlaneObserver:
     """
 
     def control_plane_started(self, run: ControlPlaneRun) -> None:
-        """It has loaded its disk and serves from now on."""
+        """The control plane has loaded its disk and serves from now on."""
 
     def control_plane_ended(self, run: ControlPlaneRun) -> None:
-        """It was killed, or ended by itself: then `run.process.failure` is the reason."""
+        """The control plane was killed, or ended by itself: then `run.process.failure` is the reason."""
 
     def took(self, run: ControlPlaneRun, message: Any) -> None:
-        """Its service is about to handle `message`."""
+        """The service of `run` is about to handle `message`."""
 
     def answered(self, run: ControlPlaneRun, message: Any, answer: Any) -> None:
-        """Its service answers `message` with `answer`."""
+        """The service of `run` answers `message` with `answer`."""
 
     def changed(self, run: ControlPlaneRun, entry: MembershipEvent) -> None:
-        """Its membership has changed."""
+        """The membership of `run` has changed."""
 
     def stalled(self, run: ControlPlaneRun, by_s: float) -> None:
-        """It has noticed that it stood still, and moves its deadlines by `by_s`."""
+        """The control plane has noticed a stall, and moves its deadlines by `by_s`."""
 
     def lost_power(self, node: ControlPlaneNode, written: int, kept: int) -> None:
         """The disk of `node` lost power: of `written` changes that were not synced, it has `kept`."""

@@ -39,13 +39,13 @@ class WorkerObserver:
     """
 
     def worker_started(self, run: WorkerRun) -> None:
-        """A worker's program has begun."""
+        """The program of `run` has begun."""
 
     def call_failed(self, run: WorkerRun, error: str) -> None:
-        """A call of a worker failed with what its agent takes to be `error`."""
+        """A call of `run` failed with what its agent takes to be `error`."""
 
     def worker_ended(self, run: WorkerRun, reason: str) -> None:
-        """It left for `reason`, failed, or was killed; then `reason` is empty."""
+        """The program has ended. `reason` is that of its leave or its error; a killed program has none."""
 
 
 class WorkerNode(Node["WorkerRun"]):

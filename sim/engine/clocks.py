@@ -59,6 +59,7 @@ class NodeClock:
 
     def set_rate(self, rate: float) -> None:
         """Change the rate from now on; sleepers wake by the new rate."""
+        assert rate > 0, "a clock never goes back"
         drift_s = self.monotonic_s() - self._anchor_s - (self._timeline.now_s - self._anchor_true_s)
         self.wall_error_s += drift_s
         self._anchor_s = self.monotonic_s()

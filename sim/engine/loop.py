@@ -1,7 +1,7 @@
-"""Trio made repeatable: the same seed gives the same order of everything, in every process.
+"""Makes Trio repeatable: the same seed gives the same order of everything, in every process.
 
-Trio shuffles each batch of runnable tasks. Sorted first (its flag for that is what hypothesis uses) and
-shuffled by a generator we seed, the order depends on the seed alone.
+Trio shuffles each batch of runnable tasks. Here a batch is sorted first, by a flag of Trio's that exists for
+hypothesis, and shuffled by a seeded generator: so the order depends on the seed alone.
 """
 
 from __future__ import annotations

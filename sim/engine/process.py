@@ -1,8 +1,9 @@
-"""A simulated process: what is to happen in it happens while it runs, waits while it is paused, and never
-once it has been killed.
+"""A simulated process: its events happen while it runs, wait while it is paused, and never happen once it has
+been killed.
 
 A crash is not a cancellation: cancelled tasks run their `finally` blocks, which is an orderly end. So a
-process is cut off from everything first, and cancelled then: what it says on its way out reaches nobody.
+process that is killed is cut off from everything first, and cancelled then: nothing that it sends meanwhile
+arrives.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Chance from one seed: a stream of its own for each user of it.
+"""Random streams from one seed: each user of chance has a stream of its own.
 
-Removing one fault, or one worker, therefore changes nothing that anybody else draws; shrinking depends on it.
+Removing one fault, or one worker, therefore does not change the draws of any other; shrinking depends on it.
 """
 
 from __future__ import annotations

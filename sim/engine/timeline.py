@@ -37,7 +37,7 @@ class Host(Protocol):
 
 _Event = tuple[float, int, Host | None, Call, tuple[Any, ...]]
 
-# What Trio is told to sleep when nothing at all is planned any more; it asks again after that.
+# The sleep that Trio gets when nothing is planned any more; it asks again after that.
 _NOTHING_PLANNED_S = 0.001
 
 # Between two looks at what else Trio has to do, as it wakes itself by a socket of its own when it ends.
@@ -122,7 +122,9 @@ class Timeline(trio.abc.Clock):
         return 0.0
 
     def _begin_second(self) -> None:
-        self._second = heappop(self._seconds)
+        second = heappop(self._seconds)
+        assert second > self._second, "time never goes back"
+        self._second = second
         self._present.extend(self._ahead.pop(self._second).values())
         heapify(self._present)
 

@@ -1,4 +1,4 @@
-"""What a coroutine that is run by events, and not by a Trio task, may wait for."""
+"""An awaitable for coroutines that events run, and no Trio task."""
 
 from __future__ import annotations
 

@@ -116,5 +116,6 @@ class FaultKind:
 
     @property
     def condition(self) -> bool:
-        """It makes calls worse instead of breaking something: by `--fault` it lasts as long as the chaos."""
+        """True for a kind that makes calls worse instead of breaking something; `--fault` has it last as
+        long as the chaos."""
         return self.main in ("probability", "low")

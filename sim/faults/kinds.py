@@ -341,7 +341,9 @@ _PATTERNS = (
     ),
 )
 
-KINDS: dict[str, FaultKind] = {kind.name: kind for kind in (*_LINKS, *_MACHINES, *_OPERATORS, *_PATTERNS)}
+_ALL = (*_LINKS, *_MACHINES, *_OPERATORS, *_PATTERNS)
+KINDS: dict[str, FaultKind] = {kind.name: kind for kind in _ALL}
+assert len(KINDS) == len(_ALL), "each kind has a name of its own"
 
 # The kinds that schedules have.
 SIMULATED = {name: kind for name, kind in KINDS.items() if kind.effect is not None}

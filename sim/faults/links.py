@@ -1,7 +1,7 @@
-"""Faults of the network: what happens to the messages between workers and the control plane.
+"""Faults of the network, on the messages between workers and the control plane.
 
-A fault whose nodes are workers is on their links, one whose node is the control plane on all of its links.
-Its option `direction` (to-server, to-client) leaves the other direction alone.
+A fault on workers is on their links, a fault on the control plane on all of its links. The option `direction`
+(to-server, to-client) leaves the other direction alone.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ def partition(link: Link, direction: Direction, fault: Fault) -> Undo:
     direction.cut += 1
 
     def end() -> None:
+        assert direction.cut > 0, "a partition ends once"
         direction.cut -= 1
 
     return end

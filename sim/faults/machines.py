@@ -1,4 +1,5 @@
-"""Faults of machines: programs that crash or stop, disks that lie, clocks that are wrong, slow processors."""
+"""Faults of machines: programs that crash or stop, disks that lose data, clocks that are wrong, slow
+processors."""
 
 from __future__ import annotations
 
@@ -96,6 +97,7 @@ def disk_failure(cluster: Cluster, fault: Fault) -> Undo:
     disk.failing += 1
 
     def end() -> None:
+        assert disk.failing > 0, "a failure ends once"
         disk.failing -= 1
 
     return end

@@ -1,4 +1,4 @@
-"""What operators do meanwhile: cordons, drains and removals, through the control plane's own membership."""
+"""Faults by operators: cordons, drains and removals, through the control plane's own membership."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _command(cluster: Cluster, fault: Fault, command: Callable[[str], Command]) 
     """Send `command` for each of the fault's workers, under the id it has now."""
     run = cluster.control_plane.run
     if run is None or not run.process.alive or run.process.paused:
-        return  # nobody answers: an operator, too, gets an error then
+        return  # an operator would get an error
     for worker in cluster.workers_named(fault.nodes):
         worker_id = worker.run.agent.state.worker_id if worker.run is not None else ""
         with suppress(UnknownWorkerError, InvalidError, StoreUnavailableError):

@@ -1,4 +1,4 @@
-"""How deep a simulation goes: what crosses the network between a worker's stub and the service."""
+"""The depths of a simulation: messages or bytes cross the network between a worker's stub and the service."""
 
 from __future__ import annotations
 

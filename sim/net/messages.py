@@ -1,8 +1,8 @@
-"""Unary calls as serialized messages over a `Link`: what `--depth messages` puts under the generated stubs.
+"""Unary calls as serialized messages over a `Link`, under the generated stubs: `--depth messages`.
 
-`MessageChannel` stands where a gRPC channel does, `MessageServer` where a gRPC server does. Between them
-messages may be lost, doubled and reordered, which no HTTP/2 connection does to its own: the protocol above
-is to stand it. A process that has ended refuses calls, as its machine does; one that is paused says nothing.
+`MessageChannel` takes the place of a gRPC channel, `MessageServer` that of a gRPC server. Between them
+messages may be lost, doubled and reordered, which HTTP/2 connections do not do; the protocol has to stand
+that all the same. A process that has ended refuses calls, as its machine does; a paused one does not answer.
 """
 
 from __future__ import annotations

@@ -128,6 +128,7 @@ class Link:
 
     def release(self, direction: Direction) -> None:
         """Lift one hold. After the last one, held messages arrive in the order in which they would have."""
+        assert direction.held > 0, "a hold is lifted once"
         direction.held -= 1
         if not direction.held:
             waiting, direction.waiting = direction.waiting, []
@@ -149,7 +150,8 @@ class Link:
         return self._chance_of(purpose).random()
 
     def _chance_of(self, purpose: str) -> Random:
-        """What faults of one kind draw from: apart, so that one more or less leaves others as they are."""
+        """The stream from which faults of one kind draw, so that one fault more or less does not change
+        the others."""
         found = self._chances.get(purpose)
         if found is None:
             found = self._chances[purpose] = self.stream(purpose)

@@ -1,8 +1,8 @@
-"""Connections over a `Link`, as streams of bytes: what `--depth wire` puts under the gRPC stack.
+"""Connections over a `Link`, as streams of bytes under the gRPC stack: `--depth wire`.
 
-They do what TCP does: bytes arrive in order or not at all; what the network loses is sent again, later; a
+They behave as TCP: bytes arrive in order or not at all; bytes that the network loses are sent again, later; a
 partition stalls a connection and does not end it; a machine whose program has ended answers with a reset.
-Doubled and overtaken messages do not exist here.
+Messages are never doubled or overtaken here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The production gRPC server and channel over simulated connections: `--depth wire`.
 
-gRPC's own timers (keepalive, idleness, handshakes) run on true time, whatever a node's clock says, and go on
-while its program is paused; what a paused program is sent still waits for it.
+gRPC's own timers (keepalive, idleness, handshakes) run on true time, not on the node's clock, and go on while
+its program is paused; messages to a paused program still wait for it.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""The kinds of values that scenarios have: how each is written, what is right, and what the code gets.
+"""The kinds of values that scenarios have: how each is written, checked and converted.
 
     probability = share()
     probability.read("15%")    # 0.15
     probability.read("150%")   # ValueError: is out of range: give 0% to 100%, as in 5% or 0.05
 
-Always holds: a value that `read` returns has passed `check`, which also serves schedules; the text of a
-`ValueError` follows the value in a sentence.
+Always holds: a value that `read` returns has passed `check`, which also serves schedules
+(tests/sim/test_scenario_table.py). The text of a `ValueError` follows the value in a sentence.
 """
 
 from __future__ import annotations

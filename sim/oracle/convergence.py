@@ -1,14 +1,14 @@
-"""The promises that hold once every fault has ended (10 to 14, 17), and how often workers may try.
+"""The promises that hold once every fault has ended (10 to 14, 17), and the bounds on attempts.
 
 The cluster is *calm* when every fault has ended, the control plane runs, and its queue of calls is short.
 From then on a worker that runs and is connected has to be HEALTHY within
 
     1.05 H + 10 s + 30 s + 4 d (+ 5 s)
 
-with: a heartbeat answered "register" to a doubled registration's first answer, at the next tick (H, and its
+The terms are: a heartbeat, answered "register" after a doubled registration, at the next tick (H, and its
 jitter); a call that was lost just before (its timeout of 10 s) and the longest backoff after it (30 s); two
-calls of two messages each (d: the largest delay, and what the server takes); and where messages were doubled
-or overtook each other, the last of those on their way.
+calls of two messages each (d: the largest delay, and the time that the server takes); and, where messages
+were doubled or overtook each other, the last of those on their way.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Convergence:
         self._calm_since_s = 0.0
         self._first = FirstOfEach(ledger)
 
-    # What the oracle tells
+    # Events
 
     def healed(self) -> None:
         """Begin to wait for calm: every fault has ended."""

@@ -27,8 +27,8 @@ class Durability:
         self._ledger = ledger
         self._clock = clock
         self._promised: dict[str, int] = {}  # registered, in this incarnation or a later one
-        self._gone: dict[str, None] = {}  # were told that they have left
-        self._acknowledged: dict[str, int] = {}  # incarnation, of all that anybody was told
+        self._gone: dict[str, None] = {}  # whose leave was acknowledged
+        self._acknowledged: dict[str, int] = {}  # the highest incarnation acknowledged
         self._highest: dict[str, int] = {}  # of all there were
         self._backups: list[tuple[Fault, tuple[dict[str, int], dict[str, None], dict[str, int]]]] = []
         # What the disk has of `_acknowledged`, where it has come back without some of it and nothing has been

@@ -119,7 +119,7 @@ class Entries:
 
     def _unhealthy(self, entry: MembershipEvent, member: Member, now_s: float) -> None:
         if not member.healthy:
-            return  # its statuses tell
+            return  # the comparison of statuses below reports it
         due_s = member.ends_s
         self._ledger.require(
             NO_EARLY_VERDICT,
@@ -156,7 +156,7 @@ class Entries:
         match entry.detail:
             case "forgotten":
                 since_s = member.unhealthy_since_s
-                # One that was UNHEALTHY before the start is as old as the wall clock says.
+                # For one that was UNHEALTHY before the start, the wall clock decides.
                 granted = not member.healthy and (
                     since_s is None or now_s >= since_s + self._retention_s - STEP_S
                 )

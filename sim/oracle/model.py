@@ -27,7 +27,7 @@ class Judgement(IntEnum):
     STALE = auto()  # overtaken by a later one of the same worker
     DUPLICATE = auto()  # of the last one counted
     FENCED = auto()  # of another incarnation
-    UNKNOWN = auto()  # of nobody registered
+    UNKNOWN = auto()  # of an id that is not registered
 
 
 class Member:

@@ -52,7 +52,7 @@ class Remains:
         )
         with trio.move_on_after(_SETTLED_WITHIN_S) as settling:
             await run.plane.store.flushed()
-            while run.server.open_calls:  # noqa: ASYNC110 (it tells nobody)
+            while run.server.open_calls:  # noqa: ASYNC110 (it has no event)
                 await trio.sleep(0.001)
         self._require(
             not settling.cancelled_caught,

@@ -40,7 +40,7 @@ class Stalls:
 
     def reported(self, by_s: float, now_s: float) -> None:
         """Check that the control plane moves every deadline by the length of its stall."""
-        self.resumed(now_s)  # it may report before anybody was told that it runs
+        self.resumed(now_s)  # it may report before the end of the fault is observed
         stalled_s, self._stalled_s = self._stalled_s, 0.0
         self._ledger.require(
             STALLS_COMPENSATED,

@@ -23,7 +23,7 @@ from sim.verdict.promises import VIEWS_AGREE
 
 _STATUSES = ("HEALTHY", "UNHEALTHY", "DRAINING")
 _PAGE = 500  # workers asked for at a time; Quart's test client hangs on answers of more than ten chunks
-_TRIES = 3  # what is told may change between two questions
+_TRIES = 3  # the state may change between two questions
 
 # id: status, incarnation and megabytes in use.
 _View = dict[str, tuple[str, int, int]]
@@ -81,12 +81,13 @@ def _compare_counters(
     metrics: Mapping[tuple[str, str], float], ledger: Ledger, calls: Calls, entries: Entries
 ) -> None:
     """Compare the counters of this run with those of the oracle."""
-    verdicts = calls.heartbeats
+    judgements = calls.heartbeats
     right = {
-        ("minicloud_heartbeats_total", "accepted"): verdicts[Judgement.ACCEPTED],
-        ("minicloud_heartbeats_total", "stale"): verdicts[Judgement.STALE] + verdicts[Judgement.DUPLICATE],
-        ("minicloud_heartbeats_total", "unknown"): verdicts[Judgement.UNKNOWN],
-        ("minicloud_heartbeats_total", "fenced"): verdicts[Judgement.FENCED],
+        ("minicloud_heartbeats_total", "accepted"): judgements[Judgement.ACCEPTED],
+        ("minicloud_heartbeats_total", "stale"): judgements[Judgement.STALE]
+        + judgements[Judgement.DUPLICATE],
+        ("minicloud_heartbeats_total", "unknown"): judgements[Judgement.UNKNOWN],
+        ("minicloud_heartbeats_total", "fenced"): judgements[Judgement.FENCED],
     }
     for (kind, detail), count in entries.counts.items():
         if kind == "registered":

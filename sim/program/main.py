@@ -1,7 +1,7 @@
-"""`minicloud-sim`: from a command line to an exit code.
+"""The entry point of `minicloud-sim`: it turns a command line into an exit code.
 
-Nothing heavy is imported at the top: a signal that comes while the rest is imported ends the process in one
-line, too.
+Nothing heavy is imported at the top, so that a signal during the other imports ends the process in one line
+too.
 """
 
 from __future__ import annotations

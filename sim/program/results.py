@@ -93,7 +93,7 @@ def write_results(options: argparse.Namespace, done: Sequence[tuple[Schedule, Ru
                 write(options, done, whole)
             except CannotWriteError as problem:  # what can be written is, and the summary is printed
                 problems.append(problem)
-    with suppress(ReaderGoneError):  # who has read enough changes no verdict
+    with suppress(ReaderGoneError):  # a reader that closes the pipe changes no verdict
         if options.json == STANDARD_OUTPUT:
             sys.stdout.write(to_json(outcomes, whole=whole).decode())
         else:

@@ -1,4 +1,4 @@
-"""Runs one schedule, in this process."""
+"""Runs one schedule in this process, with the oracle and the recorder."""
 
 from __future__ import annotations
 

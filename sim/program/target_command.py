@@ -40,7 +40,7 @@ def main_real(options: argparse.Namespace, schedule: Schedule | None) -> int:
     check_supported(schedule)
     target = find_target(options.target, allow_remote=options.allow_remote)
     allow_open_files(schedule.topology.workers)
-    log.configure("error")  # what thousands of workers log nobody reads
+    log.configure("error")  # the log of thousands of workers is of no use
     log.redirect_stderr()  # progress is shown by the loop that the workers run in
     progress = Progress(sys.stderr)
     try:

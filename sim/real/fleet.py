@@ -30,7 +30,7 @@ _REPORT_EVERY_S = 1.0
 _OPERATORS_CALL_S = 10.0
 _STRIKE_OFF_AT_ONCE = 100
 
-# Everybody leaves at once is a storm that would say nothing of the control plane's ordinary days.
+# If all workers left at once, the load would be unlike that of ordinary days.
 _LEAVE_AT_ONCE = 20
 _LEAVE_AT_ONCE_INTERRUPTED = 200  # where a person waits
 _LEAVE_S, _LEAVE_S_EACH = 10.0, 0.02
@@ -151,7 +151,7 @@ class Fleet:
         at_once = _LEAVE_AT_ONCE_INTERRUPTED if self._outcome.interrupted else _LEAVE_AT_ONCE
         with trio.move_on_after(_LEAVE_S + _LEAVE_S_EACH * len(self._workers)):
             await in_parallel(at_once, _stop, running)
-            # What crashed and did not come back, what an empty disk forgot, what nobody answered for.
+            # The ids of workers that crashed for good, lost their disk, or got no answer.
             await in_parallel(at_once, self._give_back, list(self._ledger.held))
 
     async def _give_back(self, worker_id: str) -> None:

@@ -57,7 +57,7 @@ def summary(outcome: RealOutcome) -> str:
 
 
 def to_json(outcome: RealOutcome) -> bytes:
-    """All figures, for programs."""
+    """The figures as one JSON object."""
     document = {**asdict(outcome), "held": outcome.held}
     return msgspec.json.format(msgspec.json.encode(document), indent=2)
 

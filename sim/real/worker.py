@@ -221,7 +221,7 @@ class Program:
     async def _endpoint(self) -> str:
         return f"{PREFIX}{self.name}.{self._site.run_id}.invalid:9091"
 
-    # What its calls ask and tell
+    # For its calls
 
     @property
     def excused(self) -> bool:
@@ -260,7 +260,7 @@ class Program:
             self._site.ledger.denied(self, f"leaves as {worker_id}, which the control plane does not know")
         self._site.ledger.taken_back(worker_id)
 
-    # What the ledger asks
+    # For the ledger
 
     def surely_holds(self, worker_id: str) -> bool:
         state = self.state

@@ -94,7 +94,7 @@ class Recorder(SimulationObserver):
     # Calls on their way
 
     def _returned(self, exchange: Exchange) -> None:
-        # Of the steps before, the service tells, if they come to anything.
+        # The service reports the earlier steps, if they have a result.
         assert exchange.status is not None
         self._add(f"returned {exchange.client} {exchange.status.name}")
 
@@ -142,7 +142,7 @@ class Recorder(SimulationObserver):
         now_s = self._timeline.now_s
         registry = (
             run.plane.membership.sweep_due()
-        )  # which tells `changed` of what it sweeps, so before the count
+        )  # which calls `changed` for what it sweeps, so before the count
         self._statuses = dict.fromkeys(Status, 0)
         for worker in registry.workers():
             self._statuses[worker.status] += 1

@@ -51,7 +51,7 @@ class Simulation:
     def run(self) -> None:
         """Run to the end. Raises errors of the simulator's own code; errors of the production code are
         left to observers."""
-        # What thousands of workers would log costs a third of a run, and nobody would read it.
+        # The log of thousands of workers costs a third of a run, and is of no use.
         logged = structlog.get_config()
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
         try:

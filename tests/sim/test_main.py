@@ -34,7 +34,9 @@ def test_run_that_breaks_a_promise_exits_1_and_names_it(capsys: pytest.CaptureFi
     assert "9 views-agree" in capsys.readouterr().out
 
 
-def test_run_in_which_a_probe_was_not_hit_exits_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_in_which_a_goal_was_not_reached_exits_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     scenario = tmp_path / "vain.toml"
     scenario.write_text('name = "vain"\nsummary = "Expects what never comes."\nprobes = ["expired"]\n')
     assert main(["--scenario", str(scenario), "--workers", "3"]) == INCONCLUSIVE

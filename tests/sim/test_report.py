@@ -128,7 +128,7 @@ def test_quantiles_are_those_of_the_nearest_rank() -> None:
     assert Quantiles.of([]) == Quantiles()
 
 
-def test_verdict_of_a_violation_wins_over_a_missed_probe() -> None:
+def test_verdict_of_a_violation_wins_over_a_missed_goal() -> None:
     assert HELD.verdict is Verdict.HELD
     assert INCONCLUSIVE.verdict is Verdict.INCONCLUSIVE
     assert replace(BROKEN, missed_goals=("fenced",)).verdict is Verdict.BROKEN

@@ -21,7 +21,10 @@ def test_ledger_keeps_the_first_violations_and_counts_the_rest() -> None:
     assert len(found) == MOST_KEPT
     assert ledger.total == len(calls) == len(PROMISES) * (MOST_OF_ONE + 5)
     assert ledger.checks[NO_EARLY_VERDICT] == MOST_OF_ONE + 6
-    assert [violation.text for violation in found[:MOST_OF_ONE]] == [str(n) for n in range(MOST_OF_ONE)]
+    kept = PROMISES[: MOST_KEPT // MOST_OF_ONE]
+    assert [(violation.promise, violation.text) for violation in found] == [
+        (str(promise), str(number)) for promise in kept for number in range(MOST_OF_ONE)
+    ]
 
 
 def test_violation_has_the_events_of_its_node_and_of_the_control_plane_in_the_order_of_time() -> None:

@@ -108,19 +108,19 @@ def test_oracle_of_a_registry_lost_after_a_start_with_a_fast_clock_knows_that_in
     assert outcome_of(schedule).violations == []
 
 
-def test_oracle_names_probes_that_were_missed() -> None:
+def test_oracle_names_goals_that_were_missed() -> None:
     schedule = replace(schedule_of(), probes=("registered", "forgotten"))
     assert outcome_of(schedule).missed_goals == ("forgotten",)
 
 
-def test_oracle_at_depth_wire_asks_for_no_probe_that_needs_doubled_messages() -> None:
+def test_oracle_at_depth_wire_asks_for_no_goal_that_needs_doubled_messages() -> None:
     topology = replace(TOPOLOGY, workers=2, depth="wire")
     schedule = replace(schedule_of(topology=topology), probes=("duplicate-delivered", "forgotten"))
     assert outcome_of(schedule).missed_goals == ("forgotten",)
 
 
 @pytest.mark.parametrize("name", builtin_names())
-def test_builtin_scenario_asks_for_probes_that_there_are(name: str) -> None:
+def test_builtin_scenario_asks_for_goals_that_there_are(name: str) -> None:
     assert set(load(name).goals) <= set(GOALS)
 
 
