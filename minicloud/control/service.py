@@ -7,12 +7,10 @@ version is a gRPC error.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
-from functools import wraps
 from random import Random
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 import structlog
 import trio
@@ -97,25 +95,6 @@ class CallCounter(Protocol):
         ...
 
 
-M = TypeVar("M")
-A = TypeVar("A")
-
-
-def _unavailable_without_store(
-    call: Callable[[WorkerManagementService, M], Awaitable[A]],
-) -> Callable[[WorkerManagementService, M], Coroutine[Any, Any, A]]:
-    """Answer a call that the store kept from being durable with the gRPC status for "try again later"."""
-
-    @wraps(call)
-    async def answer(self: WorkerManagementService, message: M) -> A:
-        try:
-            return await call(self, message)
-        except StoreError as error:
-            raise GRPCError(GrpcStatus.UNAVAILABLE, str(error)) from None
-
-    return answer
-
-
 class WorkerManagementService(WorkerManagementServiceBase):
     """`minicloud.execution.WorkerManagementService` over `membership`."""
 
@@ -129,7 +108,6 @@ class WorkerManagementService(WorkerManagementServiceBase):
         self._log = structlog.get_logger().bind()
         self._miscounting: set[str] = set()  # workers of which a negative figure has been logged
 
-    @_unavailable_without_store
     async def register_worker(self, message: RegisterWorkerRequest) -> RegisterWorkerResponse:
         membership = self._membership
         metadata = trimmed_metadata(message.metadata)
@@ -217,7 +195,6 @@ class WorkerManagementService(WorkerManagementServiceBase):
             next_heartbeat_ms=self._interval_ms,
         )
 
-    @_unavailable_without_store
     async def deregister_worker(self, message: DeregisterWorkerRequest) -> DeregisterWorkerResponse:
         try:
             self._membership.execute(Deregister(message.worker_id, message.reason, message.incarnation))

@@ -11,7 +11,9 @@ import trio
 
 from minicloud.control.metrics import Metrics
 from minicloud.control.plane import ControlPlane
+from minicloud.control.service import grpc_error
 from minicloud.core.liveness.policy import LivenessPolicy
+from minicloud.rpc.interceptors import intercepted, translating
 from minicloud.store.port import MembershipEvent
 from sim.cluster.disk import Disk, DiskStore
 from sim.cluster.node import Node
@@ -130,13 +132,16 @@ class ControlPlaneRun:
         self.server = make_server(
             node.depth,
             self.process,
-            [
-                Tapped(
-                    self.plane.service,
-                    [partial(observer.took, self) for observer in node.observers],
-                    [partial(observer.answered, self) for observer in node.observers],
-                )
-            ],
+            intercepted(
+                [
+                    Tapped(
+                        self.plane.service,
+                        [partial(observer.took, self) for observer in node.observers],
+                        [partial(observer.answered, self) for observer in node.observers],
+                    )
+                ],
+                translating(grpc_error),
+            ),
             self._service_time_s,
             node.network,
             node.streams.stream(node.name, "server", str(node.starts)),

@@ -14,7 +14,7 @@ from trio.testing import MockClock
 from minicloud.clock import SystemClock
 from minicloud.control.membership import Membership
 from minicloud.control.metrics import Metrics
-from minicloud.control.service import WorkerManagementService
+from minicloud.control.service import WorkerManagementService, grpc_error
 from minicloud.core.commands import Command, Cordon, Deregister, Drain, Register, Remove, Uncordon
 from minicloud.core.errors import StoreUnavailableError, UnknownWorkerError
 from minicloud.core.liveness.policy import LivenessPolicy
@@ -121,12 +121,12 @@ async def test_registration_and_departure_are_answered_with_unavailable(when: st
     plane.store.gate = trio.Event()
     if when == "before":
         plane.store.fault = fault
-    refusals: list[GRPCError] = []
+    refusals: list[GRPCError | None] = []
 
     async def refused(call: Awaitable[object]) -> None:
-        with pytest.raises(GRPCError) as caught:
+        with pytest.raises(StoreUnavailableError) as caught:
             await call
-        refusals.append(caught.value)
+        refusals.append(grpc_error(caught.value))
 
     async with trio.open_nursery() as nursery:
         register = RegisterWorkerRequest(worker_id="new", endpoint="h:2")
@@ -135,7 +135,9 @@ async def test_registration_and_departure_are_answered_with_unavailable(when: st
         await trio.testing.wait_all_tasks_blocked()
         plane.store.fault = fault  # the waiting calls get the error
         plane.store.gate.set()
-    assert [(error.status, error.message) for error in refusals] == [(GrpcStatus.UNAVAILABLE, FULL)] * 2
+    assert [(error.status, error.message) for error in refusals if error is not None] == [
+        (GrpcStatus.UNAVAILABLE, FULL)
+    ] * 2
     # The change that was under way when the write failed is in memory, and may become durable.
     ids = [worker.worker_id for worker in plane.membership.sweep_due().workers()]
     assert ids == (["w"] if when == "before" else ["new"])
