@@ -58,7 +58,7 @@ class Case(Found):
         )
         self.registry = {_ID: self.shown}
         shown = SimpleNamespace(get=self.registry.get, workers=self.registry.values)
-        membership = SimpleNamespace(registry=shown)
+        membership = SimpleNamespace(sweep_due=lambda: shown)
         self.run: Any = SimpleNamespace(
             node=SimpleNamespace(clock=NodeClock(self.timeline)),
             process=SimpleNamespace(alive=True, paused=False),
