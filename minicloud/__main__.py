@@ -68,7 +68,7 @@ def _interrupted(own: bool) -> int:
     if own:
         # Nothing is left to put in order, and the interpreter's own end would take a tenth of a second.
         interruption.end_at_once()
-    interruption.tell()
+    interruption.report()
     return exits.INTERRUPTED
 
 

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from kept_open import keep_open
-from minicloud.cli.parent import death_signal
+from minicloud.process.parent import death_signal
 
 
 def main() -> int:

@@ -16,7 +16,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"__init__"}),
     frozenset({"core"}),
     frozenset({"clock", "lines", "request_id", "starting"}),
-    frozenset({"net"}),
+    frozenset({"net", "process"}),
     frozenset({"wire", "store", "http2"}),
     frozenset({"rpc"}),
     frozenset({"control", "worker"}),

@@ -162,7 +162,7 @@ async def _control_plane(
                         return f"{len(membership.sweep_due())} workers registered{fault}"
 
                     manager.ready(status())
-                    watching.start_soon(manager.keep_told, status)
+                    watching.start_soon(manager.keep_reporting, status)
 
                     async def stop() -> None:
                         manager.stopping()

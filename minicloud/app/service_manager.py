@@ -53,13 +53,13 @@ class ServiceManager:
 
     def ready(self, status: str) -> None:
         """Report that everything is served, with a status line for people."""
-        self._tell("READY=1", f"STATUS={status}")
+        self._report("READY=1", f"STATUS={status}")
 
     def stopping(self) -> None:
         """Report that the end has begun."""
-        self._tell("STOPPING=1", "STATUS=stopping")
+        self._report("STOPPING=1", "STATUS=stopping")
 
-    async def keep_told(self, status: Callable[[], str]) -> None:
+    async def keep_reporting(self, status: Callable[[], str]) -> None:
         """Renew the status line, and send a sign of life twice in each time the watchdog allows (DESIGN 40).
 
         Returns at once where no service manager asked for reports; otherwise it runs until cancelled.
@@ -69,10 +69,10 @@ class ServiceManager:
         pause_s = self.watchdog_s / 2 if self.watchdog_s is not None else STATUS_EVERY_S
         while True:
             sign = ("WATCHDOG=1",) if self.watchdog_s is not None else ()
-            self._tell(*sign, f"STATUS={status()}")
+            self._report(*sign, f"STATUS={status()}")
             await trio.sleep(pause_s)
 
-    def _tell(self, *assignments: str) -> None:
+    def _report(self, *assignments: str) -> None:
         if self._address is None:
             return
         name = "\0" + self._address[1:] if self._address.startswith("@") else self._address

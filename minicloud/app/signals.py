@@ -25,7 +25,7 @@ def ending_signals() -> tuple[signal.Signals, ...]:
     return (signal.SIGTERM, signal.SIGINT, *hang_up)
 
 
-class Tellings:
+class EndingSignals:
     """Iterate over the signals of a process without their echoes: a repeat within 100 ms is left out (DESIGN
     36)."""
 
@@ -47,16 +47,16 @@ class Tellings:
 
 async def until_signalled(signals: AsyncIterator[int], stop: Callable[[], Awaitable[None]]) -> None:
     """Wait for a first signal and run `stop`. A second signal before its end ends the process at once."""
-    tellings = Tellings(signals)
-    first = await anext(tellings)
+    signals_without_echoes = EndingSignals(signals)
+    first = await anext(signals_without_echoes)
     log.info("stopping", signal=signal.Signals(first).name)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_end_at_once_when_told, tellings)
+        nursery.start_soon(_end_at_once_at_the_second, signals_without_echoes)
         await stop()
 
 
-async def _end_at_once_when_told(tellings: Tellings) -> None:
-    second = await anext(tellings)
+async def _end_at_once_at_the_second(signals_without_echoes: EndingSignals) -> None:
+    second = await anext(signals_without_echoes)
     log.warning("ended_at_once", signal=signal.Signals(second).name)
     flush()
     os._exit(128 + second)

@@ -106,7 +106,7 @@ async def _worker_on(
             # A worker is ready without being registered: it waits for its control plane as long as that
             # takes, and the service manager must not end it for that (DESIGN 40).
             manager.ready(_status(agent.state))
-            nursery.start_soon(manager.keep_told, lambda: _status(agent.state))
+            nursery.start_soon(manager.keep_reporting, lambda: _status(agent.state))
 
             async def stop() -> None:
                 manager.stopping()

@@ -75,10 +75,10 @@ def admin(name: str, arguments: Sequence[str]) -> int:
         elif name == "remove":
             if not options.yes and not _may_remove(options.id, rest.get(path)):
                 raise OperationError(f"{options.id} was not removed")
-            rest.delete(path, _said(options))
-            _tell(name, options, None)
+            rest.delete(path, _reason_body(options))
+            _report(name, options, None)
         else:
-            _tell(name, options, rest.post(worker_path(options.id, name), _said(options)))
+            _report(name, options, rest.post(worker_path(options.id, name), _reason_body(options)))
     return exits.OK
 
 
@@ -87,7 +87,7 @@ def _drain(rest: Rest, options: argparse.Namespace) -> None:
     deadline_s = duration_s("--deadline", options.deadline) if options.deadline else None
     waits = options.wait or deadline_s is not None
     before = rest.get(path) if waits else {}
-    _tell("drain", options, rest.post(worker_path(options.id, "drain"), _said(options)))
+    _report("drain", options, rest.post(worker_path(options.id, "drain"), _reason_body(options)))
     if not waits:
         return
     sys.stdout.flush()
@@ -117,11 +117,11 @@ def _removed(rest: Rest, path: str, reason: str) -> bool:
     return True
 
 
-def _tell(name: str, options: argparse.Namespace, answer: object) -> None:
+def _report(name: str, options: argparse.Namespace, answer: object) -> None:
     print(json.dumps(answer, indent=2) if options.json else _DONE[name].format(options.id))
 
 
-def _said(options: argparse.Namespace) -> dict[str, str] | None:
+def _reason_body(options: argparse.Namespace) -> dict[str, str] | None:
     return {"reason": options.reason} if options.reason else None
 
 

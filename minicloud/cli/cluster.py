@@ -13,15 +13,15 @@ from typing import NoReturn, TextIO
 
 import trio
 
-from minicloud.app.signals import Tellings, ending_signals
+from minicloud.app.signals import EndingSignals, ending_signals
 from minicloud.cli import exits
-from minicloud.cli.child import Child, ended
 from minicloud.cli.exits import OperationError
 from minicloud.cli.output import OutputError
 from minicloud.cli.ports import HOST, Ports
 from minicloud.cli.text import Paint, clean
 from minicloud.config.durations import format_duration, parse_duration_s
 from minicloud.net.address import Address
+from minicloud.process.child import Child, ended
 
 _READY_WITHIN_S = 30.0
 _END_WITHIN_S = 15.0
@@ -56,7 +56,7 @@ class Cluster:
             async with trio.open_nursery() as nursery:
                 try:
                     with trio.CancelScope() as serving:
-                        nursery.start_soon(self._obey, Tellings(signals), serving)
+                        nursery.start_soon(self._obey, EndingSignals(signals), serving)
                         await self._serve(nursery, ports, heartbeat_interval, notices)
                 finally:
                     with trio.CancelScope(shield=True):
@@ -66,8 +66,8 @@ class Cluster:
             raise KeyboardInterrupt
         return exits.OK
 
-    async def _obey(self, tellings: Tellings, serving: trio.CancelScope) -> None:
-        async for number in tellings:
+    async def _obey(self, ending: EndingSignals, serving: trio.CancelScope) -> None:
+        async for number in ending:
             self._interrupted |= number == signal.SIGINT
             if serving.cancel_called or self._ending:
                 self._kill()

@@ -41,11 +41,11 @@ def raise_on_ctrl_c() -> None:
 
 def end_at_once(*_: object) -> NoReturn:
     """Write the line and end the process. No buffer is flushed, and no `finally` block runs."""
-    tell()
+    report()
     os._exit(exits.INTERRUPTED)
 
 
-def tell() -> None:
+def report() -> None:
     """Write the line to standard error, unless that stays full for 100 ms, which means that nothing
     reads it."""
     poll = select.poll()

@@ -15,7 +15,7 @@ from minicloud.cli.workers import worker_path
 from minicloud.config.durations import format_duration
 
 _POLL_S = 1.0
-_SAID_AGAIN_S = 30.0
+_REPORTED_AGAIN_S = 30.0
 
 
 class DeadlineError(OperationError):
@@ -82,8 +82,8 @@ class Progress:
         self._stream = stream
         self._columns = columns_of(stream) if stream.isatty() else None
         self._drawn = False
-        self._said = ""
-        self._said_s = 0.0
+        self._reported = ""
+        self._reported_s = 0.0
 
     def show(self, worker: Mapping[str, Any], waited_s: float, deadline_s: float | None) -> None:
         """Show the worker's state after so many seconds."""
@@ -94,9 +94,9 @@ class Progress:
         if self._columns is not None:  # a line that fills its row would wrap
             print(f"\r{cut(text, self._columns - 1)}\x1b[K", end="", file=self._stream, flush=True)
             self._drawn = True
-        elif state != self._said or waited_s - self._said_s >= _SAID_AGAIN_S:
+        elif state != self._reported or waited_s - self._reported_s >= _REPORTED_AGAIN_S:
             print(text, file=self._stream, flush=True)
-            self._said, self._said_s = state, waited_s
+            self._reported, self._reported_s = state, waited_s
 
     def close(self) -> None:
         """Clear the line, so that the terminal is as before."""

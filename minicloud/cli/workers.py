@@ -177,7 +177,7 @@ def _in_full(worker: Mapping[str, Any], paint: Paint) -> list[tuple[str, str]]:
             f"{status} for {age(number(worker, 'statusAgeMs'))}: {clean(worker.get('statusReason', ''))}",
         ),
         ("new work", "yes" if worker.get("schedulable") else "no"),
-        ("operators say", _said(worker)),
+        ("operators say", _operator_state(worker)),
         ("endpoint", clean(worker.get("endpoint", ""))),
         ("zone", clean(worker.get("zone", ""))),
         ("incarnation", clean(worker.get("incarnation", ""))),
@@ -194,7 +194,7 @@ def _in_full(worker: Mapping[str, Any], paint: Paint) -> list[tuple[str, str]]:
     ]
 
 
-def _said(worker: Mapping[str, Any]) -> str:
+def _operator_state(worker: Mapping[str, Any]) -> str:
     """Return the operator's reason, unless the status shows it already."""
     reason = worker.get("adminReason", "")
     return "" if reason == worker.get("statusReason") else clean(reason)

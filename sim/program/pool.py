@@ -15,9 +15,9 @@ from multiprocessing import connection, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
-from minicloud.cli.child import ended
-from minicloud.cli.parent import death_signal
 from minicloud.core.errors import MiniCloudError
+from minicloud.process.child import ended
+from minicloud.process.parent import death_signal
 from sim.faults.schedule import Schedule
 from sim.program.run import How, Run, run_one
 

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import msgspec
 
-from minicloud.cli.child import die_with_parent
 from minicloud.core.errors import MiniCloudError
+from minicloud.process.child import die_with_parent
 from sim.faults.schedule import Schedule
 
 _HASH_SEEDS = ("1", "4242")

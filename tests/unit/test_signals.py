@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 import trio
 from trio.testing import MockClock
 
-from minicloud.app.signals import Tellings
+from minicloud.app.signals import EndingSignals
 
 TERM, INT = signal.SIGTERM, signal.SIGINT
 
@@ -20,7 +20,7 @@ async def arriving(*signals: tuple[float, signal.Signals]) -> AsyncIterator[int]
 
 
 async def heard(*signals: tuple[float, signal.Signals]) -> Sequence[int]:
-    return [number async for number in Tellings(arriving(*signals))]
+    return [number async for number in EndingSignals(arriving(*signals))]
 
 
 async def test_signal_that_comes_twice_at_once_is_one_telling(autojump_clock: MockClock) -> None:

@@ -65,7 +65,7 @@ async def test_service_manager_that_is_none_is_told_nothing(
     monkeypatch.setattr(socket, "socket", refuse)
     manager.ready("up")
     manager.stopping()
-    await manager.keep_told(status)  # it returns, as it has nothing to do
+    await manager.keep_reporting(status)  # it returns, as it has nothing to do
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ async def test_watchdog_is_given_two_signs_of_life_in_its_time(
 ) -> None:
     manager = taken(NOTIFY_SOCKET=listener.address, WATCHDOG_USEC="30000000")
     with trio.move_on_after(100):
-        await manager.keep_told(status)
+        await manager.keep_reporting(status)
     assert listener.received() == ["WATCHDOG=1\nSTATUS=7 workers registered"] * 7  # at 0, 15, .. 90 s
 
 
@@ -102,7 +102,7 @@ async def test_status_line_is_renewed_without_a_watchdog_too(
 ) -> None:
     manager = taken(NOTIFY_SOCKET=listener.address)
     with trio.move_on_after(STATUS_EVERY_S * 1.5):
-        await manager.keep_told(status)
+        await manager.keep_reporting(status)
     assert listener.received() == ["STATUS=7 workers registered"] * 2
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import trio
 
-from minicloud.cli.parent import death_signal
+from minicloud.process.parent import death_signal
 
 _POLL_S = 0.05
 
