@@ -19,6 +19,7 @@ PLAIN_PROSE = (
     "minicloud/app/**/*.py",
     "minicloud/cli/**/*.py",
     "minicloud/config/**/*.py",
+    "minicloud/core/**/*.py",
     "minicloud/net/**/*.py",
     "packaging/**/*.py",
     "proto/**/*.py",
