@@ -21,6 +21,8 @@ PLAIN_PROSE = (
     "minicloud/config/**/*.py",
     "minicloud/core/**/*.py",
     "minicloud/net/**/*.py",
+    "minicloud/store/**/*.py",
+    "minicloud/wire/*.py",
     "packaging/**/*.py",
     "proto/**/*.py",
     ".ci/*.py",

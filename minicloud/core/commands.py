@@ -148,7 +148,7 @@ class _OperatorSays:
 
 @dataclass(frozen=True, slots=True)
 class Cordon(_OperatorSays):
-    """A `Cordon` keeps new work away from a registered or departed worker. A draining worker stays draining."""
+    """A `Cordon` keeps new work away from a registered or departed worker. A draining one stays draining."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ class Departures:
         return worker
 
     def administer(self, worker: Worker, admin: Admin, now_s: float) -> None:
-        """Set the admin state of `worker`, which is in here. The retention of an uncordoned one starts now."""
+        """Set the admin state of `worker`, which is in here. Uncordoning starts its retention."""
         self._held -= worker.admin is not Admin.ACTIVE
         worker.admin = admin
         self._hold_or_retain(worker, now_s)

@@ -66,7 +66,8 @@ class LeaseRenewed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WorkerHeard:
-    """A worker that an earlier run registered sent its first heartbeat in this run; `LeaseRenewed` follows."""
+    """A worker that an earlier run registered sent its first heartbeat in this one; `LeaseRenewed`
+    follows."""
 
     worker_id: WorkerId
     at_s: float

@@ -121,7 +121,7 @@ class IdBook:
         self._displaced[worker_id] = self._displaced[worker_id]._replace(heard_s=now_s)
 
     def _own(self, command: Register, find: Find) -> Worker | None:
-        """Return the worker that the sender of `command` is, or was when it departed; the newest of several."""
+        """Return the worker that the sender of `command` is or was; the newest of several."""
         wanted_id, endpoint = command.worker_id, command.endpoint
         mine = [
             worker

@@ -48,7 +48,7 @@ class Departure(StrEnum):
 
 
 class Status(StrEnum):
-    """A `Status` is the one status of a worker that clients see. A worker that is not registered is OFFLINE."""
+    """A `Status` is the status of a worker that clients see. A worker that is not registered is OFFLINE."""
 
     HEALTHY = "HEALTHY"
     UNHEALTHY = "UNHEALTHY"

@@ -249,9 +249,7 @@ class RegistryState:
             return
         self._ids.depart(event.worker_id)
         worker.departed = Departed(event.departure, event.reason, event.at_s)
-        if (
-            worker.admin is Admin.DRAINING
-        ):  # the drain has ended; its machine gets nothing until it is uncordoned
+        if worker.admin is Admin.DRAINING:  # a drain that has ended leaves a cordon (DESIGN 13)
             worker.admin = Admin.CORDONED
             if worker.admin_reason == ADMIN_REASONS[Admin.DRAINING]:
                 worker.admin_reason = "drained for an operator"
