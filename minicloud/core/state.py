@@ -167,7 +167,7 @@ class RegistryState:
         worker.health = Health.HEALTHY
         worker.health_reason = event.reason
         worker.health_since_s = event.at_s
-        worker.last_heartbeat_s = event.at_s  # the stored record of this change has it
+        worker.last_heartbeat_s = event.at_s  # the stored record of this change needs it
         worker.heard_run = self._run
         self._renew(worker.deadline, event.at_s)
 
@@ -179,7 +179,7 @@ class RegistryState:
     def _apply_leaving(self, event: WorkerLeaving) -> None:
         worker = self._workers[event.worker_id]
         worker.leaving_since_s = event.at_s
-        worker.last_heartbeat_s = event.at_s  # the stored record of this change has it
+        worker.last_heartbeat_s = event.at_s  # the stored record of this change needs it
 
     def _apply_rival_heard(self, event: RivalHeard) -> None:
         self._ids.rival_heard(event.worker_id, event.at_s)
