@@ -28,7 +28,7 @@ def check_bounded(connection: Connection) -> None:
 
 
 def feed(connection: Connection, pieces: list[bytes]) -> None:
-    """Check that the failure, if any, is the only one and comes last."""
+    """Feed `pieces` and check that the failure, if any, is the only one and comes last."""
     failed = False
     for piece in pieces:
         events = received(connection, piece, 0)

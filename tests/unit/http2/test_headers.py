@@ -1,4 +1,4 @@
-"""Header lists have a size, and error codes have names."""
+"""Header lists are well formed or refused, and error codes have names."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from tests.unit.rpc.support import UNARY, Stream, answer, call, connect_to, join
 
 
 def authorise(method: str, handle: HandlerFunc) -> HandlerFunc:
-    """Serve local peers, and those that send the right token."""
+    """Serve local peers, and those that send the right word."""
 
     async def handler(stream: AnyStream) -> None:
         context = stream.context
