@@ -1,7 +1,7 @@
-"""What may be asked of the registry. A command that exists is well formed; whether it is granted is
-`Registry.decide`'s to say.
+"""Commands are the requests to the registry.
 
-Input is bounded here, so that what the registry keeps of a worker is bounded too (about 8 KiB).
+Each one checks its fields when it is made, which bounds the registry to about 8 KiB a worker (DESIGN 16).
+`Registry.decide` grants or refuses it.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ MAX_METADATA_ENTRIES = 64
 MAX_METADATA_BYTES = 4 * 1024
 MAX_REASON_CHARS = 256
 
-# REST paths beside /api/workers/{id}, and the two that clients and proxies take out of any path (RFC 3986,
-# 5.2.4): under one of these a worker could not be shown, drained or removed.
+# The first two are REST paths beside /api/workers/{id}; clients and proxies remove the others from any path
+# (RFC 3986, 5.2.4). No URL could address a worker with such an id (DESIGN 23).
 RESERVED_IDS = frozenset({"stats", "healthy", ".", ".."})
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
-# A name, of letters of any script (resolvers take those), or an IPv4 address; or an IPv6 address in brackets,
-# with its zone if it has one. Whether the host exists is not looked at.
+# The host is a name of letters of any script (resolvers take those), an IPv4 address, or an IPv6 address in
+# brackets, with its zone if it has one. The host need not exist.
 _ENDPOINT = re.compile(r"(?:\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[\w.-]+):([0-9]{1,5})")
 
 
 def check_worker_id(worker_id: str) -> WorkerId:
-    """`worker_id` as a `WorkerId`; raises `InvalidError` where it cannot be one."""
+    """Return `worker_id` as a `WorkerId`. Raises `InvalidError` if it is malformed or reserved."""
     if not _ID.fullmatch(worker_id):
         raise InvalidError(
             f"worker_id {_shown(worker_id)} is not valid: "
@@ -43,7 +43,7 @@ def check_worker_id(worker_id: str) -> WorkerId:
 
 
 def check_endpoint(endpoint: str) -> str:
-    """`endpoint` unchanged; raises `InvalidError` unless it is host:port ([address]:port for IPv6)."""
+    """Return `endpoint` unchanged. Raises `InvalidError` unless it is host:port ([address]:port for IPv6)."""
     if not endpoint:
         raise InvalidError("endpoint is missing: give the host:port at which the worker can be reached")
     found = _ENDPOINT.fullmatch(endpoint) if len(endpoint) <= MAX_ENDPOINT_CHARS else None
@@ -55,8 +55,8 @@ def check_endpoint(endpoint: str) -> str:
 
 
 def trimmed_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
-    """As much of `metadata` as a registration may have: the zone first, then the others in the order of their
-    keys; what does not fit is left out. A worker in the field that sends more must not be refused for it."""
+    """Return the entries of `metadata` that fit into a registration: the zone first, then the others in the
+    order of their keys. Old workers that send more are not refused (DESIGN 65)."""
     kept: dict[str, str] = {}
     left_bytes = MAX_METADATA_BYTES
     for key in sorted(metadata, key=lambda key: (key != "zone", key)):
@@ -77,10 +77,10 @@ def _shown(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """A worker asks to be a member. `worker_id` may be empty; then `generated_id` is the one to give.
+    """A `Register` asks to register a worker. If `worker_id` is empty, the worker gets `generated_id`.
 
     `instance_id` is the installation's lasting identity, empty from clients that have none. Raises
-    `InvalidError` for anything malformed or over its limit.
+    `InvalidError` for a field that is malformed or over its limit.
     """
 
     endpoint: str
@@ -107,12 +107,14 @@ class Register:
 
 
 class Heartbeat(NamedTuple):
-    """A worker reports that it is there. `resources` None leaves the last ones standing; an `incarnation` of
-    0 is neither fenced nor ordered and a `sequence` of 0 not ordered (clients that know neither). `leaving`
-    announces that the worker is shutting down.
+    """A `Heartbeat` reports that a worker runs.
 
-    A named tuple, as is `LeaseRenewed`: it takes a third of the time a frozen dataclass takes to make, and
-    these two are made for every heartbeat.
+    `resources` None keeps the last ones. An `incarnation` of 0 is neither fenced nor ordered, and a
+    `sequence` of 0 is not ordered: old clients send zeros. `leaving` announces that the worker is shutting
+    down.
+
+    This and `LeaseRenewed` are made for every heartbeat. They are named tuples because a frozen dataclass
+    takes three times as long to make.
     """
 
     worker_id: str
@@ -124,7 +126,7 @@ class Heartbeat(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Deregister:
-    """A worker leaves of its own accord. An `incarnation` of 0 is not fenced."""
+    """A `Deregister` ends a registration at the worker's own request. An `incarnation` of 0 is not fenced."""
 
     worker_id: str
     reason: str = ""
@@ -133,7 +135,8 @@ class Deregister:
 
 @dataclass(frozen=True, slots=True)
 class _OperatorSays:
-    """`reason` is the operator's own, empty where none is given. Raises `InvalidError` for one too long."""
+    """This is the base of operator commands. `reason` is empty if the operator gives none. Raises
+    `InvalidError` if it is too long."""
 
     worker_id: str
     reason: str = ""
@@ -145,28 +148,28 @@ class _OperatorSays:
 
 @dataclass(frozen=True, slots=True)
 class Cordon(_OperatorSays):
-    """An operator wants no new work to go to this worker, registered or departed. A draining one stays
-    draining."""
+    """A `Cordon` keeps new work away from a registered or departed worker. A draining one stays draining."""
 
 
 @dataclass(frozen=True, slots=True)
 class Uncordon(_OperatorSays):
-    """An operator takes a cordon or a drain back, of a registered or a departed worker."""
+    """An `Uncordon` ends the cordon or the drain of a registered or departed worker."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drain(_OperatorSays):
-    """An operator wants this worker to finish what it runs and leave."""
+    """A `Drain` orders a registered worker to finish what it runs and leave."""
 
 
 @dataclass(frozen=True, slots=True)
 class Remove(_OperatorSays):
-    """An operator strikes a worker off. One that is alive after all is told to register."""
+    """A `Remove` ends a registration. If the worker still runs, the answer to its next heartbeat orders it to
+    register."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Expire every lease, and forget every worker, whose deadline is now or has passed."""
+    """A `Sweep` expires every lease and forgets every worker whose deadline is now or has passed."""
 
 
 Command = Register | Heartbeat | Deregister | Cordon | Uncordon | Drain | Remove | Sweep

@@ -1,9 +1,8 @@
-"""Workers that have departed and are remembered.
+"""This module remembers departed workers for the retention, or until an operator uncordons them (DESIGN 13,
+59).
 
-A departed worker is remembered for the retention, so that operators see what became of it and its
-installation gets its id back. One that is cordoned is remembered until an operator uncordons it.
-
-Always holds: every worker in here has `departed` set; those that are not cordoned have a deadline.
+Always holds: every worker in here has `departed` set (asserted in `Departures.put`); one that is not cordoned
+has a deadline (`tests/unit/core/test_registry_model.py`).
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from minicloud.core.model import Admin, Worker, WorkerId
 
 
 class Departures:
-    """Departed workers by id. At most `limit` of them that are not cordoned are remembered."""
+    """A `Departures` maps ids to departed workers. `limit` bounds those that are not cordoned."""
 
     def __init__(self, retention_s: float, limit: int = MAX_REMEMBERED) -> None:
         self._workers: dict[WorkerId, Worker] = {}
@@ -34,18 +33,18 @@ class Departures:
         return worker_id in self._workers
 
     def get(self, worker_id: WorkerId) -> Worker | None:
-        """The departed worker of that id, if it is remembered."""
+        """Return the departed worker of that id, None if there is none."""
         return self._workers.get(worker_id)
 
     def workers(self, after: str = "") -> Iterator[Worker]:
-        """Every departed worker in the order of ids, from the first one greater than `after` on."""
+        """Yield the departed workers with ids greater than `after`, in the order of ids."""
         start = bisect_right(self._sorted_ids, after) if after else 0
         for index in range(start, len(self._sorted_ids)):
             yield self._workers[self._sorted_ids[index]]
 
     @property
     def held(self) -> int:
-        """How many are cordoned."""
+        """Return the number of departed workers that are cordoned."""
         return self._held
 
     def put(self, worker: Worker, now_s: float) -> None:
@@ -57,7 +56,7 @@ class Departures:
         self._hold_or_retain(worker, now_s)
 
     def take(self, worker_id: WorkerId) -> Worker | None:
-        """Remove the worker of that id and return it; None where there is none."""
+        """Remove the worker of that id and return it, None if there is none."""
         worker = self._workers.pop(worker_id, None)
         if worker is not None:
             del self._sorted_ids[bisect_left(self._sorted_ids, worker_id)]
@@ -66,25 +65,25 @@ class Departures:
         return worker
 
     def administer(self, worker: Worker, admin: Admin, now_s: float) -> None:
-        """Set the admin state of `worker`, which is in here; an uncordoned one is retained from now on."""
+        """Set the admin state of `worker`, which is in here. Uncordoning starts its retention."""
         self._held -= worker.admin is not Admin.ACTIVE
         worker.admin = admin
         self._hold_or_retain(worker, now_s)
 
     def next_s(self) -> float:
-        """When the next one is no longer remembered; infinity if never."""
+        """Return the end of the first retention, infinity if there is none."""
         return self._retentions.next_s()
 
     def postpone(self, by_s: float) -> None:
-        """Move the end of every retention by `by_s`."""
+        """Move the end of every retention by `by_s` seconds."""
         self._retentions.postpone(by_s)
 
     def due(self, now_s: float) -> Iterator[tuple[str, float]]:
-        """The ids whose retention has ended by `now_s`, and when it ended; earliest first."""
+        """Yield the ids whose retention has ended by `now_s` with the time it ended, earliest first."""
         return self._retentions.due(now_s)
 
     def excess(self, added: int) -> list[str]:
-        """The ids that have to go, oldest first, where `added` more are to be remembered."""
+        """Return the ids to forget, oldest first, to make room for `added` more workers."""
         count = len(self._workers) - self._held + added - self._limit
         return [
             worker_id for _, (worker_id, _) in zip(range(count), self._retentions.due(math.inf), strict=False)

@@ -1,11 +1,14 @@
-"""The one error tree. Mapped once to gRPC statuses (`control/service.py`) and once to problem details
-(`control/rest/problems.py`)."""
+"""This module has every error that MiniCloud names, in one tree.
+
+One place translates them into gRPC statuses (`control/service.py`) and one into problem details
+(`control/rest/problems.py`).
+"""
 
 from __future__ import annotations
 
 
 class MiniCloudError(Exception):
-    """Any failure MiniCloud names. Its text is one line for a user: what is wrong, what would be right."""
+    """This is the base of all errors. Its text is one line for a user: what is wrong, what would be right."""
 
 
 class InvalidError(MiniCloudError):
@@ -17,11 +20,11 @@ class UnknownWorkerError(MiniCloudError):
 
 
 class FencedError(MiniCloudError):
-    """The caller speaks for an older incarnation of a worker id that has been registered again since."""
+    """The message is of an older incarnation of a worker id that has been registered again since."""
 
 
 class DisplacedError(FencedError):
-    """The caller speaks for the installation that the worker id was last taken from."""
+    """The message is of the installation that held the worker id until another one took it."""
 
     def __init__(self, text: str, worker_id: str) -> None:
         super().__init__(text)
@@ -29,21 +32,25 @@ class DisplacedError(FencedError):
 
 
 class LimitError(MiniCloudError):
-    """A limit of the control plane is reached: the request is right and cannot be granted now."""
+    """A limit of the control plane is reached: the request is valid and cannot be granted now."""
 
 
 class StoreError(MiniCloudError):
-    """The durable registry cannot be used until somebody mends it; at the start the program exits with 2."""
+    """The durable registry cannot be used until it is repaired. At the start the program exits with 2."""
 
 
 class StoreUnavailableError(StoreError):
-    """The durable registry cannot be used at present (a full disk, a hanging one): trying again later may
-    succeed. At the start the program exits with 1, on which service managers start it again."""
+    """The durable registry cannot be used at present (a full disk, a hanging one); a later try may succeed.
+
+    At the start the program exits with 1, on which service managers start it again.
+    """
 
 
 class LeadershipLostError(StoreUnavailableError):
-    """Another control plane writes to the registry from now on. The program exits with 1, on which service
-    managers start it again."""
+    """Another control plane writes to the registry from now on (DESIGN 84).
+
+    The program exits with 1, on which service managers start it again.
+    """
 
 
 class StoreInUseError(StoreUnavailableError):
@@ -51,18 +58,22 @@ class StoreInUseError(StoreUnavailableError):
 
 
 class StoreWriteError(StoreUnavailableError):
-    """A write to the durable registry failed, or the process ends without one that is due."""
+    """A write to the durable registry failed, or the process ends while changes are not written."""
 
 
 class ConfigError(MiniCloudError):
-    """The configuration, or what it names (port, folder, file), cannot be used until somebody mends it; the
-    program exits with 2, after which service managers leave it alone."""
+    """The configuration, or a port, folder or file that it names, cannot be used until it is corrected.
+
+    The program exits with 2, after which service managers do not start it again.
+    """
 
 
 class NotYetError(MiniCloudError):
-    """A thing that the program needs to start is not there yet, or is held by another (an address, a port, a
-    name, room on a disk); the program exits with 1, on which service managers start it again."""
+    """An address, a port, a name or disk space that the program needs to start is missing or in use.
+
+    The program exits with 1, on which service managers start it again.
+    """
 
 
 class RegistrationFailedError(MiniCloudError):
-    """A worker's registration failed as often in a row as was allowed; the program exits with 3."""
+    """A worker's registration failed as many times in a row as is allowed. The program exits with 3."""

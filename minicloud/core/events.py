@@ -1,8 +1,10 @@
-"""What happened to membership. Events come out of `Registry.decide` and change it in `Registry.apply`.
+"""Events are the changes of membership. `Registry.decide` returns them and `Registry.apply` carries them out.
 
-Each carries all that applying it needs, `at_s` included: applying the same events in the same order to an
-empty registry always ends in the same state. `LeaseRenewed` and `RivalHeard` are transient. Of the others,
-`WorkerHeard` and `DepartureExpired` change what is stored and are no part of the history; the rest are.
+Each has all that applying it needs, `at_s` included. Always holds: the same events applied in the same order
+to an empty registry end in the same state (`tests/unit/core/test_registry_model.py`).
+
+`LeaseRenewed` and `RivalHeard` are not stored. `WorkerHeard` and `DepartureExpired` are stored without an
+entry in the history. All others have an entry.
 """
 
 from __future__ import annotations
@@ -16,14 +18,14 @@ from minicloud.core.model import Admin, Departure, Resources, Worker, WorkerId
 
 
 class RegistrationOutcome(StrEnum):
-    """How an id came to be given."""
+    """An outcome is the reason for which a registration got its id."""
 
-    NEW = "new"  # it was free, or generated
-    AGAIN = "again"  # to the installation that has it already
-    RETURNED = "returned"  # to the installation that had it before it departed
-    TAKEOVER = "takeover"  # from another that had gone silent
-    RENAMED = "renamed"  # another, live, has the wanted one: this is a variant of it
-    CLONE = "clone"  # another, live, has the same identity: this is a variant of its id
+    NEW = "new"  # the id was free, or generated
+    AGAIN = "again"  # the installation has the id already
+    RETURNED = "returned"  # the installation had the id when it departed
+    TAKEOVER = "takeover"  # the id was that of an UNHEALTHY worker of another installation
+    RENAMED = "renamed"  # a live worker has the wanted id; this is a variant of it
+    CLONE = "clone"  # a live worker has the same identity; this is a variant of its id
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +46,9 @@ class WorkerRegistered:
 
 @dataclass(frozen=True, slots=True)
 class WorkerLoaded:
-    """A worker known before a restart, registered or departed, as it was stored.
+    """A registered or departed worker was loaded from the store after a restart.
 
-    `lease_until_s` ends the lease of a HEALTHY one that is not heard before.
+    `lease_until_s` is the end of a HEALTHY worker's lease unless a heartbeat renews it.
     """
 
     worker_id: WorkerId
@@ -64,7 +66,8 @@ class LeaseRenewed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WorkerHeard:
-    """The first heartbeat in this run of a worker that an earlier run registered; `LeaseRenewed` follows."""
+    """A worker that an earlier run registered sent its first heartbeat in this one; `LeaseRenewed`
+    follows."""
 
     worker_id: WorkerId
     at_s: float
@@ -80,7 +83,7 @@ class WorkerLeaving:
 
 @dataclass(frozen=True, slots=True)
 class RivalHeard:
-    """The installation that this id was last taken from is alive: its heartbeat arrived."""
+    """A heartbeat arrived from the installation that held this id before the present one."""
 
     worker_id: WorkerId
     at_s: float
@@ -88,7 +91,7 @@ class RivalHeard:
 
 @dataclass(frozen=True, slots=True)
 class LeaseExpired:
-    """`at_s` is the deadline itself, however late the sweep that found it."""
+    """A worker's lease ended at `at_s`, which is the deadline even if the sweep is late."""
 
     worker_id: WorkerId
     at_s: float
@@ -97,7 +100,7 @@ class LeaseExpired:
 
 @dataclass(frozen=True, slots=True)
 class WorkerRecovered:
-    """An UNHEALTHY worker spoke again; a `LeaseRenewed` follows."""
+    """An UNHEALTHY worker sent a heartbeat; `LeaseRenewed` follows."""
 
     worker_id: WorkerId
     at_s: float

@@ -1,7 +1,8 @@
-"""Which id a newcomer gets.
+"""This module assigns ids to workers that register.
 
-Never gives an id that a live worker of another installation holds. Costs O(1) a registration, however many
-variants of an id exist: the next free suffix is remembered, not searched for.
+Always holds: no registration gets the id of a live worker of another installation
+(`tests/unit/core/test_registry_model.py`). A registration costs O(1) however many variants of an id exist,
+because the next free suffix is remembered (`tests/unit/core/test_ids.py`).
 """
 
 from __future__ import annotations
@@ -17,25 +18,25 @@ Find = Callable[[WorkerId], Worker | None]
 
 
 class Origin(NamedTuple):
-    """Where a registration comes from: an installation (empty from clients without one) and its endpoint."""
+    """An origin is the installation of a registration (empty from clients without one) and its endpoint."""
 
     instance_id: str
     endpoint: str
 
 
 class _Displaced(NamedTuple):
-    """The origin that an id was last taken from, while another origin holds the id."""
+    """A `_Displaced` is the last origin that held an id which another origin holds now."""
 
     origin: Origin
     incarnation: int
-    heard_s: float | None  # when a heartbeat proved that it is alive
+    heard_s: float | None  # the time of its last heartbeat since then
 
 
 class IdBook:
-    """The memory behind id assignment. `assign` reads it, the other methods keep it.
+    """An `IdBook` keeps the data for id assignment. `assign` reads it, the other methods update it.
 
-    A departed worker stays in the book for as long as it is remembered. `find` answers with the registered
-    or departed worker of an id. `rival_s`: how long a heartbeat proves that a displaced origin is alive.
+    A departed worker stays in the book for as long as it is remembered. `find` returns the registered or
+    departed worker of an id. A heartbeat proves for `rival_s` that a displaced origin is alive.
     """
 
     def __init__(self, rival_s: float) -> None:
@@ -46,13 +47,13 @@ class IdBook:
         self._rival_s = rival_s
 
     def assign(self, command: Register, find: Find, now_s: float) -> tuple[WorkerId, RegistrationOutcome]:
-        """The id for a newcomer and how it comes to it. Changes nothing.
+        """Return the id for a registration, and its outcome. Changes nothing.
 
-        An installation gets back the id it has, or had when it departed, if it asks for that id, for the id
+        An installation gets the id that it has, or had when it departed, if it asks for that id, for the id
         it asked for last time, or for none. A client that asks for the same id from the same endpoint gets
-        the same id. Otherwise the wanted id is given if it is free or held by a worker gone silent; else
-        `wanted-1`, `wanted-2`, … A live worker that was displaced by another one with the same identity gets
-        such a variant too.
+        the same id (DESIGN 12). Otherwise the wanted id is given if it is free or that of an UNHEALTHY
+        worker, else the first free one of `wanted-1`, `wanted-2`, … A live worker that was displaced by
+        another one with the same identity gets such a variant too (DESIGN 60).
         """
         own = self._own(command, find)
         wanted = own.worker_id if own is not None else WorkerId(command.worker_id) or command.generated_id
@@ -70,8 +71,8 @@ class IdBook:
         return self._variant(wanted, find), RegistrationOutcome.RENAMED
 
     def replaced(self, command: Register, worker_id: WorkerId, find: Find) -> list[Worker]:
-        """The registered workers that make room when `worker_id` is given to the sender of `command`: those
-        of the same installation at the same endpoint, where one process at a time can listen."""
+        """Return the registered workers that depart when the sender of `command` gets `worker_id`: those of
+        the same installation at the same endpoint, on which one process at a time can listen."""
         others = self._by_installation.get(command.instance_id, ())
         found = (find(other) for other in others if other != worker_id)
         return [
@@ -81,7 +82,7 @@ class IdBook:
         ]
 
     def note(self, worker: Worker, before: Worker | None, find: Find) -> None:
-        """Remember who holds `worker.worker_id`; `before` held it until now."""
+        """Enter `worker` under its id, in place of `before`, which held the id until now."""
         worker_id = worker.worker_id
         if before is not None:
             self._drop(before)
@@ -92,35 +93,35 @@ class IdBook:
             self._by_installation.setdefault(worker.instance_id, {})[worker_id] = None
         if worker.wanted_id:
             self._by_place[worker.wanted_id, worker.endpoint] = worker_id
-        # The next suffix is remembered while the wanted id exists, which bounds the book by the number of
-        # workers. At worst (variants noted before their base, after a restart) the next clash walks over
-        # those that still exist.
+        # The next suffix is remembered while the wanted id exists, so the number of workers bounds the book.
+        # After a restart a variant may be noted before its base; the next clash then passes each existing
+        # variant.
         suffix = worker_id.rpartition("-")[2]
         wanted_id = worker.wanted_id
         if wanted_id != worker_id and suffix.isdecimal() and find(WorkerId(wanted_id)) is not None:
             self._next_suffix[wanted_id] = max(self._next_suffix.get(wanted_id, 1), int(suffix) + 1)
 
     def depart(self, worker_id: WorkerId) -> None:
-        """Forget whom the id was taken from: its holder has departed."""
+        """Drop the displaced origin of an id whose worker has departed."""
         self._displaced.pop(worker_id, None)
 
     def forget(self, worker: Worker) -> None:
-        """Forget everything about `worker.worker_id`: nobody holds it and nobody is remembered for it."""
+        """Drop everything about `worker.worker_id`. No registered or departed worker has the id any more."""
         self._drop(worker)
         self._next_suffix.pop(worker.worker_id, None)
         self._displaced.pop(worker.worker_id, None)
 
     def is_displaced(self, worker_id: WorkerId, incarnation: int) -> bool:
-        """Whether the id was last taken from the holder of `incarnation`, by another origin."""
+        """Return True if another origin took the id from the worker of `incarnation`."""
         displaced = self._displaced.get(worker_id)
         return displaced is not None and displaced.incarnation == incarnation
 
     def rival_heard(self, worker_id: WorkerId, now_s: float) -> None:
-        """The displaced origin of the id has proved that it is alive."""
+        """Record a heartbeat of the displaced origin of the id."""
         self._displaced[worker_id] = self._displaced[worker_id]._replace(heard_s=now_s)
 
     def _own(self, command: Register, find: Find) -> Worker | None:
-        """The worker that the sender of `command` is, or was when it departed; the newest of several."""
+        """Return the worker that the sender of `command` is or was; the newest of several."""
         wanted_id, endpoint = command.worker_id, command.endpoint
         mine = [
             worker
@@ -128,7 +129,7 @@ class IdBook:
             if (worker := find(worker_id)) is not None and wanted_id in ("", worker_id, worker.wanted_id)
         ]
         mine.sort(key=lambda worker: worker.departed is not None)
-        # Two live processes with one identity differ by their endpoints. One that moves asks by its id.
+        # Two live processes with one identity have different endpoints. One that moves asks by its id.
         for worker in mine:
             if worker.endpoint == endpoint:
                 return worker
@@ -161,7 +162,7 @@ class IdBook:
             del self._by_place[place]
 
     def _variant(self, wanted: WorkerId, find: Find) -> WorkerId:
-        # Loops only over variants somebody asked for by name; each is passed once, as `note` remembers.
+        # The loop passes only variants that a client asked for by name, each once, as `note` remembers.
         number = self._next_suffix.get(wanted, 1)
         while True:
             suffix = f"-{number}"

@@ -1,7 +1,7 @@
-"""The nouns of membership: what a worker is, how loaded it is, and which status follows from its two axes.
+"""This module defines a worker, its resources, and the status that follows from its health and admin state.
 
-Always holds: a `Resources` that exists is valid; only `Registry.apply` writes to a `Worker`. Times are
-monotonic seconds of the control plane's clock; wall time is unknown here.
+Always holds: a `Resources` that exists is valid (`tests/unit/core/test_model.py`). Times are monotonic
+seconds of the control plane's clock.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ SHUTTING_DOWN = "shutting down"
 
 
 class Health(StrEnum):
-    """Is it there? Decided by leases alone."""
+    """Health is the first axis of a status. Leases alone decide it."""
 
     HEALTHY = "HEALTHY"
     UNHEALTHY = "UNHEALTHY"
 
 
 class Admin(StrEnum):
-    """May it be given work? Decided by operators alone; belongs to the id until the id leaves."""
+    """The admin state is the second axis of a status. Operators alone change it, and it belongs to the id
+    (DESIGN 13)."""
 
     ACTIVE = "ACTIVE"
     CORDONED = "CORDONED"
@@ -37,7 +38,7 @@ class Admin(StrEnum):
 
 
 class Departure(StrEnum):
-    """Why a worker is no longer registered."""
+    """A `Departure` is the kind of reason for which a worker is no longer registered."""
 
     LEFT = "left"
     DRAINED = "drained"
@@ -47,7 +48,7 @@ class Departure(StrEnum):
 
 
 class Status(StrEnum):
-    """The one status shown to the outside. OFFLINE is that of a worker which is not registered."""
+    """A `Status` is the status of a worker that clients see. A worker that is not registered is OFFLINE."""
 
     HEALTHY = "HEALTHY"
     UNHEALTHY = "UNHEALTHY"
@@ -70,13 +71,13 @@ class _Figures(NamedTuple):
 
 
 class Resources(_Figures):
-    """What a worker has and how much of it is in use.
+    """A `Resources` has the size of a worker and how much of it is in use.
 
     Sizes are MiB, totals unless named `used`; utilisations are fractions, 0.0 to 1.0. Raises `InvalidError`
-    for a negative figure, a NaN or a fraction outside its range, naming the field.
+    with the name of the field for a negative figure, a NaN or a fraction outside its range.
 
-    A named tuple: it is made twice for every heartbeat, and a frozen dataclass takes two and a half times as
-    long to make.
+    It is made twice for every heartbeat, and is a named tuple because a frozen dataclass takes two and a half
+    times as long to make.
     """
 
     __slots__ = ()
@@ -105,8 +106,8 @@ class Resources(_Figures):
                 disk_used_mb,
             ),
         )
-        # One chained test on the path of every heartbeat; the culprit is only looked for when it fails.
-        # A NaN fails every comparison, and so this one.
+        # Every heartbeat pays for this one test; `_fault` looks for the field only if it fails. A NaN fails
+        # every comparison.
         if not (
             0.0 <= cpu_utilization <= 1.0
             and 0.0 <= memory_utilization <= 1.0
@@ -132,7 +133,7 @@ class Resources(_Figures):
 
 @dataclass(frozen=True, slots=True)
 class Departed:
-    """How and when a worker departed."""
+    """A `Departed` has the kind, the reason and the time of a worker's departure."""
 
     departure: Departure
     reason: str
@@ -141,13 +142,13 @@ class Departed:
 
 @dataclass(slots=True)
 class Worker:
-    """A registered worker, or one that has departed and is remembered. Only `Registry.apply` changes it.
+    """A `Worker` is registered, or has departed and is remembered. Only `RegistryState` changes it.
 
-    `wanted_id` is the id it asked for, which may differ from the id it was given. A worker that registers
-    again by its given id keeps its `wanted_id`. `sequence` is that of the last heartbeat counted for this
-    incarnation, 0 before the first. Each axis has its own reason and since. `leaving_since_s` is set once
-    the worker has announced that it is shutting down. `heard_run` is the number of the control plane's run
-    in which it was last heard. `departed` is set once it is no longer registered.
+    `wanted_id` is the id it asked for, which may differ from the id it got. A worker that registers again by
+    the id it got keeps its `wanted_id`. `sequence` is that of the last heartbeat counted for this
+    incarnation, 0 before the first. `leaving_since_s` is set when the worker announces that it is shutting
+    down. `heard_run` is the number of the last run of the control plane in which it registered or sent a
+    heartbeat. `departed` is set when it is no longer registered.
     """
 
     worker_id: WorkerId
@@ -169,7 +170,7 @@ class Worker:
     leaving_since_s: float | None = None
     heard_run: int = 0
     departed: Departed | None = None
-    # When HEALTHY its lease, when UNHEALTHY or departed the end of its retention.
+    # This is the end of the lease of a HEALTHY worker, else the end of the retention.
     deadline: Deadline = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -177,10 +178,9 @@ class Worker:
 
     @property
     def status(self) -> Status:
-        """OFFLINE and UNHEALTHY win over what operators and the worker itself announced.
+        """Return OFFLINE or UNHEALTHY, if it is one of them, whatever the operators or the worker announced.
 
-        A cordoned worker shows as DRAINING: the wire knows no cordoned status, and a scheduler in the field
-        that gives work to HEALTHY workers must not be shown one it has to spare.
+        A cordoned worker shows as DRAINING (DESIGN 14).
         """
         if self.departed is not None:
             return Status.OFFLINE
@@ -192,12 +192,12 @@ class Worker:
 
     @property
     def schedulable(self) -> bool:
-        """Whether it may be given new work."""
+        """Return True if the worker may get new work."""
         return self.status is Status.HEALTHY
 
     @property
     def status_reason(self) -> str:
-        """Why the status is what it is, for a person."""
+        """Return the reason of the status, as text for people."""
         if self.departed is not None:
             return self.departed.reason
         if self.status is not Status.DRAINING:
@@ -206,7 +206,7 @@ class Worker:
 
     @property
     def status_since_s(self) -> float:
-        """The instant at which the status became what it is."""
+        """Return the time since which the worker has its present status."""
         if self.departed is not None:
             return self.departed.at_s
         if self.status is Status.UNHEALTHY:
@@ -219,14 +219,17 @@ class Worker:
 
     @property
     def zone(self) -> str:
-        """The failure domain it named when it registered."""
+        """Return the failure domain that the worker named when it registered."""
         return self.metadata.get("zone") or DEFAULT_ZONE
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterStats:
-    """The cluster in one line. Totals cover every registered worker, utilisations the HEALTHY ones
-    (0.0 where there are none); `healthy + unhealthy + draining == total`."""
+    """A `ClusterStats` sums up the cluster. Totals cover every registered worker, utilisations the HEALTHY
+    ones (0.0 if there are none).
+
+    Always holds: `healthy + unhealthy + draining == total` (`tests/unit/core/test_registry_model.py`).
+    """
 
     total: int = 0
     healthy: int = 0

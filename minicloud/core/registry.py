@@ -1,12 +1,13 @@
-"""The registry of workers: decides what a command does, and holds what came of it.
+"""The registry decides what a command does, and holds the state that follows.
 
-`decide(command, now_s)` changes nothing and answers with events, or raises; `apply(event)` alone changes
-state, and is also replay. Always holds: healthy + unhealthy + draining = registered; a worker has a lease
-exactly while it is HEALTHY by health; an id is registered or departed, never both; incarnations of an id only
-rise, also over its departure, and every one that is given is above the floor.
+`decide(command, now_s)` returns events or raises, and changes nothing. `apply(event)` alone changes state,
+and replays stored events too.
 
-Callers sweep before they decide or read, so that nothing is ever seen past its deadline (`next_deadline_s`
-says whether there is anything to sweep).
+Always holds (`tests/unit/core/test_registry_model.py`): healthy + unhealthy + draining = registered; a worker
+has a lease exactly while its health is HEALTHY; an id is registered or departed, never both; incarnations of
+an id only rise, also over its departure, and each new one is above the floor.
+
+Callers sweep before they decide or read, if `next_deadline_s` has come (DESIGN 9).
 """
 
 from __future__ import annotations
@@ -52,20 +53,20 @@ from minicloud.core.model import Admin, Departure, Health, Worker, WorkerId
 from minicloud.core.state import ADMIN_REASONS, RegistryState
 
 DEFAULT_MAX_WORKERS = 50_000  # some 250 MB where every worker sends as much metadata as it may
-# Departed workers that are cordoned are kept until an operator uncordons them: operators make them, one by
-# one, and a script that goes wrong must not fill the memory.
+# Cordoned workers that have departed are remembered until an operator uncordons them (DESIGN 13). The limit
+# keeps an operator's script that goes wrong from filling the memory.
 MAX_HELD = 65_536
-# A worker of the current incarnation whose heartbeats are so many behind the last one counted is no late
-# message: somebody else moved its sequence. A network delivers a few heartbeats late, never so many.
+# A heartbeat of the current incarnation that is this far behind the last one counted is not late: another
+# sender moved the sequence (DESIGN 64).
 FAR_BEHIND = 10
 
 _NO_EVENTS: tuple[Event, ...] = ()
 
 
 class Registry(RegistryState):
-    """Decides what commands do to the state it holds.
+    """A `Registry` decides what commands do to its state.
 
-    `max_workers`: how many may be registered at a time. `RegistryState` has the other parameters.
+    `max_workers` bounds the registered workers. `RegistryState` describes the other parameters.
     """
 
     def __init__(
@@ -81,11 +82,11 @@ class Registry(RegistryState):
         self._max_workers = max_workers
 
     def decide(self, command: Command, now_s: float) -> tuple[Event, ...]:
-        """The events that carry `command` out at `now_s`, none where nothing changes.
+        """Return the events that carry `command` out at `now_s`, none if nothing changes.
 
         Raises `UnknownWorkerError` for an id that is not registered, `FencedError` for a message of an older
-        incarnation (`DisplacedError` where another installation took the id from it), `InvalidError` for what
-        makes no sense in the present state and `LimitError` for one worker too many.
+        incarnation (`DisplacedError` if another installation took its id), `InvalidError` for a command that
+        the present state rules out, and `LimitError` for one worker too many.
         """
         match command:  # the most frequent one first
             case Heartbeat():
@@ -118,7 +119,7 @@ class Registry(RegistryState):
                 )
             return _NO_EVENTS
         if not incarnation:
-            sequence = 0  # a sequence counts within an incarnation: anybody could move it, unfenced
+            sequence = 0  # without an incarnation any sender could move the sequence (DESIGN 64)
         renewed = LeaseRenewed(worker.worker_id, now_s, sequence, resources)
         if worker.health is Health.HEALTHY and worker.heard_run == self._run and not leaving:
             return (renewed,)
@@ -145,11 +146,11 @@ class Registry(RegistryState):
         wanted_id = command.worker_id
         returning = registration in (RegistrationOutcome.AGAIN, RegistrationOutcome.RETURNED)
         if returning and before is not None and wanted_id in ("", worker_id):
-            # It goes by the id it was given; its configuration, after a restart, still says the other one.
+            # The worker uses the id it got; after a restart its configuration has the wanted one again.
             wanted_id = before.wanted_id or wanted_id
         earlier = [*replaced, *([before] if before is not None else [])]
         last_incarnation = max(self._incarnation_floor, 0, *(each.incarnation for each in earlier))
-        # A cordon or a drain stays with the id, and with an installation that comes back under another id.
+        # A cordon or a drain stays with the id, and with an installation that registers under another id.
         held = [each for each in reversed(earlier) if each.admin is not Admin.ACTIVE]
         administered = held[0] if held else before
         departed = [
@@ -220,12 +221,12 @@ class Registry(RegistryState):
         return tuple(events)
 
     def _evictions(self, added: int, now_s: float) -> Iterator[Event]:
-        """The events that make room for `added` more departed workers."""
+        """Yield the events that make room for `added` more departed workers."""
         for worker_id in self._departures.excess(added):
             yield DepartureExpired(WorkerId(worker_id), now_s)
 
     def _admin_changed(self, worker: Worker, now_s: float, admin: Admin, reason: str) -> tuple[Event, ...]:
-        """The change of the admin state of `worker`; none where state and reason are the same already."""
+        """Return the change of the admin state of `worker`, none if state and reason stay the same."""
         if worker.admin is admin and reason in ("", worker.admin_reason):
             return _NO_EVENTS
         if admin is not Admin.ACTIVE and self._departures.held >= MAX_HELD:

@@ -1,7 +1,7 @@
-"""The state behind the registry: the workers that are registered or remembered, and how events change them.
+"""This is the state of the registry: the workers that are registered or remembered.
 
-Always holds: only `apply` changes it, and applying the same events in the same order ends in the same state;
-a worker has a lease exactly while it is HEALTHY by health; an id is registered or departed, never both.
+Always holds (`tests/unit/core/test_registry_model.py`): the same events in the same order end in the same
+state; a worker has a lease exactly while its health is HEALTHY; an id is registered or departed, never both.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from minicloud.core.model import Admin, Departed, Departure, Health, Worker, Wor
 
 
 class RegistryState:
-    """Every registered worker and its lease, every departed worker that is remembered, and the floor of
-    incarnations.
+    """A `RegistryState` has the registered workers and their leases, the departed workers that are
+    remembered, and the floor of incarnations.
 
-    `policy` has the figures of failure detection. `incarnation_floor` is at least every incarnation that was
-    ever given and is not of a worker restored into this registry; 0 or more. `run` is the number of the
-    control plane's run, which `Worker.heard_run` is compared with. `max_departed` bounds the departed workers
-    that are remembered and not cordoned.
+    `policy` has the figures of failure detection. `incarnation_floor` is 0 or more, and at least every
+    incarnation ever given except those of workers loaded into this registry. `run` is the number of the
+    control plane's run, for comparison with `Worker.heard_run`. `max_departed` bounds the departed workers
+    that are not cordoned.
     """
 
     def __init__(
@@ -61,67 +61,64 @@ class RegistryState:
         self._incarnation_floor = incarnation_floor
         self._run = run
 
-    # What is there
-
     def __len__(self) -> int:
         return len(self._workers)
 
     def get(self, worker_id: str) -> Worker | None:
-        """The worker of that id, if it is registered."""
+        """Return the registered worker of that id, None if there is none."""
         return self._workers.get(WorkerId(worker_id))
 
     def known(self, worker_id: str) -> Worker | None:
-        """The worker of that id, registered or departed."""
+        """Return the registered or departed worker of that id, None if there is none."""
         return self._workers.get(WorkerId(worker_id)) or self._departures.get(WorkerId(worker_id))
 
     @property
     def departures(self) -> Departures:
-        """The departed workers, to read."""
+        """Return the departed workers. Callers only read them."""
         return self._departures
 
     def workers(self, after: str = "") -> Iterator[Worker]:
-        """Every worker in the order of ids, from the first one greater than `after` on.
+        """Yield the registered workers with ids greater than `after`, in the order of ids.
 
-        Membership must not change while this is being iterated.
+        Membership must not change during the iteration.
         """
         start = bisect_right(self._sorted_ids, after) if after else 0
         for index in range(start, len(self._sorted_ids)):
             yield self._workers[self._sorted_ids[index]]
 
     def schedulable_workers(self) -> Iterator[Worker]:
-        """The workers that may be given new work: HEALTHY, neither cordoned, draining nor leaving."""
+        """Yield the workers that may get new work: HEALTHY, neither cordoned, draining nor leaving."""
         return (worker for worker in self.workers() if worker.schedulable)
 
     @property
     def incarnation_floor(self) -> int:
-        """The floor at the start, or the highest incarnation of any worker that has left since. A worker that
-        registers gets a higher one.
+        """Return the highest of the floor at the start and the incarnations of workers that have left since.
 
-        One figure for all ids fences the messages of every departed worker without remembering each.
+        A worker that registers gets a higher incarnation (DESIGN 11).
         """
         return self._incarnation_floor
 
     @property
     def run(self) -> int:
-        """The number of the control plane's run."""
+        """Return the number of the control plane's run."""
         return self._run
 
     def next_deadline_s(self) -> float:
-        """When there will next be something to sweep; infinity if never."""
+        """Return the first time at which a sweep finds something, infinity if there is none."""
         return min(self._detector.next_s(), self._departures.next_s())
 
     @property
     def has_leases(self) -> bool:
-        """Whether any worker is HEALTHY by health."""
+        """Return True if the health of any worker is HEALTHY."""
         return self._detector.has_leases
 
     def postpone(self, by_s: float) -> None:
-        """Move every deadline by `by_s`, as if that time had not passed."""
+        """Move every deadline by `by_s` seconds (DESIGN 61)."""
         self._detector.stalled(by_s)
         self._departures.postpone(by_s)
 
     def apply(self, event: Event) -> None:
-        """Make `event` so. It must have been decided on the present state, or be replayed in order."""
+        """Carry `event` out. It must have been decided on the present state, or be replayed in order."""
         match event:  # the most frequent one first
             case LeaseRenewed():
                 self._apply_renewed(event)
@@ -170,7 +167,7 @@ class RegistryState:
         worker.health = Health.HEALTHY
         worker.health_reason = event.reason
         worker.health_since_s = event.at_s
-        worker.last_heartbeat_s = event.at_s  # the stored record of this change has it
+        worker.last_heartbeat_s = event.at_s  # the stored record of this change needs it
         worker.heard_run = self._run
         self._renew(worker.deadline, event.at_s)
 
@@ -182,7 +179,7 @@ class RegistryState:
     def _apply_leaving(self, event: WorkerLeaving) -> None:
         worker = self._workers[event.worker_id]
         worker.leaving_since_s = event.at_s
-        worker.last_heartbeat_s = event.at_s  # the stored record of this change has it
+        worker.last_heartbeat_s = event.at_s  # the stored record of this change needs it
 
     def _apply_rival_heard(self, event: RivalHeard) -> None:
         self._ids.rival_heard(event.worker_id, event.at_s)
@@ -252,9 +249,7 @@ class RegistryState:
             return
         self._ids.depart(event.worker_id)
         worker.departed = Departed(event.departure, event.reason, event.at_s)
-        if (
-            worker.admin is Admin.DRAINING
-        ):  # the drain has ended; its machine gets nothing until it is uncordoned
+        if worker.admin is Admin.DRAINING:  # a drain that has ended leaves a cordon (DESIGN 13)
             worker.admin = Admin.CORDONED
             if worker.admin_reason == ADMIN_REASONS[Admin.DRAINING]:
                 worker.admin_reason = "drained for an operator"
@@ -276,7 +271,7 @@ _REGISTRATION_REASONS = {
 }
 
 
-# The reason that is stored where an operator gives none.
+# These reasons are stored if an operator gives none.
 ADMIN_REASONS = {
     Admin.ACTIVE: "uncordoned by an operator",
     Admin.CORDONED: "cordoned by an operator",

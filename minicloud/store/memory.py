@@ -1,7 +1,8 @@
-"""A store that lasts as long as the process: for `--data-dir none`, for tests and for simulated disks.
+"""This store lasts as long as the process, for `--data-dir none`, for tests and for simulated disks.
 
-Always holds: what is appended is kept at once, in the order it came. It is what a durable store would load,
-so that a simulated control plane can be killed and started again over the same `MemoryStore`.
+Always holds: a change is kept when `append` returns, in order, and `load` returns what a durable store would
+(`tests/unit/store/test_stores.py`). So a simulated control plane can be killed and started again over the
+same `MemoryStore`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from minicloud.store.port import HISTORY_ENTRIES, MAX_RUNS, Change, MembershipEv
 
 
 class MemoryStore:
-    """`Store` without a file. `flushed` and `run` never fail."""
+    """A `MemoryStore` is a `Store` without a file. `flushed` and `run` never fail."""
 
     def __init__(self) -> None:
         self._workers: dict[WorkerId, StoredWorker] = {}
@@ -29,7 +30,7 @@ class MemoryStore:
         return self.snapshot()
 
     def snapshot(self) -> Snapshot:
-        """Return all that is kept."""
+        """Return everything that is kept."""
         return Snapshot(
             workers=tuple(self._workers[worker_id] for worker_id in sorted(self._workers)),
             entries=tuple(self._entries),

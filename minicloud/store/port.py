@@ -1,13 +1,14 @@
-"""The port between membership and what keeps it.
+"""This is the port between membership and its store.
 
 A store takes changes in order and reports when they are durable. It keeps, by worker id, the last record of
 each worker that is registered or remembered, the incarnation floor, the newest runs of the control plane and
-the newest entries of the history. It has wall time only: monotonic instants mean nothing to the next process.
+the newest entries of the history. Its times are wall time, because monotonic times mean nothing to the next
+process.
 
-A store that cannot write at present does not accept what has to be durable (`check_accepting`). It still
-takes everything that happens anyway, such as a lease that expires, and writes it once it can.
+A store that cannot write refuses what has to be durable (`check_accepting`). It still takes what happens
+anyway, such as a lease that expires, and writes it once it can (DESIGN 79).
 
-Heartbeats never come here. `last_heartbeat_ms` is the last one known when another change was stored.
+Heartbeats are not stored. `last_heartbeat_ms` is the last one known when another change was stored.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ from trio import TASK_STATUS_IGNORED, TaskStatus
 from minicloud.core.liveness.grace import Run
 from minicloud.core.model import Admin, Health, Resources, Status, WorkerId
 
-MAX_RUNS = 100  # of the control plane; older ones say nothing about leases that still last
+MAX_RUNS = 100  # of the control plane; older ones have no effect on leases that still last
 HISTORY_ENTRIES = 10_000  # about 3 MB in memory: some hours of a large cluster's changes
 
 
 @dataclass(frozen=True, slots=True)
 class MembershipEvent:
-    """One line of the history of membership, as people and tools see it.
+    """A `MembershipEvent` is one entry of the history, as people and tools see it.
 
     `event_id` rises by one an entry, across restarts. `kind` is registered, departed, unhealthy, recovered,
     cordoned, uncordoned, draining or leaving; `detail` names the sort of registration or departure, and is
     empty for the other kinds. `old_status` is OFFLINE for a worker that was not registered, `new_status` for
-    one that no longer is. `request_id` is that of the request which caused it, if one did.
+    one that no longer is. `request_id` is that of the request which caused the change, if one did.
     """
 
     event_id: int
@@ -50,10 +51,10 @@ class MembershipEvent:
 
 @dataclass(frozen=True, slots=True)
 class StoredWorker:
-    """The stored record of a worker; times in Unix milliseconds.
+    """A `StoredWorker` is the stored record of a worker. Its times are Unix milliseconds.
 
-    `leaving_since_ms` is 0 unless the worker announced that it is shutting down. `heard_run` is the number
-    of the run in which it was last heard. `departure` is empty for a registered worker.
+    `leaving_since_ms` is 0 unless the worker announced that it is shutting down. `heard_run` is the number of
+    the run in which it was last heard. `departure` is empty for a registered worker.
     """
 
     worker_id: WorkerId
@@ -80,11 +81,11 @@ class StoredWorker:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One step of membership.
+    """A `Change` is one step of membership.
 
-    `worker` is the record of `worker_id` from now on; None: it has none any more. A change of nobody has the
-    empty `worker_id`. `entry` is the line of the history, where the change has one. `run` replaces the record
-    of the run of that number.
+    `worker` is the record of `worker_id` from now on; None removes the record. The `worker_id` is empty if
+    the change concerns no worker. `entry` is the entry of the history, if the change has one. `run` replaces
+    the record of the run of that number.
     """
 
     worker_id: WorkerId | Literal[""]
@@ -96,8 +97,8 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything a store holds when it is opened: workers in the order of ids, entries and runs oldest
-    first."""
+    """A `Snapshot` is everything that a store holds when it is opened: workers in the order of ids,
+    entries and runs oldest first."""
 
     workers: tuple[StoredWorker, ...] = ()
     entries: tuple[MembershipEvent, ...] = ()
@@ -108,11 +109,12 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class StoreObserver:
-    """Callbacks of a store at work, called on the loop.
+    """A `StoreObserver` has callbacks, which a store calls on the loop.
 
-    `batch_written`: the changes in a batch and the seconds it took to be durable. `fault_changed`: why the
-    store does not accept changes from now on, empty where it does. `history_dropped`: so many entries are
-    not kept, because more are waiting to be written than the history holds.
+    `batch_written` gets the number of changes in a batch and the seconds until it was durable.
+    `fault_changed` gets the reason for which the store accepts no changes from now on, empty if it does.
+    `history_dropped` gets the number of entries that are not kept, because more are waiting than the history
+    holds.
     """
 
     batch_written: Callable[[int, float], None] = field(default=lambda changes, seconds: None)
@@ -121,36 +123,37 @@ class StoreObserver:
 
 
 class Store(Protocol):
-    """Order of use: `load` once, then `run` for as long as anything is appended."""
+    """A `Store` is loaded once with `load`, then `run` runs for as long as changes are appended."""
 
     async def load(self) -> Snapshot:
-        """Return all that is kept. Raises `StoreError` where it cannot be read, naming the remedy."""
+        """Return everything that is kept. Raises `StoreError`, with the remedy, if it cannot be read."""
         ...
 
     def check_accepting(self) -> None:
-        """Return if a change that has to be durable may be made now; raises `StoreUnavailableError` while the
-        store cannot write."""
+        """Return if a change that has to be durable may be made now. Raises `StoreUnavailableError`
+        while the store cannot write."""
         ...
 
     def append(self, change: Change) -> None:
-        """Queue `change` behind all those before it. Never blocks, never fails, also while the store cannot
-        write."""
+        """Queue `change` behind all those before it. Never blocks and never fails, also while the
+        store cannot write."""
         ...
 
     async def flushed(self) -> None:
-        """Return once every change appended before this call is durable; raises `StoreUnavailableError`
-        where the store cannot write. It still writes those changes once it can."""
+        """Return once every change appended before this call is durable. Raises `StoreUnavailableError` if
+        the store cannot write; it still writes those changes once it can."""
         ...
 
     @property
     def durable_event_id(self) -> int:
-        """The id of the newest entry that is durable; 0 if there is none."""
+        """Return the id of the newest entry that is durable, 0 if there is none."""
         ...
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
-        """Write what is appended until cancelled, trying again where that fails. Once cancelled, raises
+        """Write changes until cancelled, and try again if that fails. Once cancelled, raises
         `StoreWriteError` if changes are left that could not be written.
 
         Raises `LeadershipLostError` as soon as another control plane writes to the same registry: the process
-        has to end, as nothing that it decides counts any more. A store with one writer never does."""
+        has to end (DESIGN 84).
+        """
         ...

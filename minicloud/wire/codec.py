@@ -1,9 +1,8 @@
-"""Between our message objects and protobuf's C ones: for each class a pair of functions written for it.
+"""This module converts between our message objects and protobuf's C messages, with two functions a class.
 
-They are written as Python source and compiled when a class is first used, as `dataclasses` does: a line for
-each field, and nothing to decide while a message is under way. A loop over tables of fields and conversions
-took two and a half times as long, for every heartbeat. An object that is read sets its fields itself, as the
-class' own `__init__` would, in two thirds of its time.
+The functions are written as Python source and compiled when a class is first used, as `dataclasses` does: one
+line a field. A loop over tables of fields and conversions took two and a half times as long for every
+heartbeat. A new object gets its fields without a call of `__init__`, which takes a third less time.
 """
 
 from __future__ import annotations
@@ -23,12 +22,13 @@ _GENERATED = "minicloud.wire.gen."
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-# Of a map that is read; membership takes 64. To make an object of 470,000 stopped the loop for 0.3 s.
+# This bounds a map that is read; membership takes 64 entries. Making 470,000 stopped the loop for 0.3 s.
 MAX_MAP_ENTRIES = 1000
 
 
 class Codec(NamedTuple):
-    """Of one class: its C class, an object of ours from a C message, and a C message filled from ours."""
+    """A `Codec` has the C class of one class, a function from a C message to our object, and one
+    that fills a C message from our object."""
 
     c_class: type[CMessage]
     to_object: Callable[[Any], Any]
@@ -37,7 +37,7 @@ class Codec(NamedTuple):
 
 @cache
 def codec(cls: Any) -> Codec:
-    """The codec of `cls`, a generated message class, which is joined with the C class of its name."""
+    """Return the codec of `cls`, a generated message class. Its C class is the one of the same name."""
     descriptor = descriptor_pool().FindMessageTypeByName(
         f"{cls.__module__.removeprefix(_GENERATED)}.{cls.__name__}"
     )
@@ -59,22 +59,25 @@ def codec(cls: Any) -> Codec:
         "    return o",
         "def fill(o, m):",
         *writes,
-        "    m.SetInParent()",  # one without any field set is there, too
+        "    m.SetInParent()",  # a message without any field set is present, too
     ]
     exec("\n".join(source), names)  # noqa: S102  our own text, made of our own descriptors
     return Codec(GetMessageClass(descriptor), names["to_object"], names["fill"])
 
 
 class _Values(NamedTuple):
-    """Source for one value of a field, or of a map: what ours is made of the C one `{0}`, and what fills the
-    C message `{1}` from ours, `{0}`; empty for what is simply assigned."""
+    """A `_Values` has source for one value of a field, or of a map.
+
+    `read` makes our value of the C one `{0}`. `fill` fills the C message `{1}` from our value `{0}`; it is
+    empty if the value is simply assigned.
+    """
 
     read: str
     fill: str = ""
 
 
 def _values(field: FieldDescriptor, cls: Any, names: dict[str, Any]) -> _Values:
-    """How the values of `field` are converted; puts what the source needs into `names`."""
+    """Return how the values of `field` are converted, and put what the source needs into `names`."""
     path = name = field.name  # betterproto2's name of what has a class
     if field.message_type is not None and _is_map(field.message_type):
         field, path = field.message_type.fields_by_name["value"], f"{name}.value"
@@ -91,7 +94,7 @@ def _values(field: FieldDescriptor, cls: Any, names: dict[str, Any]) -> _Values:
 
 
 class _Numbers(dict[int, Any]):
-    """An enum's members by their numbers. Calling the enum takes seven times as long."""
+    """A `_Numbers` maps numbers to an enum's members. Calling the enum takes seven times as long."""
 
     def __init__(self, enum: Any) -> None:
         super().__init__((member.value, member) for member in enum)
@@ -102,10 +105,10 @@ class _Numbers(dict[int, Any]):
 
 
 def _read(field: FieldDescriptor, values: _Values) -> str:
-    """Source of our value of `field`, from the C message `m`."""
+    """Return source of our value of `field`, from the C message `m`."""
     theirs = f"m.{field.name}"
     if field.message_type is not None and _is_map(field.message_type):
-        # Asked first whether there is anything: copying a mapping of C's, even an empty one, is slow.
+        # The test for an empty map comes first, because copying a C map, even an empty one, is slow.
         return f"{{k: {values.read.format('v')} for k, v in bounded({theirs}).items()}} if {theirs} else {{}}"
     if field.is_repeated:
         return f"[{values.read.format('v')} for v in {theirs}]"
@@ -115,14 +118,14 @@ def _read(field: FieldDescriptor, values: _Values) -> str:
 
 
 def _bounded(entries: Any) -> Any:
-    """The entries of a map, refused before an object is made of them where there are too many."""
+    """Return the entries of a map. Raises `ValueError`, before any object is made, if there are too many."""
     if len(entries) > MAX_MAP_ENTRIES:
         raise ValueError(f"a map of {len(entries)} entries: {MAX_MAP_ENTRIES} are the most")
     return entries
 
 
 def _write(field: FieldDescriptor, values: _Values) -> str:
-    """A statement that puts our value of `field`, in `o`, into the C message `m`."""
+    """Return a statement that puts our value of `field`, in `o`, into the C message `m`."""
     ours, theirs = f"o.{field.name}", f"m.{field.name}"
     if field.message_type is not None and _is_map(field.message_type):
         if values.fill:
@@ -145,7 +148,7 @@ def _to_datetime(timestamp: Any) -> datetime:
 
 
 def _fill_timestamp(moment: datetime, timestamp: Any) -> None:
-    # Whole days, seconds and microseconds since the epoch: one floating number would lose some of the last.
+    # Whole days, seconds and microseconds are exact; one float would lose some microseconds.
     since = moment - _EPOCH
     timestamp.seconds = since.days * 86_400 + since.seconds
     timestamp.nanos = since.microseconds * 1000

@@ -1,4 +1,4 @@
-"""Between generated messages and core types, both ways. What is invalid is refused here, on its way in."""
+"""This module converts between generated messages and core types, and refuses invalid figures."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ _STATUS_FROM_WIRE = {wire: status for status, wire in _STATUS_TO_WIRE.items()}
 
 
 def status_to_wire(status: Status) -> WorkerStatus:
-    """The wire's name for `status`."""
+    """Return the wire's value of `status`."""
     return _STATUS_TO_WIRE[status]
 
 
 def status_from_wire(status: WorkerStatus) -> Status | None:
-    """The status of that wire number; None for a number this version does not know."""
+    """Return the status of that wire number, None for a number that this version does not have."""
     return _STATUS_FROM_WIRE.get(status)
 
 
 def timestamp(unix_ms: int) -> datetime:
-    """Unix milliseconds as the messages' timestamp."""
+    """Return Unix milliseconds as a message's timestamp."""
     return datetime.fromtimestamp(unix_ms / 1000, UTC)
 
 
 def resources_to_message(resources: Resources) -> ResourceInfo:
-    """`resources` for the wire."""
+    """Return the message of `resources`."""
     return ResourceInfo(
         cpu_cores=resources.cpu_cores,
         memory_mb=resources.memory_mb,
@@ -41,9 +41,9 @@ def resources_to_message(resources: Resources) -> ResourceInfo:
 
 
 def resources_from_message(message: ResourceInfo | None) -> Resources | None:
-    """The figures of a peer; None where it sent none. Raises `InvalidError` for impossible ones.
+    """Return the figures of a peer, None if it sent none. Raises `InvalidError` for impossible ones.
 
-    Workers from before `memory_used_mb` send the fraction alone: the size is derived from it.
+    Workers from before `memory_used_mb` send the fraction alone; the size is derived from it.
     """
     if message is None:
         return None
@@ -65,7 +65,7 @@ def resources_from_message(message: ResourceInfo | None) -> Resources | None:
 
 
 def worker_to_message(worker: Worker, last_heartbeat_ms: int, registered_at_ms: int) -> WorkerInfo:
-    """`worker` for the wire; its instants are given in Unix milliseconds."""
+    """Return the message of `worker`, with its times in Unix milliseconds."""
     return WorkerInfo(
         worker_id=worker.worker_id,
         endpoint=worker.endpoint,

@@ -1,4 +1,4 @@
-"""What the generated messages and services are made of, as protobuf's own runtime sees it."""
+"""This module has the descriptors of the generated messages and services, in protobuf's own runtime."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 
 @cache
 def descriptor_pool() -> DescriptorPool:
-    """Every generated file, in a pool of its own: names cannot collide with another library's."""
+    """Return every generated file in a pool of its own, where names cannot collide with another library's."""
     pool = DescriptorPool()
     serialized = (files("minicloud.wire") / "gen" / "descriptors.binpb").read_bytes()
     for file in FileDescriptorSet.FromString(serialized).file:

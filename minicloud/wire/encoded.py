@@ -1,5 +1,5 @@
-"""A long answer that is bytes from the start: encoded while it is put together, so that its sending holds
-nobody up."""
+"""This module encodes a long answer while it is put together, so that sending it delays no other
+call (DESIGN 32)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from minicloud.wire.gen.minicloud.execution import ListWorkersResponse
 
 
 class EncodedList(ListWorkersResponse):
-    """A list of workers for sending only: its fields stay empty, its bytes are those of what was put in.
+    """An `EncodedList` is a list of workers for sending only: it has their bytes, and its fields stay empty.
 
-    Not kept as objects, too: 5,000 workers are 25,000 of them, and the garbage collector's look at all of
-    them takes longer than anything else here.
+    It keeps no objects, because 5,000 workers are 25,000 of them, and the garbage collector's pass over them
+    takes longer than the encoding.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class EncodedList(ListWorkersResponse):
         self._bytes = 0
 
     def add(self, workers: Sequence[WorkerInfo], max_bytes: int) -> int:
-        """Put `workers` behind those that are there, as many as fit into `max_bytes`; returns how many.
+        """Add as many of `workers` as fit into `max_bytes`, and return their number.
 
         The first one of a list always fits.
         """
@@ -36,7 +36,7 @@ class EncodedList(ListWorkersResponse):
         return added + self.add(workers[half:], max_bytes) if half and added == half else added
 
     def end(self, next_page_token: str, response: StandardResponse) -> None:
-        """Set the rest."""
+        """Add the other fields of the answer."""
         self._parts.append(bytes(ListWorkersResponse(next_page_token=next_page_token, response=response)))
 
     def SerializeToString(self) -> bytes:  # noqa: N802

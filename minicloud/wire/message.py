@@ -1,12 +1,10 @@
-"""The base of every generated message: betterproto2's classes, with Google's C codec underneath.
+"""Generated messages derive from this base: betterproto2's classes, with Google's C codec (DESIGN 3).
 
-betterproto2 makes typed, readable dataclasses; its codec, in Python, takes some fifty times as long as
-protobuf's in C, and lets truncated and mistyped bytes pass. Here each class is joined once with the C class
-of the same name, from the descriptors generated beside it; what is bytes is theirs, what is an object ours.
+Each class is joined once with the C class of the same name, from the descriptors generated beside it.
 
-Always holds: bytes that are not exactly one message of the type raise `ValueError`, and every field of what
-is parsed has its declared type. Unknown fields are passed over, as proto3 has it; an enum's unknown number
-stays a number of that enum.
+Always holds: bytes that are not exactly one message of the type raise `ValueError`, and every field of a
+parsed message has its declared type (`tests/unit/wire/test_message.py`). Unknown fields are dropped; an
+enum's unknown number stays a number of that enum.
 """
 
 from __future__ import annotations
@@ -20,13 +18,14 @@ from minicloud.wire.codec import codec
 
 
 class Message(betterproto2.Message):
-    """What generated messages derive from. Equal, printed and built as betterproto2's are."""
+    """A `Message` is the base of generated messages. It is compared, printed and built as
+    betterproto2's are."""
 
-    _unknown_fields = b""  # of those that are parsed: passed over
+    _unknown_fields = b""  # a parsed message drops them
 
     @classmethod
     def FromString(cls, s: bytes) -> Self:  # noqa: N802
-        """The message of those bytes; raises `ValueError` where they are none."""
+        """Return the message of those bytes. Raises `ValueError` if they are none."""
         c_class, to_object, _ = codec(cls)
         try:
             message: Self = to_object(c_class.FromString(s))

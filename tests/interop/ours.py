@@ -1,7 +1,7 @@
-"""Our side of the interop tests: an echo service of plain bytes, served by `Server` and called by `Channel`.
+"""This is our side of the interop tests: an echo service of plain bytes, with `Server` and `Channel`.
 
-Messages are plain bytes on both sides, so that what is compared is the transport; the production messages
-have tests of their own. Whatever is opened here ends within `BOUND_S`, or the test fails.
+Messages are plain bytes on both sides, so that the tests compare the transport; the production messages have
+tests of their own. Everything opened here ends within `BOUND_S`, or the test fails.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ CARDINALITIES = {
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A message that is its own bytes."""
+    """A `Blob` is a message that is its own bytes."""
 
     data: bytes
 
@@ -68,7 +68,7 @@ async def echo(stream: Stream) -> None:
 
 
 async def split(stream: Stream) -> None:
-    """A message for each byte of the request."""
+    """Send a message for each byte of the request."""
     message = await stream.recv_message()
     assert message is not None
     for byte in message.data:
@@ -76,7 +76,7 @@ async def split(stream: Stream) -> None:
 
 
 async def join(stream: Stream) -> None:
-    """All requests in one message."""
+    """Send all requests in one message."""
     await stream.send_message(Blob(b"".join([message.data async for message in stream])))
 
 
@@ -94,7 +94,7 @@ ECHO: Mapping[str, HandlerFunc] = {
 
 
 class Service:
-    """The echo service, some of its handlers replaced."""
+    """A `Service` is the echo service, with some of its handlers replaced."""
 
     def __init__(self, handlers: Mapping[str, HandlerFunc]) -> None:
         self._handlers = {**ECHO, **handlers}
@@ -105,7 +105,7 @@ class Service:
 
 @dataclass
 class Ends:
-    """How calls ended, as an observer is told, and a way to wait for it."""
+    """An `Ends` observes how calls ended, and can wait for it."""
 
     calls: list[tuple[str, Status]] = field(default_factory=list)
     _changed: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
@@ -139,7 +139,7 @@ async def our_server(
     ssl_context: ssl.SSLContext | None = None,
     port: int = 0,
 ) -> AsyncIterator[Served]:
-    """A server of the echo service and `services` on loopback; cancelled, not stopped, at the end."""
+    """Serve the echo service and `services` on loopback; the server is cancelled, not stopped, at the end."""
     ends = Ends()
     server = Server([Service(handlers or {}), *services], random=Random(1), limits=limits, observer=ends)
     tcp = await trio.open_tcp_listeners(port, host="127.0.0.1")
@@ -176,7 +176,7 @@ async def call(
     timeout: float | None = None,
     metadata: MetadataLike | None = None,
 ) -> bytes:
-    """A unary call."""
+    """Return the answer of a unary call."""
     async with request(channel, UNARY, timeout=timeout, metadata=metadata) as stream:
         await stream.send_message(Blob(data), end=True)
         answer = await stream.recv_message()
@@ -211,7 +211,7 @@ async def failed(
     timeout: float | None = None,
     metadata: MetadataLike | None = None,
 ) -> GRPCError:
-    """The error of a unary call that must fail."""
+    """Return the error of a unary call that must fail."""
     try:
         answer = await call(channel, data, timeout=timeout, metadata=metadata)
     except GRPCError as exc:

@@ -1,7 +1,7 @@
-"""The wire contract's messages as Google's runtime has them, and calls of the service with grpcio.
+"""This module has the wire contract's messages in Google's runtime, and calls of the service with grpcio.
 
-Built from the descriptors, not from our generated code, so that the two are compared. `old` leaves out what
-was added to the contract since the first deployments: a peer with those messages is one of the field's.
+They are built from the descriptors, not from our generated code, so that the two are compared. `old` leaves
+out the fields added to the contract since the first deployments, as old peers do.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LAST_OLD_FIELD = {
 
 
 class Messages:
-    """Message classes by name."""
+    """A `Messages` has message classes by name."""
 
     def __init__(self, *, old: bool = False) -> None:
         pool = DescriptorPool()

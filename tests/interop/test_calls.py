@@ -1,4 +1,4 @@
-"""Calls, metadata and errors between grpcio and us, both ways."""
+"""Calls, metadata and errors pass between grpcio and us, both ways."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ _DETAIL = wrappers_pb2.StringValue(value=TEXT)
 
 
 def _status_class() -> Any:
-    """`google.rpc.Status`, whose package is not among our dependencies."""
+    """Return the class of `google.rpc.Status`, whose package is not among our dependencies."""
     file = descriptor_pb2.FileDescriptorProto(
         name="status.proto", package="google.rpc", syntax="proto3", dependency=["google/protobuf/any.proto"]
     )

@@ -1,4 +1,4 @@
-"""Compressed messages of grpcio's, at our server and at our client. We send none ourselves."""
+"""Our server and our client read compressed messages of grpcio. We send none ourselves."""
 
 from __future__ import annotations
 

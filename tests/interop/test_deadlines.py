@@ -1,7 +1,7 @@
-"""Deadlines and cancellation between grpcio and us, both ways.
+"""Deadlines and cancellation work between grpcio and us, both ways.
 
-A deadline is kept by both ends, and either may be first to say so. To see that a server keeps it of its own
-accord, what the client sends is held on the way once the call is there.
+Both ends keep a deadline, and either may report it first. To show that a server keeps it by itself, a test
+holds the client's bytes on the way once the call has started.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DEADLINE_S = 0.25
 
 
 class Handler:
-    """One of ours that never answers, and says what becomes of it."""
+    """A `Handler` of ours never answers, and records how its call ends."""
 
     def __init__(self) -> None:
         self.started = trio.Event()
@@ -45,7 +45,7 @@ class Handler:
 
 
 class GrpcioHandler:
-    """One of grpcio's that waits until its call is over, and says what became of it."""
+    """A `GrpcioHandler` waits until its call has ended, and records how."""
 
     def __init__(self) -> None:
         self.started = threading.Event()
@@ -100,7 +100,7 @@ async def test_deadline_of_ours_is_kept_by_both_ends_each_for_itself() -> None:
 
 
 async def test_deadline_that_our_server_says_has_passed_is_that_to_grpcio() -> None:
-    """Where the server is first: a client whose clock or network is slow hears of it from the server."""
+    """The server is first: a client whose clock or network is slow gets the error from the server."""
 
     async def handler(stream: Stream) -> None:
         stream.scope.deadline = trio.current_time()

@@ -1,7 +1,7 @@
-"""Large messages, ends that do not read, and size limits between grpcio and us, both ways.
+"""Large messages, ends that do not read, and size limits work between grpcio and us, both ways.
 
-How much an end that does not read lets pass is counted on the wire: one stream window, and not a byte more
-until something is read.
+The tests count on the wire what passes to an end that does not read: one stream window, and no byte more
+until it reads.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ async def test_our_client_is_held_while_grpcio_handler_does_not_read() -> None:
 
 
 async def _stalled(tap: Wiretap, side: Side) -> None:
-    """Wait until a window's worth has passed, and give whoever would send more a chance to."""
+    """Wait until a window's worth has passed, then long enough for an excess byte to be sent."""
     await tap.until(lambda: tap.data_bytes(side) >= WINDOW_BYTES)
     await wait_all_tasks_blocked(cushion=0.1)
 

@@ -1,6 +1,6 @@
-"""More metadata than an end takes, between grpcio and us: its own call fails, and no other.
+"""A call with more metadata than an end accepts fails alone, between grpcio and us.
 
-grpcio sends whatever it is given, whatever limit the peer has advertised; so do we.
+grpcio sends any metadata, whatever limit the peer has advertised, and so do we.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The standard health and reflection services with grpcio's own packages for them."""
+"""The standard health and reflection services work with grpcio's own packages for them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Workers(WorkerManagementServiceBase):
 
 @dataclass
 class Observed:
-    """A server as a tool sees it."""
+    """An `Observed` is a server as a tool sees it."""
 
     health: Health
     channel: Any
@@ -117,7 +117,7 @@ async def test_our_client_checks_and_watches_the_health_of_grpcio() -> None:
 
 
 def _handlers_of(servicer: HealthServicer) -> Any:
-    """The handlers that the package's `add_HealthServicer_to_server` gives a server."""
+    """Return the handlers that the package's `add_HealthServicer_to_server` gives a server."""
     methods = {
         "Check": grpc.unary_unary_rpc_method_handler(
             servicer.Check, health_pb2.HealthCheckRequest.FromString, _serialize
@@ -156,7 +156,7 @@ def _call_by_reflection(channel: Any) -> Any:
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])
 async def test_both_versions_of_reflection_answer_grpcio(version: str) -> None:
-    """Their messages are the same on the wire."""
+    """The messages of both versions are the same on the wire."""
     requests = [
         reflection_pb2.ServerReflectionRequest(list_services="*"),
         reflection_pb2.ServerReflectionRequest(file_containing_symbol="no.Such"),

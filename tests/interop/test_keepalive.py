@@ -1,6 +1,6 @@
-"""Keepalive pings between grpcio and us, and what becomes of a peer that does not answer them.
+"""Keepalive pings pass between grpcio and us, and a peer that does not answer them is dropped.
 
-The peer is made silent by holding what it sends on the way.
+A test makes the peer silent by holding its bytes on the way.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Limits of connections between grpcio and us: streams at once, connections, idleness, age."""
+"""The limits of connections hold between grpcio and us: streams at once, connections, idleness, age."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that stops, and one that comes back, between grpcio and us, both ways."""
+"""Servers stop and start again between grpcio and us, both ways."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ async def test_grpcio_server_cancels_what_its_grace_does_not_suffice_for() -> No
 
 
 async def test_calls_of_grpcio_that_come_while_our_server_stops_are_answered_or_unavailable() -> None:
-    """None is lost in a way that a client would not try again."""
+    """No call fails with a status that a client would not retry."""
     async with our_server() as up:
         with grpcio_channel(up.port) as channel:
             method = channel.unary_unary(UNARY)

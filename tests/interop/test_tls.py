@@ -1,4 +1,4 @@
-"""TLS between grpcio and us, both ways: every cardinality, large messages, and who is refused."""
+"""TLS works between grpcio and us, both ways: every cardinality, large messages, and refused peers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def grpcio_client_credentials(
 
 
 def pem_pair(certificate: trustme.LeafCert) -> tuple[bytes, bytes]:
-    """Key and chain."""
+    """Return the key and the chain."""
     chain = b"".join(blob.bytes() for blob in certificate.cert_chain_pems)
     return certificate.private_key_pem.bytes(), chain
 

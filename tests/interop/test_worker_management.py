@@ -1,6 +1,6 @@
-"""The production service and the production agent with grpcio and Google's messages at the other end.
+"""The production service and the production agent work with grpcio and Google's messages at the other end.
 
-Each is also joined to a peer of the field, whose messages lack what was added to the contract since.
+Each is also tested with an old peer, whose messages lack the fields added to the contract since.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SUCCESS, FAILED = 0, 1
 
 
 class Caller:
-    """Calls a control plane with grpcio."""
+    """A `Caller` calls a control plane with grpcio."""
 
     def __init__(self, channel: Any, messages: Messages) -> None:
         self.channel = channel
@@ -195,7 +195,7 @@ async def test_bytes_that_are_no_message_are_an_error_to_grpcio(method: str) -> 
 
 @dataclass
 class Servicer:
-    """A control plane on grpcio: what it is asked, and what it answers."""
+    """A `Servicer` is a control plane on grpcio, which records its requests and plays its answers."""
 
     messages: Messages
     answers: dict[str, Callable[[Any], Any]]
@@ -235,7 +235,7 @@ class Servicer:
 
 @asynccontextmanager
 async def agent_of(servicer: Servicer) -> AsyncIterator[tuple[Agent, list[str]]]:
-    """A running agent of `servicer`, and the reason why it left, once it has."""
+    """Run an agent of `servicer`, and yield the reason for which it left, once it has."""
     reasons: list[str] = []
     async with (
         grpcio_server(generic_handlers=[servicer.generic_handler()]) as up,

@@ -1,7 +1,7 @@
-"""The stock side of the interop tests: grpcio's C core, as client and as server of the echo service.
+"""This is the stock side of the interop tests: grpcio's C core, as client and as server of the echo service.
 
 Its API blocks, so its calls are made with `in_thread` and its handlers run on a pool of threads. A handler
-that waits does so for `WAIT_S` at most: a thread cannot be cancelled.
+waits for `WAIT_S` at most, because a thread cannot be cancelled.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ T = TypeVar("T")
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """The result of `function` in a thread. After a cancellation, closing its channel ends the thread."""
+    """Return the result of `function` in a thread. After a cancellation, closing its channel ends
+    the thread."""
     return await trio.to_thread.run_sync(partial(function, *args, **kwargs), abandon_on_cancel=True)
 
 
@@ -40,7 +41,7 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
 
 
 def grpcio_channel(port: int, options: Options = (), credentials: Any = None, compression: Any = None) -> Any:
-    """A channel, to be entered with `with`, that shares no connection with others."""
+    """Return a channel, to be entered with `with`, that shares no connection with others."""
     target = f"127.0.0.1:{port}"
     options = [("grpc.use_local_subchannel_pool", 1), *options]
     if credentials is not None:
@@ -49,7 +50,7 @@ def grpcio_channel(port: int, options: Options = (), credentials: Any = None, co
 
 
 async def call(channel: Any, data: bytes = b"x", **kwargs: Any) -> bytes:
-    """A unary call. `kwargs` are grpcio's: timeout, metadata, wait_for_ready, …"""
+    """Return the answer of a unary call. `kwargs` are grpcio's: timeout, metadata, wait_for_ready, …"""
     kwargs.setdefault("timeout", WAIT_S)
     answer = await in_thread(channel.unary_unary(UNARY), data, **kwargs)
     assert isinstance(answer, bytes)
@@ -57,7 +58,7 @@ async def call(channel: Any, data: bytes = b"x", **kwargs: Any) -> bytes:
 
 
 async def failed(channel: Any, path: str = UNARY, data: bytes = b"x", **kwargs: Any) -> Any:
-    """The RpcError of a unary call that must fail."""
+    """Return the RpcError of a unary call that must fail."""
     kwargs.setdefault("timeout", WAIT_S)
     try:
         answer = await in_thread(channel.unary_unary(path), data, **kwargs)
@@ -76,7 +77,7 @@ def call_each_cardinality(channel: Any) -> None:
 
 
 def in_two(go_on: threading.Event) -> Iterator[bytes]:
-    """The messages of a call that stays open until `go_on`."""
+    """Yield the messages of a call that stays open until `go_on`."""
     yield b"before"
     go_on.wait(WAIT_S)
     yield b"after"
@@ -137,7 +138,7 @@ async def grpcio_server(
     compression: Any = None,
     port: int = 0,
 ) -> AsyncIterator[GrpcioServer]:
-    """A server of the echo service, some of its handlers replaced, and of `generic_handlers`."""
+    """Serve the echo service, with some of its handlers replaced, and `generic_handlers`."""
     methods = {
         path.rpartition("/")[2]: _WRAPPERS[path](handler)
         for path, handler in {**_ECHO, **(handlers or {})}.items()

@@ -1,7 +1,7 @@
-"""A TCP proxy between a client and a server that reads the HTTP/2 frames passing by.
+"""This module has a TCP proxy between a client and a server that reads the HTTP/2 frames passing by.
 
-Says neither end's opinion but the wire's. It can also hold one direction, so that an end is seen to act of
-its own accord rather than on what the other told it.
+It shows the frames on the wire, whatever either end reports. It can also hold one direction, so that a test
+sees what an end does by itself.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ F = TypeVar("F", bound=Frame)
 
 
 class Side(enum.Enum):
-    """The end that sent a frame."""
+    """A `Side` is the end that sent a frame."""
 
     CLIENT = "client"
     SERVER = "server"
 
 
 class Wiretap:
-    """Between clients, which connect to `port`, and the server at `server_port`, which may change."""
+    """A `Wiretap` is between clients, which connect to `port`, and the server at `server_port`,
+    which may change."""
 
     def __init__(self, server_port: int) -> None:
         self.server_port = server_port
@@ -42,11 +43,11 @@ class Wiretap:
         self._changed = trio.lowlevel.ParkingLot()
 
     def frames(self, side: Side, kind: type[F]) -> list[F]:
-        """The frames of this kind that `side` has sent, in order."""
+        """Return the frames of this kind that `side` has sent, in order."""
         return [frame for sent_by, frame in self._frames if sent_by is side and isinstance(frame, kind)]
 
     def headers(self, side: Side) -> list[dict[str, str]]:
-        """The headers that `side` has sent, on the only connection so far."""
+        """Return the headers that `side` has sent, on the only connection so far."""
         assert self.connections == 1, "each connection compresses its headers for itself"
         decoder = Decoder()
         return [
@@ -55,11 +56,11 @@ class Wiretap:
         ]
 
     def data_bytes(self, side: Side) -> int:
-        """Payload of all DATA frames."""
+        """Return the size of the payload of all DATA frames."""
         return sum(frame.flow_controlled_length for frame in self.frames(side, DataFrame))
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until `condition`, of what this tap has seen, holds."""
+        """Wait until `condition`, on the frames seen by this tap, holds."""
         while not condition():
             await self._changed.park()
 
@@ -72,7 +73,7 @@ class Wiretap:
         self._changed.unpark_all()
 
     def cut(self) -> None:
-        """Break every connection, both ways, without a word."""
+        """Break every connection, both ways, without a GOAWAY."""
         for nursery in self._nurseries:
             nursery.cancel_scope.cancel()
 

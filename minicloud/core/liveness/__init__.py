@@ -1,4 +1,4 @@
-"""Liveness: when a control plane may declare a silent worker UNHEALTHY, and when it forgets one.
+"""Liveness decides when a silent worker is UNHEALTHY, and when it is forgotten (DESIGN 83).
 
     detector = Detector(LivenessPolicy(heartbeat_timeout_s=120.0))
     detector.renew(worker.deadline, now_s=0.0)
@@ -6,5 +6,5 @@
 
 `policy` holds every figure, `deadlines` the order in which workers fall due, `detector` the verdicts, `grace`
 the time a worker gets after a start of the control plane, `attention` the time during which the control plane
-listened. The registry asks the detector and turns its verdicts into events. Nothing here reads a clock.
+listened. The registry turns the detector's verdicts into events. No module here reads a clock.
 """

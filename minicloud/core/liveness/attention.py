@@ -1,8 +1,8 @@
-"""The time during which the control plane listened to its workers.
+"""This module counts the time during which the control plane listened to its workers (DESIGN 61).
 
-The sweeper announces the moment by which the loop runs again (`awake_by`). Where the loop runs later than
-that by more than `STALL_S`, nobody listened in between: `stall_s` is the lateness, and every deadline has to
-move by it before any worker is judged. `tests/unit/control/test_membership_runs.py` keeps these.
+The sweeper announces the time by which the loop runs again (`awake_by`). If the loop runs more than `STALL_S`
+later, the control plane stalled: `stall_s` returns the lateness, and the caller moves every deadline by it
+before it judges any worker (`tests/unit/control/test_membership_runs.py`).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from minicloud.core.liveness.policy import FIRST_MARK_S, STALL_S
 
 
 class Attention:
-    """The account of one run: when it listened, and when that is to be stored next.
+    """An `Attention` counts how long one run listened.
 
-    `marks_s` are the moments to store it at, in seconds of listening.
+    `marks_s` are the times at which the count is stored, in seconds of listening.
     """
 
     def __init__(self, marks_s: Iterator[float]) -> None:
@@ -27,7 +27,7 @@ class Attention:
         self._listened_s = 0.0
 
     def stall_s(self, now_s: float) -> float:
-        """The length of the stall that ends now; 0.0 where there is none. A second call finds none."""
+        """Return the length of the stall that ends now, 0.0 if there is none. A second call returns 0.0."""
         by_s = now_s - self._awake_by_s
         if by_s <= STALL_S:
             return 0.0
@@ -37,7 +37,7 @@ class Attention:
 
     @property
     def stalled_from_s(self) -> float:
-        """The moment up to which `stall_s` finds no stall."""
+        """Return the time up to which `stall_s` returns 0.0."""
         return self._awake_by_s + STALL_S
 
     def awake_by(self, now_s: float, at_s: float) -> None:
@@ -48,7 +48,7 @@ class Attention:
         self._awake_by_s = at_s
 
     def mark_ms(self) -> int | None:
-        """How long this run has listened, in ms, where that is to be stored now. The start is a mark."""
+        """Return how long this run has listened, in ms, if that is to be stored now. The start is a mark."""
         if self._listened_s < self._next_mark_s:
             return None
         self._next_mark_s = next(self._marks_s, math.inf)

@@ -1,12 +1,9 @@
-"""Deadlines of one length, kept in the order in which they fall due.
+"""This module keeps deadlines of one length in the order in which they fall due (DESIGN 10).
 
-Always holds: the first one is the next to fall due. As every deadline lies the same `length_s` ahead of the
-moment it is set, and time does not go back, the one set last is due last: moving it to the end is all the
-sorting there is, O(1) however many there are.
+Every deadline lies `length_s` ahead of the time it is set, and time does not go back. So the one set last is
+due last, and setting it is a move to the end of a linked ring: O(1) however many there are.
 
-Tried instead: a heap costs O(log n) a renewal or, with stale entries left in it, a wake-up for each of
-them; an OrderedDict is O(1) too, but a fifth slower with 100,000 workers, where nearly every object that it
-touches on the way is out of the processor's cache. Hence links that the owner holds itself.
+Always holds: the first deadline is the next to fall due (`tests/unit/core/liveness/test_deadlines.py`).
 """
 
 from __future__ import annotations
@@ -16,37 +13,36 @@ from collections.abc import Iterator
 
 
 class Deadline:
-    """One worker's place in at most one `Deadlines`; starting it in another takes it out of the first."""
+    """A `Deadline` is a worker's place in at most one `Deadlines`. Starting it in another one moves it."""
 
     __slots__ = ("_following", "_previous", "_since_s", "owner")
 
     def __init__(self, owner: str) -> None:
         self.owner = owner
         self._since_s = 0.0
-        # Linked to itself: in no order. Unlinking is then the same step whether it is in one or not.
+        # A deadline in no ring is linked to itself, so unlinking needs no special case.
         self._previous = self._following = self
 
     def stop(self) -> None:
-        """Take it out of the order it is in, if it is in one."""
+        """Take the deadline out of its ring, if it is in one."""
         self._previous._following = self._following
         self._following._previous = self._previous
         self._previous = self._following = self
 
 
 class Deadlines:
-    """Deadlines all `length_s` long. One that is due now has passed: a lease that ends at this very instant
-    no longer holds."""
+    """A `Deadlines` has deadlines of `length_s`. A deadline that is due now has passed."""
 
     def __init__(self, length_s: float) -> None:
         self.length_s = length_s
         self._postponed_s = 0.0
-        self._anchor = Deadline("")  # before the first and after the last of a ring
+        self._anchor = Deadline("")  # before the first and after the last of the ring
         self._latest_s = -math.inf
 
     def start(self, deadline: Deadline, now_s: float) -> None:
-        """Set (or set anew) `deadline` to `length_s` after `now_s`.
+        """Set `deadline`, again if it is set already, to `length_s` after `now_s`.
 
-        A `now_s` before one already seen counts as that one, so that the order cannot break.
+        A `now_s` before the latest one counts as the latest one, which keeps the order.
         """
         now_s -= self._postponed_s
         if now_s < self._latest_s:
@@ -62,18 +58,18 @@ class Deadlines:
         deadline._following = anchor
 
     def next_s(self) -> float:
-        """The earliest deadline; infinity where there is none."""
+        """Return the earliest deadline, infinity if there is none."""
         first = self._anchor._following
         return math.inf if first is self._anchor else first._since_s + self.length_s + self._postponed_s
 
     def postpone(self, by_s: float) -> None:
-        """Move every deadline that is set by `by_s` seconds; those set later are not affected. O(1)."""
+        """Move every deadline that is set by `by_s` seconds, in O(1). Deadlines set later do not move."""
         self._postponed_s += by_s
 
     def due(self, now_s: float) -> Iterator[tuple[str, float]]:
-        """The owners of those at or before `now_s`, and when they fell due; earliest first. Costs O(found).
+        """Yield owner and time of each deadline at or before `now_s`, earliest first. Costs O(found).
 
-        Nothing may be started or stopped while this is being iterated.
+        No deadline may be started or stopped during the iteration.
         """
         deadline = self._anchor._following
         while deadline is not self._anchor:

@@ -1,8 +1,8 @@
-"""The failure detector: infers from silence that a worker is gone.
+"""The failure detector infers from silence that a worker has failed.
 
-Always holds: a worker is in one of three orders (its lease, its grace, its retention) or in none; a verdict
-carries the instant at which the deadline passed, however late it is asked for
-(`tests/unit/core/test_registry_model.py` compares it with a model).
+Always holds: a worker is in one of three rings (leases, graces, retentions) or in none; a verdict has the
+time at which the deadline passed, even if the sweep is late (`tests/unit/core/test_registry_model.py`
+compares it with a model).
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Forgotten(NamedTuple):
 
 
 class Detector:
-    """Keeps a deadline for each registered worker, and finds those that have passed. Every call costs O(1),
-    `due` O(found)."""
+    """A `Detector` keeps a deadline for each registered worker, and finds those that have passed. Every call
+    costs O(1), `due` O(found)."""
 
     def __init__(self, policy: LivenessPolicy) -> None:
         self._leases = Deadlines(policy.heartbeat_timeout_s)
@@ -52,16 +52,16 @@ class Detector:
 
     @property
     def has_leases(self) -> bool:
-        """Whether any worker is HEALTHY."""
+        """Return True if any worker is HEALTHY."""
         return self._leases.next_s() < math.inf or self._graces.next_s() < math.inf
 
     def next_s(self) -> float:
-        """The earliest deadline; infinity where there is none."""
+        """Return the earliest deadline, infinity if there is none."""
         return min(self._leases.next_s(), self._graces.next_s(), self._retentions.next_s())
 
     def due(self, now_s: float) -> list[Expired | Forgotten]:
-        """The verdicts on the workers whose deadline is `now_s` or has passed: first those whose lease has
-        ended in the order of time, then those to forget."""
+        """Return the verdicts on workers whose deadline is `now_s` or has passed: first the leases that have
+        ended, in the order of time, then the workers to forget."""
         expired = [Expired(owner, due_s, self._silent) for owner, due_s in self._leases.due(now_s)]
         unheard = "no heartbeat since the control plane started"
         expired += [Expired(owner, due_s, unheard) for owner, due_s in self._graces.due(now_s)]
@@ -70,6 +70,6 @@ class Detector:
         return [*expired, *forgotten]
 
     def stalled(self, gap_s: float) -> None:
-        """Move every deadline by `gap_s`: the control plane did not listen for that long."""
+        """Move every deadline by `gap_s`, the time for which the control plane did not listen."""
         for deadlines in (self._leases, self._graces, self._retentions):
             deadlines.postpone(gap_s)

@@ -1,7 +1,8 @@
-"""Copies of the registry at rest: looked into, taken from a data folder, and brought back into one.
+"""This module inspects copies of the registry, takes them from a data folder, and restores them.
 
-Always holds: a registry in use is neither copied nor replaced here; one that is replaced is kept beside; the
-registry's name stands for a whole registry at every moment, the old one or the new one.
+Always holds: a registry in use is neither copied nor replaced here; a registry that is replaced is kept
+beside; the registry's name is that of a whole registry at every moment, the old one or the new one
+(`tests/unit/store/test_backup.py`).
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from minicloud.store.sqlite.opening import connect, primary_code, schema_version
 from minicloud.store.sqlite.schema import APPLICATION_ID
 from minicloud.store.sqlite.seal import SINCE_SCHEMA, DamageError, read_rows
 
-# What SQLite may leave beside a file that was not closed in order.
+# SQLite may leave these beside a file that was not closed in order.
 _COMPANIONS = ("-wal", "-journal")
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a copy holds. `newest_ms` is the time of its last change, in Unix milliseconds; 0 if there is
-    none."""
+    """A `Contents` sums up a copy. `newest_ms` is the time of its last change in Unix milliseconds,
+    0 if there is none."""
 
     schema: int
     workers: int
@@ -38,8 +39,8 @@ class Contents:
 
 
 def look_into(path: Path) -> Contents:
-    """What the copy at `path` holds. Nothing is written; raises `StoreError` where it is no whole copy of a
-    registry, or one of a newer MiniCloud."""
+    """Return the contents of the copy at `path`. Writes nothing. Raises `StoreError` unless it is a whole
+    copy of a registry, of this MiniCloud or an older one."""
     if not path.is_file():
         raise StoreError(f"{path} is no file: name a backup")
     for companion in _COMPANIONS:
@@ -53,7 +54,7 @@ def look_into(path: Path) -> Contents:
             if value(copy, "PRAGMA application_id") != APPLICATION_ID:
                 raise StoreError(f"{path} is no copy of a registry: name a backup")
             schema = schema_version(copy, path)
-            # SQLite takes what is missing of the last page for zeros.
+            # SQLite reads the missing part of a last page as zeros.
             if value(copy, "PRAGMA page_count") * value(copy, "PRAGMA page_size") != path.stat().st_size:
                 raise _damaged(path)
             if value(copy, "PRAGMA integrity_check(1)") != "ok":
@@ -89,8 +90,10 @@ def back_up_at_rest(registry: Path, target: Path) -> Contents:
 
 
 def check(source: Path, scratch: Path) -> Contents:
-    """What the copy at `source` holds, having opened it as a control plane would: a copy of it, that is, at
-    `scratch`, which is left there, closed and on the disk. Raises `StoreError`."""
+    """Return the contents of the copy at `source`, after opening it as a control plane does.
+
+    It opens a copy of it at `scratch`, which it leaves there, closed and on the disk. Raises `StoreError`.
+    """
     contents = look_into(source)
     try:
         copy_file(source, scratch)
@@ -108,16 +111,17 @@ def check(source: Path, scratch: Path) -> Contents:
 
 
 def restore(source: Path, registry: Path, now: datetime) -> tuple[Contents, Path | None]:
-    """Put the copy at `source` in the place of `registry`; what it holds, and where the old file is now.
+    """Put the copy at `source` in the place of `registry`; return its contents and the path of the old file.
 
-    Raises `StoreError`, and leaves the registry as it was, where the copy cannot be used or it is in use.
+    Raises `StoreError`, and leaves the registry as it was, if the copy cannot be used or the registry is in
+    use.
     """
     found: list[tuple[Contents, Path | None]] = []
     readable = True
 
     def fill(unfinished: Path) -> None:
         contents = check(source, unfinished)
-        if os.geteuid() == 0:  # it is to belong to whom the folder does: the service's user, not root
+        if os.geteuid() == 0:  # the owner is that of the folder: the service's user, not root
             owner = registry.parent.stat()
             os.chown(unfinished, owner.st_uid, owner.st_gid)
         old = _kept_beside(registry, now, readable) if registry.exists() else None
@@ -133,8 +137,10 @@ def restore(source: Path, registry: Path, now: datetime) -> tuple[Contents, Path
 
 @contextmanager
 def _held(registry: Path, remedy: str) -> Iterator[tuple[sqlite3.Connection, bool]]:
-    """`registry`, closed to all others meanwhile, and whole without what is beside it; and whether it can be
-    read. One that cannot is held by nobody, as nobody could start on it, and yielded all the same."""
+    """Lock `registry` against all other processes, and bring its log into it; yield whether it can be read.
+
+    A registry that cannot be read is yielded without a lock, as no control plane can start on it.
+    """
     connection = connect(registry)
     readable = True
     try:
@@ -158,13 +164,13 @@ def _kept_beside(registry: Path, now: datetime, readable: bool) -> Path:
     """Give the file of `registry` a second name, which it keeps when the first one goes to another file."""
     old = name = registry.with_name(f"{registry.name}.before-restore-{now:%Y%m%dT%H%M%SZ}")
     number = 1
-    while os.path.lexists(old):  # of another restore in the same second
+    while os.path.lexists(old):  # another restore in the same second made it
         number += 1
         old = name.with_name(f"{name.name}-{number}")
     make_private(registry)
     for companion in _COMPANIONS:
         beside = registry.with_name(registry.name + companion)
-        # Of one that can be read, nothing is missing from the file: what is beside it goes as it is closed.
+        # The log of a registry that can be read is in its file already, and goes when it is closed.
         if beside.exists() and not readable:
             make_private(beside)
             os.rename(beside, old.with_name(old.name + companion))

@@ -1,7 +1,7 @@
-"""The columns of the registry's tables: the one list from which DDL, rows and records are made.
+"""This module lists the columns of the registry's tables; DDL, rows and records are made from the list.
 
-A field that is to be kept needs one line here and a step in `schema` for older files. Always holds: every
-field of a record has a column (`tests/unit/store/test_columns.py`).
+A new field needs one line here and a step in `schema` for older files. Always holds: every field of a record
+has a column (`tests/unit/store/test_columns.py`).
 """
 
 from __future__ import annotations
@@ -22,16 +22,19 @@ R = TypeVar("R")
 _TEXT = "TEXT NOT NULL"
 _INTEGER = "INTEGER NOT NULL"
 _REAL = "REAL NOT NULL"
-# Of columns that were added to a table: the rows of before get the default.
+# Columns that were added to a table have a default for the rows that were there.
 _ADDED_TEXT = "TEXT NOT NULL DEFAULT ''"
 _ADDED_INTEGER = "INTEGER NOT NULL DEFAULT 0"
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column. `path` is where its value is in the record, with a dot for a record in a record; it is the
-    column's name unless it differs. `write` makes the value for SQLite, `read` makes it back; a value that
-    `read` cannot make raises `ValueError`, `TypeError` or `AttributeError`."""
+    """A `Column` describes one column.
+
+    `path` is the place of its value in the record, with a dot for a record in a record; it is the column's
+    name if empty. `write` makes the value for SQLite, `read` makes it back. `read` raises `ValueError`,
+    `TypeError` or `AttributeError` for a damaged value.
+    """
 
     name: str
     declaration: str
@@ -45,7 +48,7 @@ class Column:
 
     @property
     def kind(self) -> Callable[[Any], object]:
-        """Makes the value that SQLite answers with of the one it was given."""
+        """Return the function that makes of a value what SQLite returns for it."""
         return _KINDS[self.declaration.partition(" ")[0]]
 
 
@@ -59,10 +62,10 @@ CHECKSUM = "checksum INTEGER NOT NULL DEFAULT 0"  # a default, so that it can be
 
 
 class Table(Generic[R]):
-    """A table that holds one record of type `record` a row. The first column is the primary key.
+    """A `Table` holds one record of type `record` a row. The first column is the primary key.
 
-    Behind the columns stands a checksum of their values, which a row that was changed by anything else does
-    not match. CRC-32 finds every change of up to 32 bits in a row, and misses one in four billion others.
+    Each row has a checksum of its values, which shows a change by anything else (DESIGN 80). CRC-32 finds
+    every change of up to 32 bits in a row, and misses one in four billion others.
     """
 
     def __init__(self, name: str, record: type[R], columns: Sequence[Column]) -> None:
@@ -86,7 +89,7 @@ class Table(Generic[R]):
         self._parts = _parts(record, self.columns)
 
     def row(self, record: R) -> Sequence[Any]:
-        """`record` as the values of its row, in the order of the columns, and their checksum."""
+        """Return the values of the row of `record`, in the order of the columns, and their checksum."""
         values = list(self._get(record))
         for index, write in self._writers:
             values[index] = write(values[index])
@@ -94,15 +97,15 @@ class Table(Generic[R]):
         return [*values, self._checksum(values)]
 
     def parse(self, row: Sequence[Any]) -> R:
-        """The record of a row that `select` answered with. Raises `ValueError`, `TypeError`,
-        `AttributeError` or `InvalidError` where its values are not those that were written."""
+        """Return the record of a row that `select` found. Raises `ValueError`, `TypeError`, `AttributeError`
+        or `InvalidError` if its values are not those that were written."""
         *values, checksum = row
         if checksum != self._checksum(values):
             raise ValueError(f"a row of {self.name} does not match its checksum")
         return self.parse_unchecked(row)
 
     def parse_unchecked(self, row: Sequence[Any]) -> R:
-        """As `parse`, of a row that has no checksum yet."""
+        """Return the record of a row that has no checksum yet. Raises the errors of `parse`."""
         values = list(row)
         for index, read in self._readers:
             values[index] = read(values[index])
@@ -118,7 +121,7 @@ class Table(Generic[R]):
 def _parts(
     record: type[Any], columns: Sequence[Column]
 ) -> list[tuple[str, Callable[..., object], list[tuple[int, str]]]]:
-    """The records in `record`: field, type, and the column of each field of theirs."""
+    """Return the records in `record`: field, type, and the column of each of their fields."""
     found: dict[str, list[tuple[int, str]]] = {}
     for index, column in enumerate(columns):
         field, dot, part = column.source.partition(".")

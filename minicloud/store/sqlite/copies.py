@@ -1,4 +1,4 @@
-"""Files that hold a registry, made whole or not at all: what has its name is complete, and on the disk."""
+"""This module makes files that hold a registry. A file gets its name once it is complete and on the disk."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from pathlib import Path
 from minicloud.core.errors import StoreError
 from minicloud.store.sqlite.opening import failure
 
-OWN_MODE = 0o600  # nobody else's to read: registries have what operators wrote, and where workers are
+OWN_MODE = 0o600  # registries have operators' reasons and workers' addresses, which other users must not read
 
 
 def copy_database(connection: sqlite3.Connection, target: Path, *, replaces: bool) -> None:
-    """Copy what `connection` has committed to a file at `target`, as `put_in_place` does. Raises
+    """Copy what `connection` has committed to a file at `target`, with `put_in_place`. Raises
     `StoreError`."""
     put_in_place(target, partial(fill_with_copy, connection), replaces=replaces)
 
 
 def fill_with_copy(connection: sqlite3.Connection, empty: Path) -> None:
-    """Copy what `connection` has committed into the empty file at `empty`; whoever wants it on the disk syncs
-    it. Takes some 2 ms a megabyte, in which `connection` can do nothing else. Raises `StoreError`."""
+    """Copy what `connection` has committed into the empty file at `empty`, without a sync.
+
+    It takes some 2 ms a megabyte, in which `connection` can do nothing else. Raises `StoreError`.
+    """
     try:
         copy = sqlite3.connect(empty, isolation_level=None)
         try:
@@ -38,20 +40,20 @@ def fill_with_copy(connection: sqlite3.Connection, empty: Path) -> None:
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Copy the file at `source`, for this user alone; raises `OSError`."""
+    """Copy the file at `source`, readable by this user alone. Raises `OSError`."""
     make_empty(target)
     shutil.copyfile(source, target)
 
 
 def make_empty(path: Path) -> None:
-    """Make an empty file at `path`, for this user alone, in place of one that was there."""
+    """Make an empty file at `path`, readable by this user alone, in place of one that was there."""
     path.unlink(missing_ok=True)
     make_new(path)
 
 
 def make_new(path: Path) -> None:
-    """Make an empty file at `path`, for this user alone, whatever the umask. Raises `FileExistsError` where
-    there is one."""
+    """Make an empty file at `path`, readable by this user alone, whatever the umask. Raises
+    `FileExistsError` if there is one."""
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, OWN_MODE)
     try:
         os.fchmod(descriptor, OWN_MODE)
@@ -60,18 +62,17 @@ def make_new(path: Path) -> None:
 
 
 def make_private(path: Path) -> None:
-    """Have nobody but its owner read or write the file at `path`, if there is one and it is ours."""
+    """Let only its owner read or write the file at `path`, if there is one and it is ours."""
     with suppress(FileNotFoundError, PermissionError):
         if stat.S_IMODE(path.stat().st_mode) & ~OWN_MODE:
             path.chmod(OWN_MODE)
 
 
 def put_in_place(target: Path, fill: Callable[[Path], None], *, replaces: bool) -> None:
-    """Have `fill` write an empty file under a name of its own, make that durable, and then give it the name
-    `target`.
+    """Have `fill` write an empty file under a name of its own, sync it, and rename it to `target`.
 
     A file that has the name already, or gets it meanwhile, is replaced only if `replaces`. Raises
-    `StoreError` where it cannot be done, leaving nothing.
+    `StoreError` if that fails, and leaves no file.
     """
     try:
         unfinished = _make_unfinished(target, replaces)
@@ -93,8 +94,11 @@ def put_in_place(target: Path, fill: Callable[[Path], None], *, replaces: bool) 
 
 
 def _make_unfinished(target: Path, replaces: bool) -> Path:
-    """An empty file in the folder of `target`. In a folder of ours it always has the same name, so that a
-    kill leaves one of them at most; in anybody else's it has a name that nothing else has."""
+    """Make an empty file in the folder of `target`.
+
+    With `replaces` it always has the same name, so a kill leaves one of them at most. Without, it has a name
+    that no other file has.
+    """
     unfinished = target.with_name(f"{target.name}.unfinished")
     if replaces:
         make_empty(unfinished)
@@ -108,7 +112,7 @@ def _make_unfinished(target: Path, replaces: bool) -> Path:
 
 
 def _give_free_name(unfinished: Path, target: Path) -> None:
-    """Rename a file; raises `FileExistsError` where something has the name."""
+    """Rename a file. Raises `FileExistsError` if the name is taken."""
     try:
         os.link(unfinished, target)  # unlike a rename, it replaces nothing
     except FileExistsError:

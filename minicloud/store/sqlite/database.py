@@ -1,12 +1,12 @@
-"""The registry's SQLite file: opened, checked, read once and written in batches.
+"""This module opens, checks, reads and writes the registry's SQLite file.
 
-Every call blocks and one call runs at a time; which thread makes it does not matter here, and when a change
-is due to be written is the business of `store`. Always holds: while a `Database` exists no other process can
-open the file, and what `write` has returned from survives a crash of the process and of the machine.
+Every call blocks, and one call runs at a time, in any thread. Always holds: while a `Database` exists no
+other process can open the file (`tests/unit/store/test_database.py`); a change is durable when `write`
+returns (`tests/unit/store/test_kill.py`).
 
-Rejected: one row of JSON a worker (not to be queried or migrated by SQL); a lock file beside the database
-(stale after a kill, and it does not stop a program that does not know of it); repairing a damaged file
-(workers register again by themselves within a heartbeat, so that starting empty is the better repair).
+Rejected: one row of JSON a worker (SQL cannot query or migrate it); a lock file beside the database (stale
+after a kill); repairing a damaged file (workers register again within a heartbeat, so an empty file is the
+better repair).
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ from minicloud.store.sqlite.seal import (
 
 log = structlog.get_logger()
 
-# The history is cut back when an event id passes a multiple of this: the file holds up to so many entries
-# too many, and most batches pay nothing. Told by ids, not counted, so that restarts do not put it off.
+# The history is cut back when an event id passes a multiple of this, so most batches pay nothing. The file
+# may hold this many entries too many. Ids, unlike a count, go on after a restart.
 TRIM_EVERY_ENTRIES = HISTORY_ENTRIES // 10
 
 R = TypeVar("R")
 
 
 class Database:
-    """The open file at `path`, its folder made (mode 0700) if it is missing.
+    """A `Database` is the open file at `path`. It makes the folder (mode 0700) if that is missing.
 
-    A file of an older schema is brought up to date, and kept beside as it was unless told otherwise. Raises
-    `StoreError`, one line with the file and the remedy, where the file is another program's, of a newer
+    A file of an older schema is brought up to date, and kept beside as it was if `keeps_older`. Raises
+    `StoreError`, one line with the file and the remedy, if the file is another program's, of a newer
     MiniCloud, damaged, in use by another process, or cannot be written.
     """
 
@@ -76,12 +76,12 @@ class Database:
             raise
 
     def close(self) -> None:
-        """Bring the write-ahead log into the file and let go of it. Harmless when repeated."""
-        with suppress(sqlite3.Error):  # durable it is already: the log is read at the next opening
+        """Bring the write-ahead log into the file and close it. A second call does nothing."""
+        with suppress(sqlite3.Error):  # the log is durable, and is read at the next opening
             self._connection.close()
 
     def snapshot(self) -> Snapshot:
-        """All that is kept; raises `StoreError` where it cannot be read, or is not what was written."""
+        """Return everything that is kept. Raises `StoreError` if it cannot be read or is damaged."""
         with told_in_one_line(self._path):
             try:
                 self._head, records = read_rows(self._connection)
@@ -97,11 +97,9 @@ class Database:
             )
 
     def write(self, changes: Sequence[Change]) -> None:
-        """Keep `changes` in their order, durably and all of them. Without changes it writes all the same, and
-        so shows whether it can.
+        """Make `changes` durable in their order, all or none. No changes are a test of whether it can write.
 
-        Raises `StoreWriteError` where they are not known to be kept: they may be given again, together with
-        later ones.
+        Raises `StoreWriteError` if they may not be durable: the caller may give them again, with later ones.
         """
         try:
             self._commit(changes)
@@ -116,7 +114,7 @@ class Database:
         last_of = {change.worker_id: change.worker for change in changes if change.worker_id}
         runs = {change.run.number: change.run for change in changes if change.run is not None}
         entries = [change.entry for change in changes if change.entry is not None]
-        # Those of a batch that was committed and could not be sealed, and so is given once more.
+        # Entries of a batch that was committed and not sealed come again.
         new = [entry for entry in entries if entry.event_id not in self._unsealed]
         self._connection.execute("BEGIN IMMEDIATE")
         totals = dict(self._head.totals)
@@ -140,8 +138,8 @@ class Database:
     def _seal(self) -> None:
         """Bring the write-ahead log into the file, and leave it empty.
 
-        So nothing that is acknowledged stands in the log alone. SQLite ends the log at the first part of it
-        that is damaged, or missing, without a word.
+        So no acknowledged change is in the log alone, which SQLite cuts short where it is damaged (DESIGN
+        80).
         """
         busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         assert not busy, "nobody else has the file open"
@@ -162,7 +160,7 @@ class Database:
                 self._connection.execute(f"DELETE {where}", (key,))
 
     def _trim(self, totals: dict[str, Total], first_id: int, last_id: int) -> None:
-        """Cut the history back where the entries from `first_id` to `last_id` pass such an id."""
+        """Cut the history back if the entries from `first_id` to `last_id` pass a multiple of that figure."""
         if (first_id - 1) // TRIM_EVERY_ENTRIES != last_id // TRIM_EVERY_ENTRIES:
             self._remove_up_to(totals, ENTRIES, last_id - HISTORY_ENTRIES)
 
@@ -174,9 +172,9 @@ class Database:
         self._connection.execute(f"DELETE {where}", (key,))
 
     def copied(self) -> BinaryIO:
-        """A copy of what has been written: an open file that has no name any more, and is gone once closed.
+        """Return a copy of what has been written: an open file without a name, gone once closed.
         Raises `StoreError`."""
-        # Beside the registry, where there is room for another one, and for nobody else to see.
+        # The folder of the registry has room for another one, and is private.
         path = self._path.with_name(f"{self._path.name}.copy")
         try:
             make_empty(path)
@@ -208,7 +206,7 @@ class Database:
                 )
 
     def _make_private(self) -> None:
-        """Have the file and what SQLite puts beside it belong to this user alone. SQLite gives what it makes
+        """Let only this user read the file and those that SQLite puts beside it. SQLite gives them
         the mode of the file."""
         try:
             if not self._path.exists():
@@ -221,7 +219,7 @@ class Database:
     def _prepare(self) -> None:
         execute = self._connection.execute
         version = schema_version(self._connection, self._path)
-        # Damage that would come up in the middle of a day comes up now: some 15 ms a megabyte.
+        # The check, some 15 ms a megabyte, finds damage at the start, before it does harm.
         fault = self._value("PRAGMA integrity_check(1)")
         if fault != "ok":
             raise damaged(self._path, survey(self._connection) if version >= SINCE_SCHEMA else "")
@@ -238,7 +236,7 @@ class Database:
         execute("COMMIT")
 
     def _compute_checksums(self) -> None:
-        """Give each row a checksum of what it holds, and the file its head."""
+        """Give each row its checksum, and the file its head."""
         totals = {table.name: Total() for table in KEPT}
         for table in KEPT:
             records = [table.parse_unchecked(row) for row in self._connection.execute(table.select)]
@@ -247,7 +245,7 @@ class Database:
         write_head(self._connection, Head(SCHEMA_VERSION, 0, totals))
 
     def _keep_aside(self, version: int) -> None:
-        """The file as it is, beside itself: what an older MiniCloud can be given back."""
+        """Copy the file as it is to one beside it, which an older MiniCloud can use."""
         aside = self._path.with_name(f"{self._path.name}.schema-{version}")
         copy_database(self._connection, aside, replaces=True)
         log.info("registry_upgraded", path=str(self._path), schema=SCHEMA_VERSION, old=str(aside))

@@ -1,6 +1,7 @@
-"""How a registry's file is opened, and what is said, in one line with the remedy, where it cannot be.
+"""This module opens a registry's file, and makes the one line with the remedy if that fails.
 
-Always holds: whoever has a file open keeps every other process from opening it, from its first read on.
+Always holds: a process that has a file open keeps every other process from opening it, from its first read on
+(`tests/unit/store/test_database.py`).
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ REGISTRY_NAME = "registry.db"  # in a control plane's data folder
 ANEW = "workers register again by themselves"
 
 
-# What a disk that is full, read-only or broken answers with: it may be mended while the file stays as it is.
+# A disk that is full, read-only or broken gives these codes; the file itself may be whole.
 _MAY_PASS = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 
 
 def failure(text: str, cause: OSError | sqlite3.Error | StoreError) -> StoreError:
-    """The error with `text` for what failed by `cause`: `StoreUnavailableError` where a later try may succeed
-    without anybody changing a setting, as on a full disk."""
+    """Return the error with `text` for a failure by `cause`: `StoreUnavailableError` if a later try may
+    succeed without a change of settings, as on a full disk."""
     match cause:
         case StoreError():
             may_pass = isinstance(cause, StoreUnavailableError)
@@ -41,34 +42,34 @@ def failure(text: str, cause: OSError | sqlite3.Error | StoreError) -> StoreErro
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """The file at `path`, made if it is missing; nothing of it has been read yet."""
+    """Connect to the file at `path`, made if it is missing. Reads nothing of it."""
     connection = sqlite3.connect(
         path,
-        timeout=0.0,  # the only one it could wait for is another control plane, which does not end
+        timeout=0.0,  # only another control plane could hold the lock, and that does not end
         isolation_level=None,  # transactions are begun and ended here, by name
         check_same_thread=False,
     )
-    # Before the first read, so that it needs no shared memory and holds the lock from then on. The kernel
-    # lets go of it when the process dies, however it dies.
+    # Set before the first read, the mode needs no shared memory and holds the lock from then on. The kernel
+    # releases the lock when the process dies.
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     return connection
 
 
 def value(connection: sqlite3.Connection, query: str) -> Any:
-    """The one value that `query` answers with."""
+    """Return the one value that `query` finds."""
     (found,) = connection.execute(query).fetchone()
     return found
 
 
 def primary_code(error: sqlite3.Error) -> int:
-    """SQLite's primary result code, where the error has an extended one; 0 where it has none."""
+    """Return SQLite's primary result code of the error, 0 if it has none."""
     code: int = getattr(error, "sqlite_errorcode", 0)
     return code & 0xFF
 
 
 def schema_version(connection: sqlite3.Connection, path: Path) -> int:
-    """The version of the file's schema, 0 of an empty file; raises `StoreError` where it is not ours, or
-    not ours to read."""
+    """Return the version of the file's schema, 0 of an empty file. Raises `StoreError` unless it is
+    a registry that this MiniCloud can read."""
     application_id = value(connection, "PRAGMA application_id")
     version: int = value(connection, "PRAGMA user_version")
     if not (application_id or version or value(connection, "SELECT count(*) FROM sqlite_master")):
@@ -92,7 +93,7 @@ def schema_version(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def damaged(path: Path, left: str = "") -> StoreError:
-    """The error of a damaged registry; `left` names what can still be read of it."""
+    """Return the error of a damaged registry; `left` names what can still be read of it."""
     found = f" ({left})" if left else ""
     return StoreError(
         f"{path} is damaged{found}: bring back a backup (minicloud restore), or move it and its -wal aside: "
@@ -102,7 +103,7 @@ def damaged(path: Path, left: str = "") -> StoreError:
 
 @contextmanager
 def told_in_one_line(path: Path) -> Iterator[None]:
-    """What goes wrong while opening or reading, with its remedy."""
+    """Turn errors of opening or reading into a `StoreError` of one line with the remedy."""
     try:
         yield
     except (ValueError, TypeError, AttributeError, InvalidError) as error:  # a row that makes no sense
@@ -112,7 +113,7 @@ def told_in_one_line(path: Path) -> Iterator[None]:
             case sqlite3.SQLITE_NOTADB if _has_our_header(path):
                 raise damaged(path, "its header") from error
             case sqlite3.SQLITE_READONLY if os.access(path, os.W_OK):
-                raise damaged(path, "its header") from error  # which has SQLite write nothing
+                raise damaged(path, "its header") from error  # a damaged header can make SQLite write nothing
             case sqlite3.SQLITE_NOTADB:
                 text = f"{path} is not a database: move it aside or name another --data-dir: {ANEW}"
             case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
@@ -132,7 +133,7 @@ def told_in_one_line(path: Path) -> Iterator[None]:
 
 
 def _has_our_header(path: Path) -> bool:
-    """Whether the file begins as a registry does, but for a part of that. Nothing has it open."""
+    """Return True if the file begins like a registry, or has a part of that. No process has it open."""
     with suppress(OSError), path.open("rb") as file:
         header = file.read(100)  # sqlite.org/fileformat.html: the magic text, the application id at 68
         return header[:8] == b"SQLite f" or header[68:72] == APPLICATION_ID.to_bytes(4, "big")
@@ -140,7 +141,7 @@ def _has_our_header(path: Path) -> bool:
 
 
 def _written_by(connection: sqlite3.Connection) -> str:
-    """The version of MiniCloud that wrote the file last; empty where it does not say."""
+    """Return the version of MiniCloud that last wrote the file, empty if it has none."""
     try:
         return str(value(connection, "SELECT version FROM written_by"))[:32]
     except (sqlite3.Error, TypeError):

@@ -1,9 +1,9 @@
-"""The changes that wait to be written, in order, and bounded while the store cannot write.
+"""This module queues the changes that wait to be written.
 
-While it can, every waiting change is kept as it came. While it cannot, the history keeps its newest
-`HISTORY_ENTRIES` lines and the record of each worker is kept once: a change beyond that bound loses its entry
-and is merged with later changes of its worker. Always holds: what `take` answers with, written in that order,
-leaves every worker with the record of its last change.
+While the store can write, every waiting change is kept as it came. While it cannot, the newest
+`HISTORY_ENTRIES` changes are kept so; an older one loses its entry and is merged with later changes of its
+worker. Always holds: the batches that `take` returns, written in that order, leave every worker with the
+record of its last change (`tests/unit/store/test_pending.py`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ from minicloud.store.port import HISTORY_ENTRIES, Change
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Changes to be written together. `upto` is how many changes are written once they are, of all that were
-    ever added. The first of them was added at `since_s`."""
+    """A `Batch` has changes to be written together.
+
+    `upto` is the number of changes, of all that were ever added, that are durable once it is written. Its
+    first change was added at `since_s`.
+    """
 
     changes: Sequence[Change]
     upto: int
@@ -27,7 +30,7 @@ class Batch:
 
 
 class Pending:
-    """The changes that wait. `limit` bounds their entries once `bound` is called."""
+    """A `Pending` has the changes that wait. `limit` bounds their entries once `bound` is called."""
 
     def __init__(self, limit: int = HISTORY_ENTRIES) -> None:
         self._limit = limit
@@ -41,8 +44,7 @@ class Pending:
 
     @property
     def since_s(self) -> float | None:
-        """When the oldest of them was added; None if there is none. An earlier time where that is not known
-        exactly."""
+        """Return the time at which the oldest change was added, or an earlier one; None if there is none."""
         return self._since_s if self else None
 
     def add(self, change: Change, now_s: float) -> None:
@@ -53,7 +55,7 @@ class Pending:
         self.added += 1
 
     def take(self, limit: int) -> Batch:
-        """Take the oldest changes out, `limit` at most beside the merged ones."""
+        """Take the oldest changes out, at most `limit` beside the merged ones."""
         changes = [*self._merged.values(), *islice(self._changes, limit)]
         self._merged.clear()
         for _ in range(min(limit, len(self._changes))):
@@ -61,12 +63,12 @@ class Pending:
         return Batch(changes, self.added - len(self._changes), self._since_s)
 
     def put_back(self, batch: Batch) -> None:
-        """Take back what could not be written, in front of all others."""
+        """Put the changes of a batch that was not written in front of all others."""
         self._since_s = batch.since_s
         self._changes.extendleft(reversed(batch.changes))
 
     def bound(self) -> int:
-        """Merge the oldest changes until `limit` others are left; how many entries that drops."""
+        """Merge the oldest changes until `limit` others are left; return the number of entries dropped."""
         dropped = 0
         while len(self._changes) > self._limit:
             change = self._changes.popleft()

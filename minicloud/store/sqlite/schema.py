@@ -1,8 +1,8 @@
-"""The registry file's tables: what a new file is made of, and the steps from each older version to the next.
+"""This module has the registry file's tables, and the steps from each older version to the next.
 
-Always holds: a file of version n that was taken through the steps from n on holds the tables of a new one,
-in the same order of columns. A step that has been released is never changed; a new one is added behind it,
-and raises `SCHEMA_VERSION`. Whoever takes a step computes all checksums anew (`store/sqlite/seal.py`).
+Always holds: a file of version n has the tables of a new one after the steps from n on, in the same order of
+columns (`tests/unit/store/test_schema.py`). A step that has been released is never changed (DESIGN 41). A new
+step raises `SCHEMA_VERSION`. The caller of a step computes all checksums anew.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from minicloud.store.sqlite.seal import HEAD
 APPLICATION_ID = 0x4D43_4C44  # "MCLD": tells our files from other programs' (sqlite.org/pragma.html)
 SCHEMA_VERSION = 3
 
-# Who wrote the file last, to be named by an older version that cannot read it. Every version from 2 on keeps
-# this table as it is.
+# This table has the version that wrote the file last, for the error of an older one that cannot read it.
+# Every version from 2 on keeps it as it is.
 _WRITTEN_BY = (
     "CREATE TABLE written_by (one INTEGER PRIMARY KEY CHECK (one = 1), version TEXT NOT NULL)",
     "INSERT INTO written_by VALUES (1, '')",
@@ -34,7 +34,7 @@ TABLES: tuple[str, ...] = (
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
 
-# From the version that is the key to the one after it.
+# Each step leads from the version that is its key to the next one.
 STEPS: Mapping[int, tuple[str, ...]] = {
     1: _WRITTEN_BY,
     2: (
@@ -58,6 +58,6 @@ STEPS: Mapping[int, tuple[str, ...]] = {
 
 
 def steps_from(version: int) -> tuple[str, ...]:
-    """The statements that bring a file of `version`, 1 to `SCHEMA_VERSION`, to the newest."""
+    """Return the statements that bring a file of `version`, 1 to `SCHEMA_VERSION`, to the newest."""
     statements = [statement for number in range(version, SCHEMA_VERSION) for statement in STEPS[number]]
     return (*statements, f"PRAGMA user_version = {SCHEMA_VERSION}") if statements else ()

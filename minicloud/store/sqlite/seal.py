@@ -1,9 +1,8 @@
-"""The seal that makes damage to a registry visible: a checksum in each row, and a head over all of them.
+"""The seal shows damage to a registry: a checksum in each row, and a head over all of them (DESIGN 80).
 
-The head is one row that every batch writes anew: the number of the batch, and for each table how many rows it
-has and the sum of their checksums. So a row that was changed, lost or doubled is noticed, and so is a file of
-which one part is older than another. The head's own checksum covers the incarnation floor and the tables'
-definitions too.
+Every batch writes the head, one row, anew: the number of the batch, and for each table the number of its rows
+and the sum of their checksums. So a row that was changed, lost or doubled is found, and so is a file with
+parts of different age. The head's own checksum covers the incarnation floor and the tables' definitions too.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ HEAD = (
 )
 SINCE_SCHEMA = 3  # files of older schemas have neither checksums nor a head
 
-# What a value that was damaged raises where it is made a part of a record.
+# Making a record of a damaged value raises one of these.
 SENSELESS = (ValueError, TypeError, AttributeError, InvalidError)
 
 _NOUNS = {"workers": "workers", "entries": "events", "runs": "runs"}
@@ -32,7 +31,7 @@ _NOUNS = {"workers": "workers", "entries": "events", "runs": "runs"}
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """The rows of one table: how many, and the sum of their checksums."""
+    """A `Total` has the number of rows of one table and the sum of their checksums."""
 
     rows: int = 0
     checksums: int = 0
@@ -51,7 +50,7 @@ Totals = Mapping[str, Total]  # by the table's name
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The head: the file's schema, the number of the last batch, and the totals after it."""
+    """A `Head` has the file's schema, the number of the last batch, and the totals after it."""
 
     schema: int
     batch: int
@@ -59,7 +58,7 @@ class Head:
 
 
 def write_head(connection: sqlite3.Connection, head: Head) -> None:
-    """Put `head` in the place of the one before; in a transaction of the caller's."""
+    """Replace the head by `head`, in a transaction of the caller."""
     totals = json.dumps({name: [each.rows, each.checksums] for name, each in head.totals.items()})
     connection.execute(
         "INSERT OR REPLACE INTO head VALUES (1, ?, ?, ?, ?)",
@@ -68,7 +67,7 @@ def write_head(connection: sqlite3.Connection, head: Head) -> None:
 
 
 def read_head(connection: sqlite3.Connection) -> Head | None:
-    """The head; None where there is none, or it does not match its checksum."""
+    """Return the head, None if there is none or it does not match its checksum."""
     try:
         schema, batch, totals, checksum = connection.execute(
             "SELECT schema, batch, totals, checksum FROM head"
@@ -82,8 +81,8 @@ def read_head(connection: sqlite3.Connection) -> Head | None:
 
 
 def read_rows(connection: sqlite3.Connection) -> tuple[Head, dict[str, list[Any]]]:
-    """The head, and the records of each table in the order of their keys, all of them checked. Raises
-    `DamageError`, with what is left, where something does not match its checksum."""
+    """Return the head, and the checked records of each table in the order of their keys. Raises
+    `DamageError`, with what is left, if a checksum does not match."""
     records: dict[str, list[Any]] = {}
     lost = False
     totals: dict[str, Total] = {}
@@ -102,7 +101,7 @@ class DamageError(Exception):
 
 
 def survey(connection: sqlite3.Connection) -> str:
-    """The rows of a damaged registry that can be read and match their checksums."""
+    """Return a text that counts the rows of a damaged registry that match their checksums."""
     try:
         read_rows(connection)
     except DamageError as error:
@@ -115,10 +114,10 @@ def survey(connection: sqlite3.Connection) -> str:
 def _read(
     connection: sqlite3.Connection, table: Table[Any], records: list[Any], totals: dict[str, Total]
 ) -> bool:
-    """Read the rows of `table` that are well; answers with whether all of them are."""
+    """Read the rows of `table` that are whole; return True if all of them are."""
     well = True
     checksums: list[int] = []
-    # A page that cannot be read ends it: those behind it are lost with it.
+    # A page that cannot be read ends the loop, and the rows behind it are lost.
     try:
         for row in connection.execute(table.select):
             try:

@@ -1,14 +1,14 @@
-"""The durable store: changes queue up and are written to one SQLite file by group commit.
+"""The durable store queues changes and writes them to one SQLite file by group commit.
 
-One batch is on its way to the disk at a time, in a thread; whatever is appended meanwhile makes the next
-one. A commit costs a wait for the disk however much is in it, so that a lone change waits for nothing and a
-thousand workers registering at once share a few commits. SQL is unknown here (`store/sqlite/database.py`).
+A thread writes one batch at a time; changes appended meanwhile make the next one. A commit costs one wait for
+the disk whatever its size, so a lone change does not wait for others, and a thousand registrations share a
+few commits. `store/sqlite/database.py` has the SQL.
 
-A write that fails, or that takes longer than `STALL_S`, makes the store unavailable: whoever waits gets
-`StoreUnavailableError`, nothing that has to be durable is accepted, and the rest is kept in memory. The
-writer tries again until it succeeds; a write that hangs cannot be tried again, only waited for. Always holds:
-changes become durable in the order in which they were appended, without a gap but for entries that were
-dropped and counted.
+A write that fails, or takes longer than `STALL_S`, makes the store unavailable (DESIGN 79): waiting callers
+get `StoreUnavailableError`, changes that have to be durable are refused, and others are kept in memory. The
+writer tries again until it succeeds. Always holds: changes become durable in the order in which they were
+appended, without a gap except entries that were dropped and counted (`tests/unit/store/test_sqlite.py`,
+`tests/unit/store/test_unavailable.py`).
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from minicloud.store.sqlite.database import Database
 from minicloud.store.sqlite.pending import Batch, Pending
 from minicloud.store.sqlite.unwritable import read_unwritable
 
-# Batch size / rate = how long the first of a batch waits for the last: some 60 ms for 5,000. Larger ones
-# gain nothing, as the wait for the disk (1 to 10 ms) is by then a small part.
+# The first change of a batch waits for the last, some 60 ms for 5,000. Larger batches gain nothing, as the
+# wait for the disk (1 to 10 ms) is by then a small part.
 MAX_BATCH_CHANGES = 5_000
 
-# The age of the oldest unwritten change from which on the store is unavailable. Disks that are well answer
-# within a tenth of it, also when busy; callers wait 10 s, and so still get the answer.
+# At this age of the oldest unwritten change the store is unavailable. Healthy disks answer within a tenth of
+# it, also when busy; callers wait 10 s, and so still get the answer.
 STALL_S = 5.0
 
-# The wait after a write that failed, doubled after each further one. A try costs one small write.
+# The wait after a write that failed doubles after each further one. A try costs one small write.
 RETRY_FIRST_S = 0.25
 RETRY_MAX_S = 5.0
 
-# How long what is pending may take to become durable once `run` is cancelled. A disk that hangs must not
+# Once `run` is cancelled, pending changes have this long to become durable, so that a hanging disk does not
 # keep the process from ending; systemd would kill it after 90 s, Docker after 10.
 CLOSE_TIMEOUT_S = 5.0
 
@@ -49,7 +49,7 @@ log = structlog.get_logger()
 
 @dataclass(slots=True, eq=False)
 class _Order:
-    """A copy that somebody waits for. It is to hold the first `changes` changes."""
+    """An `_Order` asks for a copy with at least the first `changes` changes."""
 
     changes: int
     done: trio.Event = field(default_factory=trio.Event)
@@ -58,7 +58,7 @@ class _Order:
     given_up: bool = False
 
     def fill(self, copy: BinaryIO) -> None:
-        """Hand the copy over, or close it where nobody waits any more."""
+        """Hand the copy over, or close it if the caller has given up."""
         if self.given_up:
             copy.close()
         else:
@@ -66,11 +66,12 @@ class _Order:
 
 
 class SqliteStore:
-    """`Store` in the SQLite file at `path`, locked against other processes from `load` on.
+    """A `SqliteStore` is a `Store` in the SQLite file at `path`, locked against other processes from `load`
+    on.
 
     A file that can be read and not written (a read-only file system, a full one) is loaded from a copy, and
-    opened once it can be. `run` that is cancelled writes what is pending first and closes the file. Loaded
-    once, run once.
+    opened once it can be written. A cancelled `run` writes what is pending first and closes the file. A store
+    is loaded once and run once.
     """
 
     def __init__(self, path: Path, observer: StoreObserver | None = None) -> None:
@@ -82,9 +83,9 @@ class SqliteStore:
         self._writing_since_s: float | None = None  # the age of what is on its way to the disk
         self._durable = 0  # changes, since the start
         self._durable_event_id = 0
-        # Who waits for how many changes. Targets only rise, so that the first are always due first.
+        # Callers wait until so many changes are durable. Targets only rise, so the first are due first.
         self._waiting: deque[tuple[int, trio.Event]] = deque()
-        self._orders: deque[_Order] = deque()  # what they are to hold only rises, too
+        self._orders: deque[_Order] = deque()  # their `changes` only rise, too
         self._idle = trio.lowlevel.ParkingLot()
         self._moved = trio.lowlevel.ParkingLot()  # the age of the oldest unwritten change is another one
         self._closing = trio.Event()
@@ -95,7 +96,7 @@ class SqliteStore:
         self._failure: StoreWriteError | None = None
 
     async def load(self) -> Snapshot:
-        """Open the file, in a thread, and return all that it holds."""
+        """Open the file, in a thread, and return everything that it holds."""
         return await trio.to_thread.run_sync(self._load)
 
     def _load(self) -> Snapshot:
@@ -120,11 +121,11 @@ class SqliteStore:
 
     @property
     def unwritten(self) -> int:
-        """How many changes wait to be written."""
+        """Return the number of changes that wait to be written."""
         return self._pending.added - self._durable
 
     def oldest_unwritten_s(self) -> float:
-        """The age of the oldest change that is not durable, in seconds; 0 if there is none."""
+        """Return the age of the oldest change that is not durable, in seconds, 0 if there is none."""
         since_s = self._unwritten_since_s()
         return 0.0 if since_s is None else trio.current_time() - since_s
 
@@ -140,13 +141,13 @@ class SqliteStore:
         self._moved.unpark()
 
     async def flushed(self) -> None:
-        """Return once every change appended before this call is durable; raises `StoreUnavailableError` where
-        they cannot be written now, and `StoreWriteError` where `run` has ended without them."""
+        """Return once every change appended before this call is durable. Raises `StoreUnavailableError` if
+        they cannot be written now, and `StoreWriteError` if `run` has ended without them."""
         target = self._pending.added
         if self._durable >= target:
             await trio.lowlevel.checkpoint()
             return
-        # From the look at `_durable` to the wait there is no await: no wake-up can be lost between.
+        # There is no await between the test of `_durable` and the wait, so no wake-up is lost.
         if not self._ended.is_set() and not self._fault:
             if not self._waiting or self._waiting[-1][0] != target:
                 self._waiting.append((target, trio.Event()))
@@ -159,8 +160,10 @@ class SqliteStore:
             )
 
     async def backup(self) -> BinaryIO:
-        """A copy of what is kept, with every change appended before this call: an open file, gone once
-        closed. The writer makes it between two batches. Raises `StoreError`."""
+        """Return a copy with every change appended before this call: an open file, gone once closed.
+
+        The writer makes it between two batches (DESIGN 42). Raises `StoreError`.
+        """
         if self._ended.is_set():
             raise StoreError(f"{self._path} is closed: nothing can be copied")
         if self._fault:
@@ -178,9 +181,9 @@ class SqliteStore:
         return order.copy
 
     async def run(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
-        """Write what is appended until cancelled. Started once a first write has shown whether it can."""
-        # The writer hears of a cancellation through `_closing` and this scope's deadline alone, so that
-        # neither a batch nor the closing is cut off in the middle.
+        """Write changes until cancelled. It is started once a first write has shown whether it can write."""
+        # Only `_closing` and this scope's deadline end the writer, so a cancellation cuts off neither a batch
+        # nor the closing.
         grace = trio.CancelScope(shield=True)
         tried = trio.Event()
         try:
@@ -218,7 +221,7 @@ class SqliteStore:
         self._refuse_orders(None)
 
     async def _work(self, tried: trio.Event) -> None:
-        """Write batches and make copies until nothing is left to do, or nothing can be done, once closing."""
+        """Write batches and make copies. Once closing, return when all is written or a write fails."""
         failures = 0
         while True:
             if self._orders and self._orders[0].changes <= self._durable and not self._closing.is_set():
@@ -238,12 +241,13 @@ class SqliteStore:
                 await self._idle.park()
 
     async def _write_batch(self) -> bool:
-        """Write what is pending, or nothing, to see whether it can be written; answers with that."""
+        """Write what is pending, or an empty batch as a test; return True if that succeeds."""
         began_s = trio.current_time()
         batch = self._pending.take(MAX_BATCH_CHANGES)
         self._writing_since_s = batch.since_s if batch.changes else began_s
         try:
-            # Abandoned only when the grace has run out: a thread in a hanging disk's hands cannot be stopped.
+            # The thread is abandoned when the grace has run out, as a thread in a hanging write cannot be
+            # stopped.
             await trio.to_thread.run_sync(self._write, batch, abandon_on_cancel=True)
         except StoreError as error:
             self._pending.put_back(batch)
@@ -263,7 +267,7 @@ class SqliteStore:
         return True
 
     def _write(self, batch: Batch) -> None:
-        """In the thread. Raises `StoreError`."""
+        """Write `batch`, in the thread. Raises `StoreError`."""
         if self._database is None:
             database = Database(self._path)
             if database.snapshot() != self._unopened:
@@ -273,7 +277,7 @@ class SqliteStore:
         self._database.write(batch.changes)
 
     async def _watch(self) -> None:
-        """Set the fault of a disk that hangs."""
+        """Set the fault if the disk hangs."""
         while True:
             since_s = self._unwritten_since_s()
             if since_s is None or self._fault:
@@ -287,7 +291,7 @@ class SqliteStore:
         return self._pending.since_s if self._writing_since_s is None else self._writing_since_s
 
     def _set_fault(self, fault: str) -> None:
-        """Take note that the store cannot write; those who wait are answered."""
+        """Record that the store cannot write, and answer the callers that wait."""
         if not self._fault:
             self._fault_since_s = trio.current_time()
             log.error("store_unavailable", error=fault, unwritten=self.unwritten)
@@ -314,7 +318,7 @@ class SqliteStore:
             self._observer.history_dropped(dropped)
 
     async def _copy(self, order: _Order) -> None:
-        """Make the copy; that it cannot be made is the caller's matter alone."""
+        """Make the copy. A failure concerns only its caller, not the store."""
         if order.given_up:
             return
         assert self._database is not None, "there is no order while the file is not open"

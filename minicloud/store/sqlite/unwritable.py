@@ -1,4 +1,4 @@
-"""A registry that can be read and not written: on a full disk, on a read-only file system."""
+"""This module reads a registry that cannot be written: on a full disk, or a read-only file system."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from minicloud.store.port import Snapshot
 from minicloud.store.sqlite.copies import copy_file
 from minicloud.store.sqlite.database import Database
 
-# Where the copy is made: in memory where that can be had, as the folder for temporary files may lie on the
-# same full disk.
+# The copy is made in memory if possible, as the folder for temporary files may be on the same full disk.
 _IN_MEMORY = Path("/dev/shm")
 
 
 def read_unwritable(path: Path, error: StoreUnavailableError) -> Snapshot:
-    """Everything in the registry at `path`, which could not be opened because of `error`.
+    """Return everything in the registry at `path`, which could not be opened because of `error`.
 
-    SQLite cannot read a file with a write-ahead log where it cannot write, so a copy is opened. Raises
-    `error` where there is nothing to read or no room for a copy, and `StoreError` where it is damaged.
+    SQLite cannot read a file with a write-ahead log if it cannot write there, so a copy is opened. Raises
+    `error` if there is no file to read or no room for a copy, and `StoreError` if it is damaged.
     """
     if not path.is_file() or not path.stat().st_size:
         raise error

@@ -1,4 +1,4 @@
-"""A client machine joined to a server machine, back to back."""
+"""This module joins a client machine to a server machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LIMITS = Http2Limits()
 
 
 class Pair:
-    """Two ends; `settle` carries bytes to and fro until there are none."""
+    """A `Pair` has two ends; `settle` carries bytes to and fro until there are none."""
 
     def __init__(self, client_limits: Http2Limits = LIMITS, server_limits: Http2Limits = LIMITS) -> None:
         self.client = Connection(client=True, limits=client_limits, now_s=0)
@@ -45,7 +45,7 @@ class Pair:
 
 
 def received(connection: Connection, data: bytes | bytearray, now_s: float = 0) -> list[Event]:
-    """The events of `data`, over as many turns as it takes."""
+    """Return the events of `data`, over as many turns as it takes."""
     events = connection.receive(data, now_s)
     while connection.has_more and not connection.failed:
         events += connection.receive(b"", now_s)

@@ -1,4 +1,4 @@
-"""Frames of HTTP/2 written by hand, rightly or wrongly."""
+"""This module writes frames of HTTP/2 by hand, correct or not."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Frame:
 
     @property
     def error_code(self) -> int:
-        """Of a RST_STREAM or GOAWAY."""
+        """Return the error code of a RST_STREAM or GOAWAY."""
         return int.from_bytes(self.payload[-4:] if self.kind == RST_STREAM else self.payload[4:8], "big")
 
 

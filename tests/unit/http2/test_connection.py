@@ -1,4 +1,4 @@
-"""The sans-io connection: a client machine joined to a server machine."""
+"""The sans-io connection works: a client machine is joined to a server machine."""
 
 from __future__ import annotations
 

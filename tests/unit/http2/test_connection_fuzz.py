@@ -1,4 +1,4 @@
-"""Any bytes at all: events, bounded memory, and no exception."""
+"""Arbitrary bytes give events in bounded memory, and no exception."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check_bounded(connection: Connection) -> None:
 
 
 def feed(connection: Connection, pieces: list[bytes]) -> None:
-    """The failure, if any, comes last and is the only one; nothing follows it."""
+    """Feed `pieces` and check that the failure, if any, is the only one and comes last."""
     failed = False
     for piece in pieces:
         events = received(connection, piece, 0)
@@ -84,7 +84,7 @@ def test_any_frames_give_events_and_no_exception(client: bool, frames: list[byte
 
 
 def conversation() -> bytes:
-    """The bytes that a well-behaved client sends for two calls."""
+    """Return the bytes that a well-behaved client sends for two calls."""
     pair = Pair()
     said = []
     for size in (10, 30_000):

@@ -1,4 +1,4 @@
-"""Peers that break the rules of HTTP/2 or the limits of patience, frame by frame."""
+"""Peers that break the rules of HTTP/2 or exceed its limits are dropped, frame by frame."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_malformed_request_ends_its_stream_and_not_the_connection() -> None:
 def flood(
     frame: Callable[[int], bytes], limits: Http2Limits = LIMITS, count: int = 20_000
 ) -> tuple[int, Connection]:
-    """How many frames it took until the server had enough."""
+    """Return the number of frames after which the server dropped the connection."""
     server = ready_server(limits)
     received(server, frame_bytes(HEADERS, END_HEADERS, 1, Encoder().encode(REQUEST)), 0)
     for n in range(count):
@@ -238,7 +238,7 @@ def test_pings_are_counted_only_while_nothing_is_sent() -> None:
 
 
 def test_pings_in_time_but_for_jitter_are_no_flood() -> None:
-    """Every 10 s, some milliseconds early or late, for a day."""
+    """The pings come every 10 s, some milliseconds early or late, for a day."""
     server, ping = ready_server(), frame_bytes(PING, 0, 0, bytes(8))
     for n in range(8640):
         jitter_s = (-0.02, 0.015, 0.0)[n % 3]

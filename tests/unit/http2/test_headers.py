@@ -1,4 +1,4 @@
-"""Header lists, and error codes by name."""
+"""Header lists are well formed or refused, and error codes have names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The states of streams: every entry of the table, and what it has no entry for."""
+"""Streams change state by the table, and events without an entry in it are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The timers of a connection: a table of what is due when."""
+"""The timers of a connection fall due by a table."""
 
 from __future__ import annotations
 

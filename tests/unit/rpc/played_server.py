@@ -1,4 +1,4 @@
-"""A channel's server played by hand, and a channel to it."""
+"""This module has a server for a channel that a test plays by hand, and a channel to it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ from tests.unit.rpc.support import UNARY, E, call
 
 
 class PlayedServer:
-    """The server's end of a channel's connection, played by hand on our own sans-io connection."""
+    """A `PlayedServer` is the server's end of a channel's connection, played on our own sans-io
+    connection."""
 
     def __init__(self, stream: trio.abc.Stream, limits: Http2Limits | None = None) -> None:
         self.stream = stream
@@ -44,7 +45,7 @@ class PlayedServer:
             await self.stream.send_all(data)
 
     async def expect(self, kind: type[E]) -> E:
-        """The next event of this kind; those before it are dropped."""
+        """Return the next event of this kind; those before it are dropped."""
         while True:
             await self.flush()
             while self.events:
@@ -58,13 +59,13 @@ class PlayedServer:
             self.events += received(self.connection, data)
 
     async def request(self) -> int:
-        """The stream of the next call."""
+        """Return the stream of the next call."""
         return (await self.expect(HeadersReceived)).stream_id
 
     async def respond(
         self, stream_id: int, *, message: bytes | None = b"", trailers: Mapping[bytes, bytes] | None = None
     ) -> None:
-        """Answer like a server that knows how, but for `trailers`."""
+        """Answer as a correct server does, except for `trailers`."""
         if message is not None:
             headers = [(b":status", b"200"), (b"content-type", b"application/grpc")]
             self.connection.send_headers(stream_id, headers)
@@ -75,7 +76,7 @@ class PlayedServer:
 
 
 class PlayedServers:
-    """A channel's `connect` whose connections a test plays, one after the other."""
+    """A `PlayedServers` is a channel's `connect` whose connections a test plays, one after the other."""
 
     def __init__(self, limits: Http2Limits | None = None) -> None:
         self.connects = 0
@@ -99,7 +100,7 @@ STEADY = Backoff(initial_s=10, max_s=10)
 
 
 class Late(Random):
-    """Draws the longest delay."""
+    """A `Late` draws the longest delay."""
 
     def uniform(self, a: float, b: float) -> float:
         return b

@@ -1,4 +1,4 @@
-"""A client that speaks HTTP/2 frame by frame, rightly or wrongly."""
+"""This module has a client that sends HTTP/2 frame by frame, correct or not."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from tests.unit.http2.raw_frames import (
 
 
 def message_bytes(data: bytes, *, compressed: bool = False, size: int | None = None) -> bytes:
-    """A length-prefixed message, truthful or, with `size`, not."""
+    """Return a length-prefixed message. Its prefix is `size`, if given, instead of its length."""
     return bytes([compressed]) + (len(data) if size is None else size).to_bytes(4, "big") + data
 
 
 class RawPeer:
-    """The client's end of a connection to `server`, played by hand."""
+    """A `RawPeer` is the client's end of a connection to `server`, played by hand."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.stream = stream
@@ -61,7 +61,8 @@ class RawPeer:
         *,
         end: bool = True,
     ) -> None:
-        """A call's headers, `changed` from the usual ones, and a body, which an empty message parses from."""
+        """Send a call's headers, `changed` from the usual ones, and a body, which an empty message
+        parses from."""
         block = self.header_block(changed)
         if body is None:
             await self.send(HEADERS, END_HEADERS | (END_STREAM if end else 0), stream_id, block)
@@ -70,7 +71,7 @@ class RawPeer:
         await self.stream.send_all(data + frame_bytes(DATA, END_STREAM if end else 0, stream_id, body))
 
     async def read(self) -> bool:
-        """Receive something; False at the end."""
+        """Receive bytes; return False at the end."""
         try:
             data = await self.stream.receive_some()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -92,7 +93,7 @@ class RawPeer:
         return True
 
     async def expect(self, kind: int, stream_id: int | None = None) -> Frame:
-        """The next frame of this kind (and stream); those before it are dropped."""
+        """Return the next frame of this kind (and stream); those before it are dropped."""
         while True:
             while self.frames:
                 frame = self.frames.pop(0)
@@ -104,7 +105,7 @@ class RawPeer:
         return dict((await self.expect(HEADERS, stream_id)).headers)
 
     async def expect_close(self) -> list[Frame]:
-        """All frames up to the end of the connection."""
+        """Return all frames up to the end of the connection."""
         while await self.read():
             pass
         return self.frames
@@ -112,7 +113,7 @@ class RawPeer:
 
 @asynccontextmanager
 async def raw_peer(server: Server) -> AsyncIterator[RawPeer]:
-    """A peer connected to `server` in memory, that has said nothing yet."""
+    """Return a peer connected to `server` in memory that has sent nothing yet."""
     near, far = memory_stream_pair()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.serve_connection, far)
@@ -122,18 +123,18 @@ async def raw_peer(server: Server) -> AsyncIterator[RawPeer]:
 
 
 def limits_with(**timeouts: float) -> ServerLimits:
-    """No timeouts but these."""
+    """Return limits with no timeouts but these."""
     off: dict[str, Any] = dict.fromkeys(("keepalive_s", "max_idle_s", "max_age_s"), math.inf)
     return ServerLimits(timeouts=Timeouts(**{**off, **timeouts}))
 
 
 def dropped(logs: list[Any]) -> list[str]:
-    """Why connections were dropped, from the log."""
+    """Return the reasons for which connections were dropped, from the log."""
     return [line["reason"] for line in logs if line["event"] == "rpc_connection_dropped"]
 
 
 async def serves(server: Server) -> bool:
-    """True where the server still serves others."""
+    """Return True if the server still serves others."""
     async with raw_peer(server) as peer:
         await peer.start()
         await peer.request(1)

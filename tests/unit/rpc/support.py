@@ -1,4 +1,4 @@
-"""Services for the tests of `rpc`, and a server and a channel joined in memory."""
+"""This module has services for the tests of `rpc`, and a server and a channel joined in memory."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _CARDINALITIES = {
 
 
 class Service:
-    """Handlers by path."""
+    """A `Service` has handlers by path."""
 
     def __init__(self, handlers: Mapping[str, HandlerFunc]) -> None:
         self._handlers = handlers
@@ -54,7 +54,7 @@ class Service:
 
 
 async def answer(stream: Stream) -> None:
-    """The length of the request's worker id."""
+    """Answer with the length of the request's worker id."""
     request = await stream.recv_message()
     assert request is not None
     await stream.send_message(reply(len(request.worker_id)))
@@ -79,7 +79,7 @@ def reply(number: int) -> HeartbeatResponse:
 
 @dataclass
 class Recorder(Observer):
-    """An observer that keeps all it gets."""
+    """A `Recorder` is an observer that keeps every call of its methods."""
 
     finished: list[tuple[str, Status, float]]
     refused: list[Cause] = field(default_factory=list)
@@ -104,7 +104,7 @@ def make_server(
 
 
 def connect_to(server: Server, nursery: trio.Nursery) -> Connect:
-    """A channel's `connect` that ends in `server`, in memory."""
+    """Return a channel's `connect` that ends in `server`, in memory."""
 
     async def connect() -> trio.abc.Stream:
         near, far = memory_stream_pair()
@@ -123,7 +123,7 @@ async def joined(
     observer: Observer | None = None,
     interceptors: Sequence[Interceptor] = (),
 ) -> AsyncIterator[tuple[Server, Channel]]:
-    """A server with `handlers` and a channel to it."""
+    """Run a server with `handlers` and yield a channel to it."""
     server = make_server(handlers, limits=limits, observer=observer, interceptors=interceptors)
     async with trio.open_nursery() as nursery:
         channel = Channel(nursery, [connect_to(server, nursery)], random=Random(2), config=config)
@@ -139,7 +139,7 @@ async def call(
     metadata: Mapping[str, str | bytes] | None = None,
     path: str = UNARY,
 ) -> int:
-    """A unary call; what `reply` was given."""
+    """Make a unary call and return the message passed to `reply`."""
     async with channel.request(
         path,
         Cardinality.UNARY_UNARY,
@@ -155,7 +155,7 @@ async def call(
 
 
 async def status_of(channel: Channel, *, timeout: float | None = None, size: int = 1) -> GRPCError:
-    """The error a unary call fails with."""
+    """Return the error with which a unary call fails."""
     with pytest.raises(GRPCError) as caught:
         await call(channel, request(size), timeout=timeout)
     return caught.value

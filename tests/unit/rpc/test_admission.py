@@ -274,7 +274,7 @@ async def test_metadata_over_the_limit_is_counted() -> None:
 
 
 async def _try(peer: RawPeer, stream_id: int, changed: dict[bytes, bytes]) -> None:
-    """A request in two frames, as one with much metadata wants."""
+    """Send a request in two frames, as one with much metadata needs."""
     block = peer.header_block(changed)
     first = frame_bytes(HEADERS, 0, stream_id, block[:16_000])
     await peer.stream.send_all(first + frame_bytes(CONTINUATION, END_HEADERS, stream_id, block[16_000:]))

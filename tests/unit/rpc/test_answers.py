@@ -101,7 +101,8 @@ async def test_answer_over_the_whole_budget_fails_its_own_call() -> None:
 
 
 async def test_output_of_many_connections_that_do_not_read_is_bounded() -> None:
-    """Each with the widest windows there are: only what the connections may queue holds the handlers."""
+    """Each client has the widest windows there are, so only the bound of the connections' queues
+    holds the handlers."""
     budget = 8 * HIGH_WATER_BYTES
     server = make_server({UNARY: large}, limits=ServerLimits(max_answer_bytes=budget))
     async with trio.open_nursery() as nursery:

@@ -50,7 +50,7 @@ def test_budget_left_is_what_shares_have_not_taken(steps: list[tuple[int, int]])
 
 
 class Holding:
-    """A handler that has its message in hand until told to answer."""
+    """A `Holding` is a handler that holds its message until the test lets it answer."""
 
     def __init__(self) -> None:
         self.holding = 0

@@ -1,4 +1,4 @@
-"""A channel: losing its connection, closing, dead peers, and generated code on top of it."""
+"""A channel loses its connection, closes, finds dead peers, and carries generated code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""How a channel comes by its connection: when, to which address, after which pauses, and what calls hear."""
+"""A channel connects in time, to the right address, after the right pauses, and its calls get the
+right error."""
 
 from __future__ import annotations
 
@@ -118,7 +119,7 @@ async def test_call_fails_at_once_when_no_address_lets_us_in(autojump_clock: obj
 
 
 class Away:
-    """A server that refuses connections until it is back."""
+    """An `Away` is a server that refuses connections until it is back."""
 
     def __init__(self) -> None:
         self.attempts_s: list[float] = []
@@ -214,7 +215,7 @@ async def test_connecting_is_given_up_after_its_timeout(autojump_clock: object) 
 
 
 async def mute() -> trio.abc.Stream:
-    """Accepts the connection and never says a word."""
+    """Accept the connection and send nothing."""
     near, _ = memory_stream_pair()
     return near
 

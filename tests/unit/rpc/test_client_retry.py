@@ -1,4 +1,4 @@
-"""Calls the server says it never looked at are sent again, whole, and a few times at most."""
+"""Calls that the server reports as unprocessed are sent again, whole, and a few times at most."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A client's streams: answers of every kind, deadlines and its own cancellation."""
+"""A client's streams take answers of every kind, keep deadlines and can be cancelled."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tests.unit.rpc.support import (
 async def answered_with(
     headers: Mapping[bytes, bytes], *, end: bool = True, trailers: Mapping[bytes, bytes] | None = None
 ) -> GRPCError:
-    """The error of a call that is answered with these headers, and trailers if any."""
+    """Return the error of a call that is answered with these headers, and trailers if any."""
     servers = PlayedServers()
     errors = []
     async with channel_to(servers.connect) as channel, trio.open_nursery() as nursery:

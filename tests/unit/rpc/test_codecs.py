@@ -1,4 +1,4 @@
-"""Status, timeout, metadata, message and details codecs."""
+"""Status, timeout, metadata, message and details are encoded and decoded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nobody holds more than a window, and what is taken is given back."""
+"""No end holds more than a window, and every byte read is credited again."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ async def test_observer_is_told_method_status_and_duration(autojump_clock: objec
 
 @pytest.mark.parametrize("ending", ["reset", "http", "too large", "abandoned"])
 async def test_data_of_calls_that_failed_is_given_back_to_the_server(ending: str) -> None:
-    """2 MB of them over a window of 1 MB."""
+    """The calls carry 2 MB over a window of 1 MB."""
     servers = PlayedServers()
     chunk = message_bytes(b"", size=1 << 20)[:5] + bytes(16_000)
     headers = {b":status": b"502"} if ending == "http" else OK_HEADERS

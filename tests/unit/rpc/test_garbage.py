@@ -111,7 +111,7 @@ async def test_connection_that_ended_is_freed(
 
 
 def parts(server: Server) -> list[weakref.ref[object]]:
-    """The one connection, and what it is made of."""
+    """Return the one connection and its parts."""
     (connection,) = server._connections
     transport = connection._transport
     engine = transport.connection._engine

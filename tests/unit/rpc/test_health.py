@@ -1,4 +1,4 @@
-"""The health service: what it says while serving and while stopping, and how watching ends."""
+"""The health service answers while serving and while stopping, and watching ends."""
 
 from __future__ import annotations
 

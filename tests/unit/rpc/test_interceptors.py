@@ -1,4 +1,4 @@
-"""Interceptors around the handlers of a server, and the context of the call they decide by."""
+"""Interceptors wrap the handlers of a server, and decide by the context of the call."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.unit.rpc.support import UNARY, Stream, answer, call, connect_to, join
 
 
 def authorise(method: str, handle: HandlerFunc) -> HandlerFunc:
-    """Serve local peers, and those that bring the right word."""
+    """Serve local peers, and those that send the right word."""
 
     async def handler(stream: AnyStream) -> None:
         context = stream.context

@@ -1,4 +1,4 @@
-"""Server reflection: what it lists and finds, what it does not, and that both versions are the same."""
+"""Server reflection lists and finds the services, refuses what is missing, and has two equal versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls as a handler and its client see them. In memory, virtual time."""
+"""Calls work for a handler and its client, in memory and on virtual time."""
 
 from __future__ import annotations
 

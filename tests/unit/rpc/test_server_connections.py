@@ -1,4 +1,5 @@
-"""A server's connections: limits, timeouts and hostile peers. In memory, virtual time."""
+"""A server's connections keep limits and timeouts and withstand hostile peers, in memory and on
+virtual time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Handlers that fail, and requests that reach no handler or the wrong way."""
+"""Handlers fail, and requests that reach no handler, or the wrong way, are answered."""
 
 from __future__ import annotations
 

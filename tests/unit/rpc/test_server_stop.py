@@ -1,4 +1,4 @@
-"""How a server's connections end, by its own will and otherwise."""
+"""A server's connections end, by the server's decision and otherwise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a peer does wrong on one stream ends that stream; a call beside it on its connection goes on."""
+"""A mistake of a peer on one stream ends that stream; another call on its connection goes on."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ STATUS_3 = {b"grpc-status": b"3"}
 
 
 def trailers(changed: Headers) -> Frames:
-    """An answer's headers, a message, and these trailers."""
+    """Return an answer's headers, a message, and these trailers."""
     return lambda n, encode: (
         frame_bytes(HEADERS, END_HEADERS, n, encode(OK_HEADERS))
         + frame_bytes(DATA, 0, n, message_bytes(bytes(reply(1))))
@@ -47,7 +47,7 @@ def trailers(changed: Headers) -> Frames:
 
 
 def alone(changed: Headers) -> Frames:
-    """An answer that is trailers alone."""
+    """Return an answer that is trailers alone."""
     return lambda n, encode: frame_bytes(HEADERS, END, n, encode({**OK_HEADERS, **changed}))
 
 
@@ -369,7 +369,7 @@ async def test_metadata_with_outer_spaces_is_stripped() -> None:
 
 
 async def test_window_of_the_connection_survives_streams_that_break_rules() -> None:
-    """4 MB of them over a window of 1 MB."""
+    """The streams carry 4 MB over a window of 1 MB."""
     async with raw_peer(make_server({UNARY: answer})) as peer:
         await peer.start()
         for n in range(1, 161, 2):

@@ -1,4 +1,4 @@
-"""TLS on both ends: ALPN, certificates, handshakes that come to nothing."""
+"""TLS works on both ends: ALPN, certificates, handshakes that fail."""
 
 from __future__ import annotations
 
