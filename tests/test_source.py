@@ -44,6 +44,9 @@ PLAIN_PROSE = (
     "minicloud/control/rest/[!bs]*.py",
     "minicloud/control/rest/backup.py",
     "minicloud/control/rest/se*.py",
+    "minicloud/worker/**/*.py",
+    "sim/**/*.py",
+    "tests/sim/**/*.py",
 )
 # A docstring that begins with one of these words is a question or half a sentence.
 RIDDLES = {"As", "How", "Likewise", "What", "Where", "Whether", "Which", "Who", "Whom", "Whose", "Those"}
