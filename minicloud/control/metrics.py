@@ -191,7 +191,7 @@ class Metrics:
         self.registry.register(ClusterCollector(membership))
         membership.subscribe(self.on_entry)
 
-    # What is counted
+    # Counting
 
     def heartbeat(self, result: str) -> None:
         """Count a heartbeat. `result` is accepted, stale, unknown, fenced or invalid."""
@@ -266,7 +266,7 @@ class Metrics:
         where the answer begins."""
         self._http_requests.count((method, route, code), seconds)
 
-    # How it is read
+    # Exposition
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """Return the whole exposition and its content type, as `exposition_parts` does in parts."""

@@ -253,8 +253,8 @@ class Agent:
                 self._interval_s = told_interval_s(answer.next_heartbeat_s, self._interval_s)
                 ticks.change_period(self._interval_s, now_s)
             elif outage := self._contact.outage:
-                # The retry may come before the next tick, so that a lost packet costs seconds of the lease and
-                # not a whole interval. In a long outage there is a call every 15 s or so, at random instants.
+                # The retry may come before the next tick, so that a lost packet costs seconds of the lease
+                # and not a whole interval. In a long outage there is a call every 15 s or so, at random.
                 retry_s = now_s + self._config.backoff.delay_s(outage.failures - 1, self._random)
             ticks.advance(now_s)
 

@@ -9,7 +9,7 @@ from minicloud.core.liveness.policy import LivenessPolicy
 from minicloud.net.backoff import Backoff
 
 # The bounds of the interval that a control plane may set. Below, a worker would do little but send
-# heartbeats; above, every timeout in use would end its lease. An interval outside is taken as the nearer bound.
+# heartbeats; above, every timeout in use would end its lease. Other intervals are taken as the nearer bound.
 MIN_INTERVAL_S = 0.1
 MAX_INTERVAL_S = 600.0
 

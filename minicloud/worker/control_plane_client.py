@@ -191,8 +191,8 @@ class ControlPlaneClient:
                     raise ControlPlaneError(_problem(upstream, error)) from None
 
     async def look_back(self, timeout_s: float) -> bool:
-        # A list of one worker changes nothing, and every version answers it (DESIGN 55). It gets half the time
-        # of a call, so that a control plane too slow for later calls is passed over.
+        # A list of one worker changes nothing, and every version answers it (DESIGN 55). It gets half of the
+        # time of a call, so that a control plane too slow for later calls is passed over.
         request = ListWorkersRequest(limit=1)
         if self._clock.monotonic_s() < self._look_again_s:
             return False

@@ -120,7 +120,7 @@ class Connection(TCPServer):
                 self._seat.idle()
             else:
                 self._seat.busy()
-            # An answer's last send tells the app that its request is over, and quart-trio then cancels the
+            # An answer's last send ends the request in the app, and quart-trio then cancels the
             # task that is still in this send: the idle timer it is about to start would never run.
             with trio.move_on_after(_UPDATE_TIMEOUT_S, shield=True):
                 await super().protocol_send(event)

@@ -21,7 +21,7 @@ from typing import Any
 
 import trio
 
-# A client that has connected has this long to send its request before it may have to give way.
+# A new connection has this long to send its request before it may have to give way.
 FAIR_IDLE_S = 1.0
 # An answer that is sent in pieces has this long before it may have to give way to another.
 FAIR_ANSWER_S = 5.0

@@ -56,7 +56,9 @@ async def serve_rest(
             task_status.started(port)
             await readiness.stopping.wait()
             accepting.cancel_scope.cancel()
-        await server.context.terminated.set()  # closes idle connections, and each other after its answer
+        await (
+            server.context.terminated.set()
+        )  # closes idle connections now, and the others after their answers
         connections.cancel_scope.deadline = trio.current_time() + grace_s
 
 
