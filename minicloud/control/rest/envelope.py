@@ -3,7 +3,8 @@ failures.
 
 Always holds: a request is answered once, counted once, and has its id in the log, the answer and the history.
 Its body is read up to a limit, and discarded but for its beginning, which some endpoints read.
-`tests/unit/control/rest/test_problems.py` keeps these.
+`tests/unit/control/rest/test_problems.py` keeps these, and `tests/unit/control/rest/test_workers.py` the id
+in the history.
 """
 
 from __future__ import annotations
