@@ -1,7 +1,8 @@
-"""Series about the cluster, computed from membership when they are asked for: nothing to keep in step.
+"""This module computes the series about the cluster from membership at each scrape, so nothing is kept in
+step.
 
 The cluster's aggregates are a collector. The series of each worker are written as text here: the library
-takes 7 us a sample, which for 5,000 workers would stop the loop for a fifth of a second.
+takes 7 us a sample, which for 5,000 workers would stop the loop for a fifth of a second (DESIGN 32).
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ _GAUGES: tuple[tuple[str, str, Callable[[ClusterStats], float]], ...] = (
 
 
 class ClusterCollector(Collector):
-    """The cluster's aggregates as of the scrape; costs O(workers), 3 ms for 5,000."""
+    """This collector computes the cluster's aggregates at the scrape. It costs O(workers), 3 ms for 5,000."""
 
     def __init__(self, membership: Membership) -> None:
         self._membership = membership
@@ -121,9 +122,9 @@ _WORKER_GAUGES: tuple[tuple[str, str, Callable[[Worker, float], float]], ...] = 
 
 
 def worker_series(membership: Membership) -> Iterator[str]:
-    """Six gauges a worker, in lines that are valid in the text format and in OpenMetrics, some at a time.
+    """Yield the six gauges of each worker, in lines that are valid in the text format and in OpenMetrics.
 
-    Each slice shows its workers as they are when it is made: the others may have changed since the last one.
+    Each slice shows its workers as they are when the slice is made. Workers may change between two slices.
     """
     for name, help_text, value_of in _WORKER_GAUGES:
         name = f"minicloud_worker_{name}"
@@ -131,7 +132,7 @@ def worker_series(membership: Membership) -> Iterator[str]:
         after = ""
         while workers := list(islice(membership.sweep_due().workers(after), _WORKERS_A_SLICE)):
             now_s = membership.clock.monotonic_s()
-            # The charset of ids needs no escaping; a zone may hold anything.
+            # Ids have no character that needs escaping; a zone may have any.
             yield "".join(
                 f'{name}{{worker_id="{worker.worker_id}",zone="{_escaped(worker.zone)}"}} '
                 f"{value_of(worker, now_s)}\n"

@@ -1,4 +1,4 @@
-"""The log's view of membership: one info line a change, a warning for each stall."""
+"""This module logs membership: one info line for each change, and a warning for each stall."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ log = structlog.get_logger()
 
 
 def log_event(entry: MembershipEvent) -> None:
-    """Log `entry`, as a subscriber of membership. The event name is `worker_` and its kind."""
+    """Log `entry`. This is a subscriber of membership. The event name is `worker_` and the kind of the
+    entry."""
     log.info(
         f"worker_{entry.kind}",
         event_id=entry.event_id,
@@ -25,5 +26,5 @@ def log_event(entry: MembershipEvent) -> None:
 
 
 def log_stall(by_s: float) -> None:
-    """Log a stall of the control plane, as membership's stall observer."""
+    """Log a stall of the control plane. This is an observer of membership's stalls."""
     log.warning("control_plane_stalled", seconds=round(by_s, 3))

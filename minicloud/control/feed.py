@@ -1,10 +1,10 @@
-"""The feed of membership's history: the newest entries in a ring, and readers who follow it from any id.
+"""The feed holds the newest entries of membership's history in a ring, and readers follow it from any id.
 
-Always holds: entries lie in the order of ids, `HISTORY_ENTRIES` of them at most; a follower is told of
-every entry once, in order, or of the gap where it fell too far behind. Knows nothing of HTTP.
+Always holds: entries lie in the order of ids, `HISTORY_ENTRIES` of them at most; a follower gets every entry
+once, in order, or a gap where it fell too far behind. `tests/unit/control/test_feed.py` keeps these.
 
-A follower keeps no buffer, only the id it has seen up to, and reads from the one ring: however slow or many
-they are, they cost no memory, and none can hold up the change that is being told.
+A follower keeps no buffer, only the id of the last entry it got, and reads from the one ring. So slow or many
+followers cost no memory, and none delays a change.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from trio.lowlevel import ParkingLot
 
 from minicloud.store.port import HISTORY_ENTRIES, MembershipEvent
 
-BATCH_ENTRIES = 256  # what a follower is handed at a time: about 80 KB of JSON
+BATCH_ENTRIES = 256  # what a follower gets at a time: about 80 KB of JSON
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Entries between `seen_id` (the last one this follower had) and those still kept are lost to it; it
-    goes on behind `resumed_id`."""
+    """A gap stands for entries that a follower has lost: those behind `seen_id`, the last one it had, that
+    are no longer kept. The follower goes on behind `resumed_id`."""
 
     seen_id: int
     resumed_id: int
@@ -34,18 +34,18 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The entries behind `after_id`, up to `last_id` inclusive."""
+    """A span is the entries behind `after_id`, up to `last_id` inclusive."""
 
     after_id: int
     last_id: int
 
 
 class EntriesLostError(Exception):
-    """Entries were dropped from the ring before a slow reader came to them."""
+    """Entries were dropped from the ring before a slow reader got them."""
 
 
 class EventFeed:
-    """The newest entries, oldest first; seeded with what the store kept."""
+    """The feed has the newest entries, oldest first. It begins with the entries that the store kept."""
 
     def __init__(
         self, entries: Iterable[MembershipEvent] = (), last_event_id: int = 0, capacity: int = HISTORY_ENTRIES
@@ -57,31 +57,32 @@ class EventFeed:
 
     @property
     def last_event_id(self) -> int:
-        """The id of the newest entry there has been; 0 if none."""
+        """Return the id of the newest entry so far; 0 if there was none."""
         return self._last_event_id
 
     def publish(self, entry: MembershipEvent) -> None:
-        """Take the next entry in, as a subscriber of membership. Never waits."""
+        """Add the next entry. This is a subscriber of membership and never waits."""
         self._entries.append(entry)
         self._last_event_id = entry.event_id
         self._waiting.unpark_all()
 
     def close(self) -> None:
-        """End every follower, those to come included."""
+        """End every follower, later ones included."""
         self._closed = True
         self._waiting.unpark_all()
 
     def newest(self, limit: int) -> tuple[MembershipEvent, ...]:
-        """The newest `limit` entries, oldest first."""
+        """Return the newest `limit` entries, oldest first."""
         return tuple(islice(self._entries, max(0, len(self._entries) - limit), None))
 
     def after(self, event_id: int, limit: int) -> tuple[MembershipEvent, ...]:
-        """The oldest `limit` entries kept behind `event_id`, oldest first."""
+        """Return the oldest `limit` entries kept behind `event_id`, oldest first."""
         start = bisect_right(self._entries, event_id, key=lambda entry: entry.event_id)
         return tuple(islice(self._entries, start, start + limit))
 
     def span(self, after: int | None, limit: int) -> Span:
-        """The oldest `limit` entries kept behind `after`; None: the newest `limit`."""
+        """Return the span of the oldest `limit` entries kept behind `after`; of the newest `limit` where it
+        is None."""
         if after is None:
             start = max(0, len(self._entries) - limit)
         else:
@@ -92,9 +93,9 @@ class EventFeed:
         return Span(self._entries[start].event_id - 1, self._entries[end - 1].event_id)
 
     def slices(self, span: Span) -> Iterator[tuple[MembershipEvent, ...]]:
-        """The entries of `span`, some at a time, read from the ring as each slice is asked for.
+        """Yield the entries of `span` in slices, each read from the ring when it is asked for.
 
-        Raises `EntriesLostError` where a part of them is no longer kept after an earlier part was handed out.
+        Raise `EntriesLostError` where entries of the span are dropped after the first slice.
         """
         seen_id = span.after_id
         while seen_id < span.last_id:
@@ -109,14 +110,15 @@ class EventFeed:
             seen_id = entries[-1].event_id if entries else span.last_id
 
     def follow(self, after: int | None = None) -> Follower:
-        """A follower of everything behind `after`; None: of what happens from now on."""
+        """Return a follower of every entry behind `after`; of later entries only where `after` is None."""
         return Follower(self, self._last_event_id if after is None else after)
 
     def resume_point(self, seen_id: int) -> int:
-        """Where one who has seen up to `seen_id` can go on: there, if nothing behind it is lost.
+        """Return the id behind which a follower that has seen `seen_id` goes on: `seen_id` itself if no entry
+        was lost.
 
-        An id that this history has not reached yet is of another one (a control plane that keeps nothing
-        was started anew); then everything kept is news.
+        An id that this history has not reached yet comes from another history (a control plane that keeps
+        nothing was started again). The follower then gets every entry that is kept.
         """
         oldest_seen = self._entries[0].event_id - 1 if self._entries else self._last_event_id
         return seen_id if oldest_seen <= seen_id <= self._last_event_id else oldest_seen
@@ -126,19 +128,20 @@ class EventFeed:
 
 
 class Follower:
-    """One reader's place in the feed. Needs no closing."""
+    """A follower is one reader's place in the feed. It needs no closing."""
 
     def __init__(self, feed: EventFeed, seen_id: int) -> None:
         self._feed = feed
         self.seen_id = seen_id
 
     async def receive(self) -> Gap | tuple[MembershipEvent, ...]:
-        """What comes next, once there is something; raises `trio.EndOfChannel` when the feed is closed.
+        """Return the next entries or gap, once there is one; raise `trio.EndOfChannel` when the feed is
+        closed.
 
-        Cancelling it loses nothing: `seen_id` only moves with what is returned.
+        A cancellation loses nothing, as `seen_id` only moves with what is returned.
         """
         feed = self._feed
-        # Nothing is awaited between finding nothing and waiting, so that no wake-up can be lost.
+        # There is no checkpoint between the last look and the wait, so no wake-up is lost.
         while not feed._closed:
             resumed_id = feed.resume_point(self.seen_id)
             if resumed_id != self.seen_id:

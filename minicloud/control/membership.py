@@ -1,12 +1,12 @@
-"""The one door to membership: every command goes through `execute`, every reader through `sweep_due`.
+"""Every change of membership goes through `execute`, and every read through `sweep_due`.
 
-The order of a change: decide, apply, append to the store, notify the subscribers; the caller then waits on
-`durable()` before it answers for it. Everything but that wait is one uninterrupted step, so nobody ever sees
-half a change. Nothing is seen past its deadline: what is due is swept before anything is decided or read.
+A change is decided, applied, appended to the store and published in one uninterrupted step, so no reader sees
+half a change (DESIGN 5). The caller waits on `durable()` before it answers. What is due is swept before
+anything is decided or read (DESIGN 9).
 
-Deadlines count the time during which the control plane listened. The sweeper announces when it will be awake
-next (`awake_by`); a stall that `core.liveness.attention` finds moves every deadline by its length before
-anything is swept.
+Deadlines count the time during which the control plane listened (DESIGN 61). The sweeper announces when the
+loop will run again (`awake_by`). A stall that `core.liveness.attention` finds moves every deadline by its
+length before anything is swept.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ def _unobserved_sweep(duration_s: float, lateness_s: float) -> None: ...
 
 
 class Membership:
-    """Membership of one control plane.
+    """This is the membership of one control plane.
 
-    Subscribers are called in order, in the
-    same step as the change, and must neither wait, nor raise, nor read or execute in their turn. `swept` is
-    called for each sweep with how long it took and how long after the earliest deadline it began, in seconds.
+    Subscribers are called in order, in the same step as the change. They must not wait, raise, read or
+    execute. `swept` is called for each sweep with its duration and with its lateness after the earliest
+    deadline, in seconds.
     """
 
     def __init__(
@@ -75,22 +75,22 @@ class Membership:
         self._stall_observers: list[StallObserver] = []
         timeout_s = registry.policy.heartbeat_timeout_s
         self._attention = Attention(marks_s(timeout_s, timeout_s))
-        # Before this moment nothing falls due and no stall has happened. A renewal only moves deadlines back,
-        # so a heartbeat costs one comparison; every other change sets it anew.
+        # Before this moment nothing is due and no stall has happened. A renewal only makes deadlines later,
+        # so a heartbeat costs one comparison; every other change computes this again.
         self._quiet_until_s = -math.inf
 
     def subscribe(self, subscriber: Subscriber) -> None:
-        """Have `subscriber` called with the entry of every change from now on."""
+        """Call `subscriber` with the entry of every change from now on."""
         self._subscribers.append(subscriber)
 
     def on_stall(self, observer: StallObserver) -> None:
-        """Have `observer` called with the length of each stall from now on, in seconds. It must neither wait,
-        nor raise, nor read or execute."""
+        """Call `observer` with the length of each stall from now on, in seconds. It must not wait, raise,
+        read or execute."""
         self._stall_observers.append(observer)
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Take up what a store kept. Every worker keeps its status; a HEALTHY one gets what is left of its
-        grace to be heard in."""
+        """Restore what a store kept. Every worker keeps its status; a HEALTHY one gets what is left of its
+        grace (DESIGN 62)."""
         now_s = self.clock.monotonic_s()
         self._last_event_id = snapshot.last_event_id
         grace = grace_s(self.policy, snapshot.runs)
@@ -106,24 +106,24 @@ class Membership:
             else:
                 since_s = lease_until_s
             restored.append((since_s, WorkerLoaded(worker.worker_id, now_s, worker, lease_until_s)))
-        # `Deadlines` are set in the order of time. Departed workers come first, so that the id book has an
-        # installation under the worker that it is now.
+        # `Deadlines` are set in the order of time. Departed workers come first, so that the id book maps an
+        # installation to its present worker.
         for _, event in sorted(restored, key=lambda each: (each[1].worker.departed is None, each[0])):
             self._registry.apply(event)
         self._quiet_until_s = -math.inf
 
     def sweep_due(self) -> Registry:
-        """Sweep what has fallen due, and return the registry to read as of this moment."""
+        """Sweep what is due, and return the registry to read as of this moment."""
         self._swept_now()
         return self._registry
 
     @property
     def registry(self) -> Registry:
-        """The registry as the last call left it: right after `execute`, nothing is due."""
+        """Return the registry as the last call left it: right after `execute`, nothing is due."""
         return self._registry
 
     def awake_by(self, at_s: float) -> None:
-        """Announce that the loop will run again by `at_s` and keep account of how long it has listened."""
+        """Announce that the loop will run again by `at_s`, and count how long it has listened."""
         self._attention.awake_by(self._swept_now(), at_s)
         self._quiet_until_s = -math.inf
         listened_ms = self._attention.mark_ms()
@@ -131,18 +131,19 @@ class Membership:
             self._note_run(listened_ms)
 
     def next_deadline_s(self) -> float:
-        """When there will next be something to sweep; infinity if never. Sweeps nothing itself."""
+        """Return the instant of the next deadline; infinity if there is none. This sweeps nothing."""
         return self._registry.next_deadline_s()
 
     def stats(self) -> ClusterStats:
-        """The cluster's statistics as of this moment."""
+        """Return the cluster's statistics as of this moment."""
         return cluster_stats(self.sweep_due().workers(), self.clock.monotonic_s())
 
     def execute(self, command: Command) -> tuple[Event, ...]:
-        """Carry `command` out and answer with what happened. Raises what `Registry.decide` raises and, having
-        changed nothing, `StoreUnavailableError` where it has to be durable and the store cannot write.
+        """Carry out `command` and return its events.
 
-        What happened is not durable yet: wait on `durable()` before telling anyone outside.
+        Raise what `Registry.decide` raises. Raise `StoreUnavailableError`, with nothing changed, where the
+        command has to be durable and the store cannot write. The events are not durable yet: the caller waits
+        on `durable()` before it answers.
         """
         registry = self._registry
         now_s = self._swept_now()
@@ -151,8 +152,8 @@ class Membership:
         except DisplacedError as error:
             registry.apply(RivalHeard(WorkerId(error.worker_id), now_s))
             raise
-        # Heartbeats and expiry go on while the store cannot write: what is lost of them over a crash happens
-        # again after it. Everything else has no effect unless it can become durable.
+        # Heartbeats and expiry go on while the store cannot write, as both happen again after a crash (DESIGN
+        # 79). Every other command is refused.
         if events and type(command) not in (Heartbeat, Sweep):
             self._store.check_accepting()
         for event in events:
@@ -163,24 +164,24 @@ class Membership:
         return events
 
     async def durable(self) -> None:
-        """Return once everything executed before this call is durable; raises `StoreUnavailableError` where
-        that has to wait until the store can write again."""
+        """Return once everything executed before this call is durable. Raise `StoreUnavailableError` where
+        the store cannot write at present."""
         await self._store.flushed()
 
     @property
     def durable_event_id(self) -> int:
-        """The id of the newest entry that is durable; 0 if there is none."""
+        """Return the id of the newest durable entry; 0 if there is none."""
         return self._store.durable_event_id
 
     def _swept_now(self) -> float:
-        """The present moment, after a stall is compensated and what is due is swept."""
+        """Compensate a stall, sweep what is due, and return the present moment."""
         now_s = self.clock.monotonic_s()
         if now_s < self._quiet_until_s:
             return now_s
         stall_s = self._attention.stall_s(now_s)
         if stall_s:
             self._compensate(stall_s)
-        # Twice after a gap longer than the retention: what the first one expires, the second one forgets.
+        # A gap longer than the retention takes two sweeps: the first expires a worker, the second forgets it.
         while (next_s := self._registry.next_deadline_s()) <= now_s:
             self._sweep(now_s)
         self._quiet_until_s = min(next_s, self._attention.stalled_from_s)
@@ -229,7 +230,7 @@ class Membership:
                 request_id=request_id,
             )
         stored = to_stored(after, self.wall) if after is not None else None
-        # `append` only queues and cannot fail, so that the record after the change can be what it takes.
+        # `append` only queues and cannot fail, so it can take the record as it is after the change.
         self._store.append(Change(worker_id, stored, self._registry.incarnation_floor, entry))
         if entry is not None:
             for subscriber in self._subscribers:
@@ -240,7 +241,7 @@ _ADMIN_KINDS = {Admin.ACTIVE: "uncordoned", Admin.CORDONED: "cordoned", Admin.DR
 
 
 def _description(event: Event) -> tuple[str, str, str]:
-    """The kind, detail and reason of the entry of `event`; an empty reason stands for the worker's own."""
+    """Return the kind, detail and reason of the entry of `event`; an empty reason means the worker's own."""
     match event:
         case WorkerRegistered():
             return "registered", event.registration, ""

@@ -1,8 +1,8 @@
-"""What MiniCloud counts and times, and how Prometheus reads it.
+"""This module has the figures that MiniCloud counts and times, in the form that Prometheus reads.
 
-Always holds: the label sets are bounded, and what is counted by a known set exists from the start, at 0, so
-that a rate is right from the first event on. Counting is sync and done in the loop's thread. Gauges about
-the cluster are not kept here but computed at the scrape (`control/cluster_metrics.py`).
+Always holds: the label sets are bounded, and every known label set is there from the start, at 0, so that a
+rate is right from the first event on. `tests/unit/control/test_metrics.py` keeps these. Figures are counted
+in the loop's thread. Gauges about the cluster are computed at the scrape (`control/cluster_metrics.py`).
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ REGISTRATION_OUTCOMES = (*(registration.value for registration in RegistrationOu
 DEPARTURES = tuple(departure.value for departure in Departure)
 STATUSES = tuple(status.value.lower() for status in Status)
 
-# From well under a heartbeat's cost to the longest that anything here may take.
+# These reach from well under a heartbeat's cost to the longest duration of a call.
 _DURATION_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _LATENESS_BUCKETS_S = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _BATCH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
 
 class Metrics:
-    """The metrics of one control plane, in a registry of their own.
+    """These are the metrics of one control plane, in a registry of their own.
 
-    `per_worker` adds six series a worker to every exposition: of use for tens of workers, a burden on the
-    monitoring for thousands.
+    `per_worker` adds six series for each worker to every exposition. They are useful for tens of workers, and
+    a burden on the monitoring for thousands.
     """
 
     def __init__(self, *, per_worker: bool = False) -> None:
-        # Otherwise every counter and histogram carries a second series with the time of its creation.
+        # Otherwise every counter and histogram has a second series with the time of its creation.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = CollectorRegistry()
         self._per_worker = per_worker
@@ -184,41 +184,42 @@ class Metrics:
         registry.register(self._http_crowded_out)
 
     def watch(self, membership: Membership) -> None:
-        """Count the changes of `membership` from now on, and show its cluster at every scrape. Once only."""
+        """Count the changes of `membership` from now on, and show its cluster at every scrape. Call this
+        once."""
         assert self._membership is None, "metrics watch one membership"
         self._membership = membership
         self.registry.register(ClusterCollector(membership))
         membership.subscribe(self.on_entry)
 
-    # What is counted
+    # Counting
 
     def heartbeat(self, result: str) -> None:
-        """`result` is accepted, stale, unknown, fenced or invalid."""
+        """Count a heartbeat. `result` is accepted, stale, unknown, fenced or invalid."""
         self._heartbeats.counts[(result,)] += 1
 
     def registration(self, outcome: str) -> None:
-        """`outcome` is new, again, returned, takeover, renamed, clone or refused."""
+        """Count a registration. `outcome` is new, again, returned, takeover, renamed, clone or refused."""
         self._registrations.counts[(outcome,)] += 1
 
     def on_entry(self, entry: MembershipEvent) -> None:
-        """Count a change of membership, as its subscriber."""
+        """Count a change of membership. This is a subscriber of membership."""
         if entry.old_status is not entry.new_status:
             self._transitions.counts[entry.old_status.value.lower(), entry.new_status.value.lower()] += 1
         if entry.kind == "departed":
             self._deregistrations.counts[(entry.detail,)] += 1
 
     def sweep(self, duration_s: float, lateness_s: float) -> None:
-        """As membership's `swept`."""
+        """Time a sweep. This is membership's `swept`."""
         self._sweep_duration.observe(duration_s)
         self._sweep_lateness.observe(lateness_s)
 
     def stall(self, by_s: float) -> None:
-        """Count a stall, as membership's stall observer."""
+        """Count a stall. This is an observer of membership's stalls."""
         self._stalls.inc()
         self._stalled.inc(by_s)
 
     def store_batch(self, changes: int, seconds: float) -> None:
-        """As a store observer's `batch_written`."""
+        """Time a batch. This is the `batch_written` of a store observer."""
         self._batch_changes.observe(changes)
         self._batch_duration.observe(seconds)
 
@@ -231,12 +232,12 @@ class Metrics:
         self._store_dropped.inc(events)
 
     def show_store(self, unwritten: Callable[[], int], oldest_unwritten_s: Callable[[], float]) -> None:
-        """Ask at every scrape how many changes are not durable, and how old the oldest of them is."""
+        """Show at every scrape how many changes are not durable, and the age of the oldest of them."""
         self._store_unwritten.set_function(unwritten)
         self._store_oldest_unwritten.set_function(oldest_unwritten_s)
 
     def grpc_call(self, method: str, code: str, seconds: float) -> None:
-        """`code` is the status by name, as in NOT_FOUND."""
+        """Count and time a call. `code` is the name of its status, such as NOT_FOUND."""
         self._grpc_calls.count((method, code), seconds)
 
     def grpc_refusal(self, cause: Cause) -> None:
@@ -244,11 +245,11 @@ class Metrics:
         self._grpc_refusals.counts[(cause.value,)] += 1
 
     def show_grpc_connections(self, count: Callable[[], int]) -> None:
-        """Ask `count` for the open gRPC connections at every scrape."""
+        """Show the open gRPC connections, which `count` returns, at every scrape."""
         self._grpc_connections.set_function(count)
 
     def show_http_connections(self, open_: Callable[[], int], streams: Callable[[], int]) -> None:
-        """Ask for the open HTTP connections, and the event streams among them, at every scrape."""
+        """Show the open HTTP connections, and the event streams among them, at every scrape."""
         self._http_connections.set_function(open_)
         self._http_streams.set_function(streams)
 
@@ -257,23 +258,24 @@ class Metrics:
         self._http_crowded_out.counts[(how,)] += 1
 
     def show_log_lines_dropped(self, count: Callable[[], int]) -> None:
-        """Ask `count` for the lines of the log that were not written, at every scrape."""
+        """Show the lines of the log that were not written, which `count` returns, at every scrape."""
         self._log_lines_dropped.count = count
 
     def http_request(self, method: str, route: str, code: str, seconds: float) -> None:
-        """`route` is the template, as in /api/workers/{worker_id}; `seconds` until the answer began."""
+        """Count and time a request. `route` is the template, such as /api/workers/{worker_id}; `seconds` ends
+        where the answer begins."""
         self._http_requests.count((method, route, code), seconds)
 
-    # How it is read
+    # Exposition
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
-        """The whole exposition and its content type, as `exposition_parts`."""
+        """Return the whole exposition and its content type, as `exposition_parts` does in parts."""
         parts, content_type = self.exposition_parts(accept)
         return b"".join(parts), content_type
 
     def exposition_parts(self, accept: str = "") -> tuple[Iterator[bytes], str]:
-        """The exposition in parts and its content type, in the format an `Accept` header asks for:
-        OpenMetrics 1.0 if it is named, else the text format 0.0.4."""
+        """Return the exposition in parts, and its content type: OpenMetrics 1.0 if the `Accept` header names
+        it, else the text format 0.0.4."""
         if "application/openmetrics-text" in accept:
             body: bytes = openmetrics.generate_latest(self.registry)  # type: ignore[no-untyped-call]
             end = b"# EOF\n"

@@ -1,8 +1,7 @@
-"""Pages of workers, for gRPC and REST alike. A page token is opaque to clients: it is the last id they saw,
-so that a page stays right while workers come and go between two requests.
+"""This module makes pages of workers, for gRPC and REST. A page token is the last id of its page, opaque to
+clients, so that pages stay right while workers come and go between two requests.
 
-However many workers there are, no more than a slice of them is looked at, or handed out, between two turns of
-other tasks: made in one go, a list of 100,000 held every heartbeat up for more than a second.
+At most a slice of the workers is looked at, or returned, between two turns of other tasks (DESIGN 32).
 """
 
 from __future__ import annotations
@@ -20,24 +19,24 @@ from minicloud.core.commands import check_worker_id
 from minicloud.core.errors import InvalidError
 from minicloud.core.model import Status, Worker, WorkerId
 
-# Some 1 ms of looking, at 0.1 us a worker and 0.5 where a status is asked for.
+# A look takes some 1 ms, at 0.1 us a worker and 0.5 us where a status is given.
 _LOOKED_AT_ONCE = 2_000
-# 1 ms of making JSON, at 6 us a worker, and 2 to 3 of making messages; a turn costs 0.05.
+# JSON of these takes 1 ms, at 6 us a worker, and messages take 2 to 3 ms; a turn costs 0.05 ms.
 _HANDED_OUT_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some workers in the order of ids, all of `status` if it names one; `next_token` is empty on the last
-    page. They are known by their ids, as a page may be read for longer than they stay."""
+    """A page is some workers in the order of ids, all of `status` if it has one. `next_token` is empty on the
+    last page. The page holds ids, as a worker may leave while the page is read."""
 
     worker_ids: tuple[WorkerId, ...]
     status: Status | None
     next_token: str
 
     def slices(self, membership: Membership) -> Iterator[list[Worker]]:
-        """The workers, some at a time, as they are when their slice is taken: let others have their turn
-        between two. Those that are no longer what was asked for are left out."""
+        """Yield the workers in slices, as they are when each slice is taken. The caller lets other tasks run
+        between two. Workers that have left or changed their status are left out."""
         for start in range(0, len(self.worker_ids), _HANDED_OUT_AT_ONCE):
             registry = membership.sweep_due()
             get = registry.departures.get if self.status is Status.OFFLINE else registry.get
@@ -46,10 +45,10 @@ class Page:
 
 
 async def page_of_workers(membership: Membership, status: Status | None, limit: int, page_token: str) -> Page:
-    """Up to `limit` (0: all) registered workers, those of `status` if one is given, behind `page_token`.
-    OFFLINE lists the departed workers that are remembered.
+    """Return a page of up to `limit` (0: all) registered workers behind `page_token`, of `status` if one is
+    given. OFFLINE lists the departed workers that are remembered.
 
-    Raises `InvalidError` for a negative limit and a token this program did not make.
+    Raise `InvalidError` for a negative limit and for a token that this program did not make.
     """
     if limit < 0:
         raise InvalidError(f"limit is {limit}: it must be 0 (no limit) or more")
@@ -73,7 +72,7 @@ def _is(worker: Worker, status: Status | None) -> bool:
 
 
 def token_after(worker_id: str) -> str:
-    """The token of the page that begins behind `worker_id`."""
+    """Return the token of the page that begins behind `worker_id`."""
     return base64.urlsafe_b64encode(worker_id.encode()).decode().rstrip("=")
 
 

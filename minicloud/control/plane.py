@@ -1,7 +1,7 @@
-"""The parts of one control plane, joined: what the program runs, and the simulator runs in its place.
+"""This module joins the parts of one control plane, for the program and for the simulator.
 
-Everything of the outside world is passed in: where changes are kept, time, chance. Nothing runs yet when it
-has been made; `store.run` and `sweeper.run` are whoever's nursery holds them to start.
+The outside world is passed in: the store, time and chance. A new control plane runs nothing yet: its owner
+starts `store.run` and `sweeper.run` in a nursery.
 """
 
 from __future__ import annotations
@@ -21,12 +21,11 @@ from minicloud.store.port import Snapshot, Store
 
 
 def incarnation_floor(snapshot: Snapshot, clock: Clock) -> int:
-    """What every incarnation given from this start on is above: all that was kept, and Unix milliseconds now.
+    """Return the floor of the incarnations of this run: the greater of the kept one and the Unix milliseconds
+    of now.
 
-    So whoever was given an incarnation before is fenced although the registry that gave it was lost, or has
-    come back as it was in a backup: no id is registered again a thousand times a second for as long as a
-    control plane runs. Two can hold one incarnation of an id only where the wall clock, too, was set back.
-    In JSON, too, the figures are exact: below 2^53 for 280,000 years.
+    So every earlier incarnation is fenced, also where the registry was lost or came back from a backup
+    (DESIGN 11).
     """
     return max(snapshot.incarnation_floor, int(clock.wall_s() * 1000))
 
@@ -35,9 +34,9 @@ _EMPTY = Snapshot()
 
 
 class ControlPlane:
-    """One control plane over `store`, for up to `max_workers` workers.
+    """This is one control plane over `store`, for up to `max_workers` workers.
 
-    `snapshot` is the content of the store as its `load` returned it.
+    `snapshot` is the content of the store, as its `load` returned it.
     """
 
     def __init__(

@@ -1,5 +1,5 @@
-"""Whether the control plane may be sent requests: starting, ready, stopping, in that order and no other; and,
-while ready, whether it can take changes."""
+"""This module has the phase of the control plane (starting, ready, stopping, in this order), and the fault
+for which a ready one takes no changes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ class Phase(StrEnum):
 
 
 class Readiness:
-    """The phase of this process, and why a ready one still cannot take changes. Nothing comes after
-    STOPPING.
+    """This is the phase of this process. STOPPING is the last one.
 
     `fault` is empty unless the store cannot write.
     """
@@ -29,16 +28,16 @@ class Readiness:
         self._on_stopping: list[Callable[[], None]] = []
 
     def on_stopping(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called as stopping begins; it must neither wait nor raise."""
+        """Call `callback` when stopping begins; it must neither wait nor raise."""
         self._on_stopping.append(callback)
 
     def mark_ready(self) -> None:
-        """Everything runs. Changes nothing once stopping has begun."""
+        """Become ready. This changes nothing once stopping has begun."""
         if self.phase is Phase.STARTING:
             self.phase = Phase.READY
 
     def begin_stopping(self) -> None:
-        """Be not ready from now on, and set `stopping`; a second time changes nothing."""
+        """Stop being ready, and set `stopping`. A second call changes nothing."""
         if self.phase is not Phase.STOPPING:
             self.phase = Phase.STOPPING
             for callback in self._on_stopping:

@@ -1,4 +1,4 @@
-"""Between the workers of the core and their stored records, both ways."""
+"""This module converts the workers of the core to their stored records and back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from minicloud.store.port import StoredWorker
 
 
 def to_stored(worker: Worker, wall: WallAnchor) -> StoredWorker:
-    """The record of `worker`, its instants as Unix milliseconds."""
+    """Return the record of `worker`, with its instants as Unix milliseconds."""
     unix_ms = wall.unix_ms
     leaving_since_s, departed = worker.leaving_since_s, worker.departed
     return StoredWorker(
@@ -36,7 +36,8 @@ def to_stored(worker: Worker, wall: WallAnchor) -> StoredWorker:
 
 
 def from_stored(stored: StoredWorker, wall: WallAnchor, now_s: float) -> Worker:
-    """The worker of a record. No instant lies after `now_s`: the wall clock may have been set back since."""
+    """Return the worker of a record. No instant is after `now_s`, as the wall clock may have been set back
+    since."""
 
     def monotonic_s(unix_ms: int) -> float:
         return min(wall.monotonic_s(unix_ms), now_s)

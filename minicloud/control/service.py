@@ -1,8 +1,7 @@
-"""The gRPC face of membership: the four calls workers and schedulers make.
+"""This module is the gRPC service of membership: the four calls that workers and schedulers make.
 
-Turns messages into commands and events into answers, and counts them; decides nothing itself. A refusal is
-an answer (gRPC status OK), as clients in the field expect; only a request that makes no sense to any
-version is a gRPC error.
+It turns messages into commands and events into answers, and counts them. A refusal is an answer with the gRPC
+status OK, as clients in the field expect. Only a request that no version accepts is a gRPC error.
 """
 
 from __future__ import annotations
@@ -52,18 +51,18 @@ from minicloud.wire.gen.minicloud.execution import (
     WorkerManagementServiceBase,
 )
 
-# What the worker is to do about its admin state; absent: carry on, and take back what was told before.
+# The `action` for each admin state. An answer without one ends an earlier order.
 _ACTIONS = {Admin.CORDONED: "cordon", Admin.DRAINING: "drain"}
 
-# Workers whose negative figures are logged, once each; the log of a control plane needs no more of them.
+# At most this many workers have their negative figures logged, once each.
 _MISCOUNTING = 1_000
 
 
-# Of the workers in one answer: stock clients take 4 MiB, and there is a token and a response beside them.
+# This is for the workers in one answer. Stock clients take 4 MiB, and the answer also has a token.
 MAX_LIST_BYTES = 4_000_000
 
-# Each makes 100 workers a turn, some 3 ms: a hundred lists at once would keep a heartbeat waiting for as long
-# as one list takes.
+# Each list takes some 3 ms a turn, for 100 workers, so a hundred at once would delay every heartbeat
+# (DESIGN 32).
 _LISTS_AT_ONCE = 2
 
 _STATUSES = {
@@ -76,7 +75,7 @@ _STATUSES = {
 
 
 def grpc_error(error: Exception) -> GRPCError | None:
-    """The gRPC status of an error of ours that no answer can express; None for any other."""
+    """Return the gRPC status of an error of ours that no answer can express; None for any other error."""
     for kind, status in _STATUSES.items():
         if isinstance(error, kind):
             return GRPCError(status, str(error))
@@ -84,19 +83,19 @@ def grpc_error(error: Exception) -> GRPCError | None:
 
 
 class CallCounter(Protocol):
-    """Where calls are counted."""
+    """A call counter counts heartbeats and registrations."""
 
     def heartbeat(self, result: str) -> None:
-        """accepted, stale, unknown, fenced or invalid."""
+        """Count a heartbeat. `result` is accepted, stale, unknown, fenced or invalid."""
         ...
 
     def registration(self, outcome: str) -> None:
-        """new, again, returned, takeover, renamed, clone or refused."""
+        """Count a registration. `outcome` is new, again, returned, takeover, renamed, clone or refused."""
         ...
 
 
 class WorkerManagementService(WorkerManagementServiceBase):
-    """`minicloud.execution.WorkerManagementService` over `membership`."""
+    """This is `minicloud.execution.WorkerManagementService` over `membership`."""
 
     def __init__(self, membership: Membership, counter: CallCounter, random: Random) -> None:
         self._membership = membership
@@ -104,7 +103,7 @@ class WorkerManagementService(WorkerManagementServiceBase):
         self._random = random
         self._listing = trio.Semaphore(_LISTS_AT_ONCE)
         self._interval_ms = round(membership.policy.heartbeat_interval_s * 1000)
-        # Bound now, not at each line: a debug line that is not wanted then costs next to nothing.
+        # The logger is bound once, so that a debug line that is not logged costs little.
         self._log = structlog.get_logger().bind()
         self._miscounting: set[str] = set()  # workers of which a negative figure has been logged
 
@@ -180,8 +179,8 @@ class WorkerManagementService(WorkerManagementServiceBase):
         self._counter.heartbeat(result)
         self._log.debug("heartbeat", worker_id=worker_id, sequence=message.sequence, result=result)
         worker = membership.registry.get(worker_id)
-        if len(events) > 1 and type(events[0]) is not WorkerHeard:  # its status changed, which has to be kept
-            # Where it cannot be kept now, the worker's next heartbeat after a restart changes it again.
+        if len(events) > 1 and type(events[0]) is not WorkerHeard:  # its status changed, which is stored
+            # Where the store cannot write, the next heartbeat after a restart changes it again (DESIGN 79).
             with suppress(StoreUnavailableError):
                 await membership.durable()
             worker = membership.sweep_due().get(worker_id)
@@ -222,7 +221,7 @@ class WorkerManagementService(WorkerManagementServiceBase):
             return await self._list_of(page)
 
     async def _list_of(self, page: Page) -> EncodedList:
-        """The answer with the workers of `page`, or as many of them as one answer may hold."""
+        """Return the answer with the workers of `page`, or with as many of them as fit into one answer."""
         unix_ms = self._membership.wall.unix_ms
         answer, next_token = EncodedList(), page.next_token
         last_id = ""
@@ -242,8 +241,8 @@ class WorkerManagementService(WorkerManagementServiceBase):
         return answer
 
     def _resources_of(self, message: ResourceInfo | None, worker_id: str) -> Resources | None:
-        """The resources in `message`. A negative number of queries counts as 0: workers in the field send one
-        when they count wrong, and one refused heartbeat stops some of them for good."""
+        """Return the resources in `message`. A negative number of queries counts as 0, as some old workers
+        send one and stop for good after a refused heartbeat (DESIGN 65)."""
         if message is not None and message.active_queries < 0:
             if len(self._miscounting) < _MISCOUNTING and worker_id not in self._miscounting:
                 self._miscounting.add(worker_id)

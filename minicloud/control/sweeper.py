@@ -1,9 +1,9 @@
-"""The task that sweeps at each deadline, and looks at the clock in between.
+"""The sweeper is the task that sweeps at each deadline, and looks at the clock in between.
 
-Always holds: it is asleep until no later than the earliest deadline there is. Renewals only move deadlines
-back, so nothing wakes it for them; a change that brings an earlier one (the first worker of an empty
-cluster) ends its sleep. While any worker has a lease it wakes every `LivenessPolicy.look_s` seconds, so that
-membership notices when the loop has not run.
+Always holds: it sleeps until the earliest deadline at the latest (`tests/unit/control/test_service.py`).
+Renewals only make deadlines later, so they do not wake it. A change that brings an earlier deadline (the
+first worker of an empty cluster) ends its sleep. While any worker has a lease it wakes every
+`LivenessPolicy.look_s` seconds, so that membership notices when the loop has not run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from minicloud.store.port import MembershipEvent
 
 
 class Sweeper:
-    """Sweeps `membership` on its own clock."""
+    """The sweeper sweeps `membership`, on membership's clock."""
 
     def __init__(self, membership: Membership) -> None:
         self._membership = membership

@@ -1,7 +1,8 @@
-"""Counters and histograms for the path of every heartbeat, read by prometheus_client as collectors.
+"""This module has counters and histograms for the path of every heartbeat, read by prometheus_client as
+collectors.
 
-Always holds: counted in one thread, the loop's. The library's own children take a lock for each figure: 1 us
-a counter, 3.5 us a counter with a histogram, where these take 0.1 and 0.5.
+They are counted in one thread, the loop's, and take no lock. The library's own take a lock for each figure: 1
+us a counter, 3.5 us a counter with a histogram, where these take 0.1 and 0.5.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from prometheus_client.registry import Collector
 
 Labels = tuple[str, ...]
 
-# More combinations of labels than this are not ours: a caller's made-up method must not cost memory.
+# Combinations beyond this are made up by a client, and are counted as "other" so that they cost no memory.
 MOST_CALL_SERIES = 512
 
 
 class Tally(Collector):
-    """A counter of which every combination of labels is known, and shown from the start at 0.
+    """A tally is a counter whose combinations of labels are all known, and shown from the start at 0.
 
-    Count with `tally.counts[labels] += 1`; a combination that is not known is a `KeyError`, a bug of ours.
+    Count with `tally.counts[labels] += 1`. A combination that is not known is a `KeyError`, a bug of ours.
     """
 
     def __init__(self, name: str, help_text: str, label_names: Labels, known: Iterable[Labels]) -> None:
@@ -38,7 +39,7 @@ class Tally(Collector):
 
 
 class Shown(Collector):
-    """A counter that is kept elsewhere: `count` is called at every scrape."""
+    """This collector shows a counter that is kept elsewhere: `count` is called at every scrape."""
 
     def __init__(self, name: str, help_text: str) -> None:
         self._name = name
@@ -50,7 +51,8 @@ class Shown(Collector):
 
 
 class _Call:
-    """The calls of one combination of labels: how many fell into each bucket, and how long all took."""
+    """This holds the calls of one combination of labels: the number in each bucket, and the sum of their
+    durations."""
 
     __slots__ = ("by_bucket", "sum_s")
 
@@ -60,8 +62,8 @@ class _Call:
 
 
 class Calls(Collector):
-    """Requests of one kind, by labels: a counter `<name>_requests_total` and a histogram
-    `<name>_request_duration_seconds` with the given upper bounds, to which +Inf is added."""
+    """This collector has the requests of one kind by labels: a counter `<name>_requests_total` and a
+    histogram `<name>_request_duration_seconds` with the given upper bounds, to which +Inf is added."""
 
     def __init__(self, name: str, kind: str, label_names: Labels, bounds_s: tuple[float, ...]) -> None:
         self._name = name

@@ -1,10 +1,13 @@
-"""A worker's membership from first registration to leave.
+"""The agent is a worker's membership from the first registration to the last call.
 
-Always holds: no failure of the control plane ends it, unless `exit_after_failures` says so; one call is
-under way at a time, but for the heartbeat that announces a shutdown and for calls to a control plane that is
-not in use; queries are accepted exactly while nobody has told this worker otherwise; what has been told to
-leave never resumes. All time comes from the `Clock`, all chance from the `Random`: thousands of
-agents run in one process on virtual clocks. Knows no network, no signal and no query.
+Always holds: no failure of the control plane ends the agent, unless `exit_after_failures` is set
+(`tests/unit/worker/test_agent_registration.py`). Queries are accepted exactly while no order and no stop is
+in force (`tests/unit/worker/test_agent_heartbeats.py`). An agent that was stopped never resumes
+(`tests/unit/worker/test_agent_leaving.py`).
+
+It makes one call at a time, except for the heartbeat that announces a shutdown and for calls to a control
+plane that is not in use. All time comes from the `Clock` and all chance from the `Random`, so thousands of
+agents run in one process on virtual clocks (DESIGN 7).
 """
 
 from __future__ import annotations
@@ -45,12 +48,11 @@ _PHASES = {Order.WORK: Phase.ACTIVE, Order.CORDON: Phase.CORDONED, Order.DRAIN: 
 
 
 class Agent:
-    """One worker's membership; `run` it once.
+    """This is one worker's membership; `run` it once.
 
-    `endpoint` finds the worker's own host:port. It is called for each registration and after each heartbeat,
-    as the network may come up, or change, after the process did; it may raise `ControlPlaneError`. `verify`
-    looks at an endpoint that has been registered, and tells people what is wrong with it. `resources` is
-    given the number of active queries; it is called on the loop and must be quick.
+    `endpoint` finds the worker's own host:port. It is called for each registration and after each heartbeat
+    (DESIGN 53), and may raise `ControlPlaneError`. `verify` tries a registered endpoint and logs what is
+    wrong with it. `resources` takes the number of active queries; it is called on the loop and must be quick.
     """
 
     def __init__(
@@ -80,7 +82,7 @@ class Agent:
         self._incarnation = 0
         self._registered_endpoint = ""
         self._returning = Returning(control_plane, config, clock)
-        # Never starts anew, not even with a new incarnation: no receiver can then take a beat for an old one.
+        # It never starts again, not even with a new incarnation: no heartbeat is then taken for an old one.
         self._sequence = 0
         self._interval_s = config.heartbeat_interval_s
         self._last_acknowledged_s: float | None = None
@@ -97,7 +99,7 @@ class Agent:
 
     @property
     def state(self) -> AgentState:
-        """As of now."""
+        """Return the state as of now."""
         return AgentState(
             phase=self._phase,
             registered=self._registered,
@@ -111,7 +113,7 @@ class Agent:
         )
 
     def stop(self, reason: str) -> None:
-        """Have `run` finish what runs, leave and return. The first reason counts; it cannot be taken back."""
+        """Have `run` finish the queries, leave and return. The first reason counts; a stop is final."""
         if self._stop_reason is None:
             self._stop_reason = reason
             self._queries.stop_accepting()
@@ -120,11 +122,12 @@ class Agent:
             self._log.info("stopping", reason=reason, active_queries=self._queries.active)
 
     async def run(self, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED) -> str:
-        """Be a member until told to leave, and leave; answers with the reason, `DRAINED` after a drain.
+        """Register and send heartbeats until stopped, leave, and return the reason, which is `DRAINED` after
+        a drain.
 
-        Reports started, with the worker's id, once it is registered (with an empty id if it is stopped
-        before that). Raises `RegistrationFailedError` where it gives up. Cancelled, it ends without a word
-        to the control plane.
+        The task reports the worker's id once it is registered (an empty id if it is stopped before that).
+        Raise `RegistrationFailedError` where it gives up. A cancellation ends it without a call to the
+        control plane.
         """
         started = _Once(task_status)
         async with trio.open_nursery() as nursery:
@@ -149,7 +152,7 @@ class Agent:
     # Joining and staying
 
     async def _stay_member(self, started: _Once) -> None:
-        # What is about to leave does not join again: the control plane has forgotten it, as it should.
+        # A worker that is about to leave does not register again.
         while self._stop_reason is None:
             await self._register()
             if self._registered:
@@ -157,7 +160,7 @@ class Agent:
                 await self._beat()
 
     async def _register(self) -> None:
-        """Return once registered, or told to stop."""
+        """Return once registered or stopped."""
         failures = 0
         last_error = ""
         while self._stop_reason is None:
@@ -165,8 +168,8 @@ class Agent:
             if not error:
                 return
             failures += 1
-            # A warning for each doubling of the attempts and for each new error: enough to be seen in a log
-            # of hours, too few to fill it.
+            # There is a warning for each doubling of the attempts and for each new error, so that an outage
+            # of hours is visible in the log and does not fill it.
             newsworthy = failures.bit_count() == 1 or error != last_error
             (self._log.warning if newsworthy else self._log.debug)(
                 "registration_failed",
@@ -185,7 +188,7 @@ class Agent:
             await self._pause(self._config.backoff.delay_s(failures - 1, self._random))
 
     async def _try_to_register(self) -> str:
-        """Why it did not work; empty if it did."""
+        """Register once. Return the error; empty if there was none."""
         with RequestScope(self._new_request_id()):
             try:
                 registration = RegistrationRequest(
@@ -236,7 +239,7 @@ class Agent:
             self._nursery.start_soon(self._verify, registration.endpoint)
 
     async def _beat(self) -> None:
-        """Heartbeats, until the control plane wants a new registration."""
+        """Send heartbeats until the control plane asks for a new registration."""
         ticks = Ticks(self._clock.monotonic_s(), self._interval_s, self._random)
         retry_s = math.inf
         while self._registered:
@@ -250,8 +253,8 @@ class Agent:
                 self._interval_s = told_interval_s(answer.next_heartbeat_s, self._interval_s)
                 ticks.change_period(self._interval_s, now_s)
             elif outage := self._contact.outage:
-                # Sooner than the next tick, never later: one lost packet should cost seconds of the lease,
-                # not a whole interval. A long outage ends up at one call every 15 s or so, spread out.
+                # The retry may come before the next tick, so that a lost packet costs seconds of the lease
+                # and not a whole interval. In a long outage there is a call every 15 s or so, at random.
                 retry_s = now_s + self._config.backoff.delay_s(outage.failures - 1, self._random)
             ticks.advance(now_s)
 
@@ -293,11 +296,11 @@ class Agent:
             return answer
 
     async def _register_again_if_moved(self) -> None:
-        """Begin a new registration where this worker has another endpoint than the registered one."""
+        """Begin a new registration where this worker's endpoint is no longer the registered one."""
         try:
             endpoint = await self._endpoint()
         except ControlPlaneError:
-            return  # the connection has been lost since; the next one is looked at in its turn
+            return  # the connection is lost; the next heartbeat looks again
         if endpoint != self._registered_endpoint and self._stop_reason is None:
             self._registered = False
             self._log.info("endpoint_changed", was=self._registered_endpoint, endpoint=endpoint)
@@ -328,7 +331,8 @@ class Agent:
     # Leaving
 
     async def _announce_leaving(self) -> None:
-        """Send a heartbeat now, so that no new work is sent here while the last queries finish."""
+        """Send a heartbeat now, so that no new work is sent here while the last queries finish (DESIGN
+        54)."""
         failures = 0
         while self._registered and await self._send_heartbeat() is None:
             await self._pause(self._config.backoff.delay_s(failures, self._random))
@@ -337,7 +341,7 @@ class Agent:
     async def _leave_once_drained(self) -> None:
         await self._queries.wait_idle()
         self._draining = False
-        # The order may have been taken back, and given again, meanwhile: what counts is this moment.
+        # The order may have changed meanwhile; the present one counts.
         if self._order is Order.DRAIN:
             self.stop(DRAINED)
 
@@ -347,7 +351,7 @@ class Agent:
             self._log.warning("queries_abandoned", active_queries=self._queries.active)
 
     async def _await_registration_under_way(self, deadline_s: float) -> None:
-        # Hung up on now, it may still be granted: a member that is not there, and is given work.
+        # A call that is cancelled now may still register this worker, which then gets work after its end.
         if self._registration_answered is not None:
             await in_time(self._clock, deadline_s, self._registration_answered.wait)
 
@@ -385,7 +389,7 @@ class Agent:
 
 
 class _Once:
-    """Reports that a task has started, the first time it is told to."""
+    """This reports that a task has started, at the first call only."""
 
     def __init__(self, task_status: trio.TaskStatus[str]) -> None:
         self._task_status: trio.TaskStatus[str] | None = task_status

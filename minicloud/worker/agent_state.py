@@ -1,4 +1,4 @@
-"""What an agent shows of itself: for health checks, for metrics, for tests."""
+"""This module has the state that an agent shows, for health checks, metrics and tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from minicloud.worker.contact import Outage
 
 
 class Phase(StrEnum):
-    """What the worker is doing about its membership."""
+    """The phase is the present stage of a worker's membership."""
 
     REGISTERING = "registering"
     ACTIVE = "active"
@@ -20,7 +20,7 @@ class Phase(StrEnum):
 
 
 class AgentState(NamedTuple):
-    """The agent as of one moment. Instants are monotonic seconds of its clock."""
+    """This is the agent as of one moment. Instants are monotonic seconds of its clock."""
 
     phase: Phase
     registered: bool

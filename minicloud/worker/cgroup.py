@@ -1,10 +1,11 @@
-"""What the control group this process runs in may use, and uses. Linux only; elsewhere there is no limit.
+"""This module reads the limits and the usage of this process's control group. Outside of Linux there is no
+limit.
 
-Sources: Documentation/admin-guide/cgroup-v2.rst (cpu.max, cpu.stat, memory.max, memory.current,
-memory.stat), cgroup-v1/memory.rst and scheduler/sched-bwc.rst of the Linux kernel; proc(5) and cgroups(7).
+Sources: Documentation/admin-guide/cgroup-v2.rst (cpu.max, cpu.stat, memory.max, memory.current, memory.stat),
+cgroup-v1/memory.rst and scheduler/sched-bwc.rst of the Linux kernel; proc(5) and cgroups(7).
 
-Always holds: a limit anywhere up the tree counts, and the tightest wins; a file that is missing or makes no
-sense is no limit. Knows nothing of the machine around the group, and keeps nothing between two readings.
+Always holds: a limit anywhere up the tree counts, and the tightest wins; a missing or malformed file is no
+limit. `tests/unit/worker/test_cgroup.py` keeps these. Nothing is kept between two readings.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ SYS_FS_CGROUP = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True, slots=True)
 class CpuQuota:
-    """CPU seconds a second the group may use, and how many it has used since it was made (None: unknown).
+    """This is the number of CPU seconds a second that the group may use, and the number used so far (None:
+    unknown).
 
-    Both are of the group that carries the limit: its whole subtree shares it.
+    Both are of the group that carries the limit, as its whole subtree shares it.
     """
 
     cores: float
@@ -30,21 +32,22 @@ class CpuQuota:
 
 @dataclass(frozen=True, slots=True)
 class MemoryLimit:
-    """Bytes. `used` is without file pages the kernel would take back first: inactive_file."""
+    """The sizes are bytes. `used` is without file pages that the kernel takes back first: inactive_file."""
 
     limit_bytes: int
     used_bytes: int
 
 
 class Cgroup:
-    """The control group of the process that `proc/self` is. Costs some 10 file reads a question, no disk."""
+    """This is the control group of the process `proc/self`. A reading takes some 10 file reads and no
+    disk."""
 
     def __init__(self, proc: Path = PROC, sys_fs_cgroup: Path = SYS_FS_CGROUP) -> None:
         self._proc = proc
         self._root = sys_fs_cgroup
 
     def cpu_quota(self) -> CpuQuota | None:
-        """The tightest CPU bandwidth limit; None where there is none."""
+        """Return the tightest CPU bandwidth limit; None where there is none."""
         tightest: CpuQuota | None = None
         for group in self._groups("cpu"):
             cores = _quota_v2(group) or _quota_v1(group)
@@ -53,7 +56,8 @@ class Cgroup:
         return tightest
 
     def memory_limit(self) -> MemoryLimit | None:
-        """The tightest memory limit; None where there is none. May exceed what the machine has."""
+        """Return the tightest memory limit, which may exceed the machine's memory; None where there is
+        none."""
         tightest: MemoryLimit | None = None
         for group in self._groups("memory"):
             found = _memory_v2(group) or _memory_v1(group)
@@ -73,10 +77,10 @@ class Cgroup:
         return None
 
     def _groups(self, controller: str) -> Iterator[Path]:
-        """This process's group in the hierarchy of `controller` and all above it, as far as they are there.
+        """Yield this process's group in the hierarchy of `controller`, and all visible groups above it.
 
         Inside a container the paths of /proc/self/cgroup may be the host's, while only the container's own
-        group is mounted, as the root: what does not exist is passed over, and the root is always tried.
+        group is mounted, as the root. So missing paths are passed over, and the root is always tried.
         """
         v1 = self._root / controller  # a directory, or a link to the likes of "cpu,cpuacct"
         root = v1 if v1.is_dir() else self._root
@@ -86,7 +90,7 @@ class Cgroup:
                 yield root / ancestor
 
     def _path_of(self, controller: str) -> str:
-        """The group's path in that hierarchy, relative to its mount; "." for the root.
+        """Return the group's path in that hierarchy, relative to its mount; "." for the root.
 
         Lines are "id:controllers:path"; that of v2 is "0::path". A path with ".." lies outside of what this
         process can see.
@@ -137,7 +141,7 @@ def _memory_v1(group: Path) -> MemoryLimit | None:
     if limit is None:
         return None
     stat = _keyed(group / "memory.stat")
-    # Also tells of limits of groups above that a container cannot see.
+    # This includes limits of groups above that a container cannot see.
     limit = min(limit, stat.get("hierarchical_memory_limit", limit))
     used = (_number(group / "memory.usage_in_bytes") or 0) - stat.get("total_inactive_file", 0)
     return MemoryLimit(limit, max(used, 0))
@@ -156,7 +160,7 @@ def _number(path: Path) -> int | None:
 
 
 def _keyed(path: Path) -> dict[str, int]:
-    """The "key number" lines of a file."""
+    """Return the "key number" lines of a file."""
     found = {}
     for line in _text(path).splitlines():
         key, _, value = line.partition(" ")

@@ -1,7 +1,7 @@
-"""What a worker asks of a control plane, whatever carries it.
+"""This module is the port by which a worker calls a control plane.
 
-`Agent` knows this port alone: `ControlPlaneClient` fills it over gRPC, tests and the simulator in memory.
-Figures an old control plane does not send are 0 or empty here, as on the wire.
+`Agent` imports this port alone: `ControlPlaneClient` implements it over gRPC, tests and the simulator in
+memory. Figures that an old control plane does not send are 0 or empty here, as on the wire.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from minicloud.core.model import Resources, Status
 
 
 class ControlPlaneError(MiniCloudError):
-    """A call came to nothing: no answer in time, no connection, or a gRPC error for an answer."""
+    """A call failed: there was no answer in time, no connection, or a gRPC error."""
 
 
 @dataclass(frozen=True, slots=True)
 class RegistrationRequest:
-    """What a worker says when it registers. `worker_id` is the wanted id, empty for any."""
+    """This is the content of a registration. `worker_id` is the wanted id, empty for any."""
 
     worker_id: str
     endpoint: str
@@ -32,7 +32,8 @@ class RegistrationRequest:
 
 @dataclass(frozen=True, slots=True)
 class RegisterAnswer:
-    """`worker_id` is the id given, `error` why there is none. An interval of 0 is one left to the worker."""
+    """`worker_id` is the id given, `error` the reason for a refusal. An interval of 0 leaves it to the
+    worker."""
 
     registered: bool
     worker_id: str = ""
@@ -42,8 +43,8 @@ class RegisterAnswer:
 
 
 class HeartbeatAnswer(NamedTuple):
-    """`action` is what the worker is told to do; None for a status stands for one this version cannot read.
-    `next_heartbeat_s` of 0 says nothing."""
+    """`action` is the control plane's order; a status of None is one that this version does not know. A
+    `next_heartbeat_s` of 0 leaves the interval as it is."""
 
     acknowledged: bool
     action: str = ""
@@ -53,44 +54,44 @@ class HeartbeatAnswer(NamedTuple):
 
 
 class ControlPlaneApi(Protocol):
-    """One control plane, or several of which one at a time is in use. They are tried in the order in which
-    they were named.
+    """This is one control plane, or several of which one at a time is in use. They are tried in the order in
+    which they were named.
 
     Every call answers, or raises `ControlPlaneError`, within `timeout_s`.
     """
 
     @property
     def address(self) -> str:
-        """Who answers calls, or is tried first: for a person to read."""
+        """Return the address of the control plane in use, for people."""
         ...
 
     async def register(self, registration: RegistrationRequest, timeout_s: float) -> RegisterAnswer:
-        """Ask to be a member. A refusal is an answer, not an error."""
+        """Register. A refusal is an answer, not an error."""
         ...
 
     async def heartbeat(self, heartbeat: Heartbeat, timeout_s: float) -> HeartbeatAnswer:
-        """Say that this worker is there."""
+        """Send a heartbeat."""
         ...
 
     async def deregister(self, leave: Deregister, timeout_s: float) -> bool:
-        """Leave. False where no control plane has such a member (any more)."""
+        """Leave. Return False where no control plane has such a worker (any more)."""
         ...
 
     def renew(self) -> None:
-        """Have later calls use new connections: the present ones may lead nowhere."""
+        """Have later calls use new connections, as the present ones may be dead."""
         ...
 
     # With several control planes
 
     @property
     def away(self) -> bool:
-        """True while the one in use is not the first that was named."""
+        """Return True while the control plane in use is not the first that was named."""
         ...
 
     async def look_back(self, timeout_s: float) -> bool:
-        """Use one that was named before the one in use, if it answers; True if one did."""
+        """Use a control plane that was named before the one in use, if it answers. Return True if one did."""
         ...
 
     async def leave_other(self, address: str, leave: Deregister, timeout_s: float) -> None:
-        """Leave the control plane at `address`, which is not in use any more."""
+        """Leave the control plane at `address`, which is no longer in use."""
         ...

@@ -1,7 +1,8 @@
-"""`ControlPlaneApi` over gRPC: the generated stub, and several control planes tried in turn.
+"""This module is `ControlPlaneApi` over gRPC: the generated stub, and several control planes tried in turn.
 
 Always holds: a call ends within its timeout, with an answer or a `ControlPlaneError`; the control plane that
-answered last is asked first. There is no schedule and no repetition here: the agent has both.
+answered last is asked first. `tests/unit/worker/test_control_plane_client.py` keeps these. The agent, not
+this module, decides when to call and repeats failed calls.
 """
 
 from __future__ import annotations
@@ -35,18 +36,17 @@ from minicloud.worker.control_plane import (
     RegistrationRequest,
 )
 
-# A connection whose other end vanished without a word (power, network, a NAT box's memory) takes calls and
-# never answers, for a quarter of an hour until TCP gives up. Unanswered for 10 s it is asked, and after 10 s
-# more dropped: that costs two heartbeats their deadline, of the four a lease lasts. Sooner would have every
-# worker connect again at once where a control plane stood still for a moment.
+# A connection whose other end vanished takes calls for a quarter of an hour, until TCP gives up. It is pinged
+# after 10 s without a reaction, and dropped 10 s later (DESIGN 20): that costs two heartbeats, of the four a
+# lease lasts. With less time, every worker would connect again whenever a control plane stalls for a moment.
 TO_CONTROL_PLANE = ChannelConfig(
     timeouts=Timeouts(
         keepalive_s=10, keepalive_timeout_s=10, keepalive_without_calls=False, max_idle_s=math.inf
     )
 )
 
-# A worker that went back to a control plane and lost it again within `_SETTLED_S` waits before it goes back
-# once more: at first `_LEAST_HOLD_S`, then twice as long each time, at most `_SETTLED_S`.
+# A worker that went back to a control plane and lost it within `_SETTLED_S` waits before it goes back again:
+# at first `_LEAST_HOLD_S`, then twice as long each time, at most `_SETTLED_S` (DESIGN 55).
 _SETTLED_S = 600.0
 _LEAST_HOLD_S = 30.0
 
@@ -59,17 +59,18 @@ _Answer = TypeVar("_Answer")
 
 
 class Line(Protocol):
-    """The channel under a stub."""
+    """A line is the channel under a stub."""
 
     def renew(self) -> None:
         """Have later calls use a new connection."""
 
     async def local_address(self, timeout_s: float) -> Address | None:
-        """This end's address of the connection, made where there is none. Raises GRPCError."""
+        """Return this end's address of the connection, which is made where there is none. Raise GRPCError."""
 
 
 class Upstream(NamedTuple):
-    """One control plane: an address for people, a stub, and the channel under it where that is needed."""
+    """This is one control plane: an address for people, a stub, and the channel under it where that is
+    needed."""
 
     address: str
     stub: WorkerManagementServiceStub
@@ -77,11 +78,11 @@ class Upstream(NamedTuple):
 
 
 class ControlPlaneClient:
-    """Calls one of several control planes.
+    """This client calls one of several control planes.
 
-    A call goes to the one in use, which is the one that answered last; where that fails, to the others in the
-    order in which they were named. Each gets an equal share of the time left, so that one that hangs leaves
-    time for the rest.
+    A call goes to the one in use, which answered last, and where that fails to the others in the order in
+    which they were named. Each gets an equal share of the time left, so that one that hangs leaves time for
+    the rest.
     """
 
     def __init__(
@@ -111,9 +112,10 @@ class ControlPlaneClient:
                 upstream.line.renew()
 
     async def local_address(self, timeout_s: float) -> Address | None:
-        """This end's address of the connection to the control plane, which is made where there is none.
+        """Return this end's address of the connection to the control plane, which is made where there is
+        none.
 
-        None where connections have no addresses. Raises `ControlPlaneError`.
+        The address is None where connections have none. Raise `ControlPlaneError`.
         """
 
         async def ask(upstream: Upstream, time_s: float) -> Address | None:
@@ -174,7 +176,7 @@ class ControlPlaneClient:
             timeout_s,
         )
         if number != self._used and not answer.deregistered:
-            # Another one never had this member; the one that has it did not answer.
+            # This one never had the worker, and the one that has it did not answer.
             raise ControlPlaneError(f"{self.address}: no answer")
         return answer.deregistered
 
@@ -189,8 +191,8 @@ class ControlPlaneClient:
                     raise ControlPlaneError(_problem(upstream, error)) from None
 
     async def look_back(self, timeout_s: float) -> bool:
-        # A list of one worker is read from the registry, changes nothing, and every version knows it. It has
-        # half of the time that a call has here, so that a control plane too slow to stay with is passed over.
+        # A list of one worker changes nothing, and every version answers it (DESIGN 55). It gets half of the
+        # time of a call, so that a control plane too slow for later calls is passed over.
         request = ListWorkersRequest(limit=1)
         if self._clock.monotonic_s() < self._look_again_s:
             return False
@@ -206,7 +208,7 @@ class ControlPlaneClient:
         return False
 
     async def _call(self, call: Callable[[Upstream, float], Awaitable[_Answer]], timeout_s: float) -> _Answer:
-        """The first answer; the control plane that gave it is the one in use from then on."""
+        """Return the first answer. The control plane that gave it is the one in use from then on."""
         if len(self._upstreams) == 1:
             upstream = self._upstreams[0]
             try:
@@ -233,7 +235,7 @@ class ControlPlaneClient:
     async def _first_answer(
         self, call: Callable[[Upstream, float], Awaitable[_Answer]], timeout_s: float
     ) -> tuple[int, _Answer]:
-        """The first answer, and the number of the control plane that gave it."""
+        """Return the first answer, and the number of the control plane that gave it."""
         deadline_s = self._clock.monotonic_s() + timeout_s
         left_s = timeout_s
         numbers = [self._used, *(each for each in range(len(self._upstreams)) if each != self._used)]
@@ -261,7 +263,7 @@ def _problem(upstream: Upstream, error: GRPCError) -> str:
 
 
 def _metadata() -> dict[str, str]:
-    """Ties our log lines to the control plane's."""
+    """Return the metadata that ties our log lines to the control plane's: the request's id."""
     request_id = current_request_id()
     return {HEADER: request_id} if request_id else {}
 

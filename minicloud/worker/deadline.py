@@ -1,6 +1,6 @@
-"""A limit of time for something that waits, on the clock of its owner.
+"""This module limits the time of a wait, on the clock of its owner.
 
-Trio's own timeouts run on Trio's clock, which a simulated machine does not live by.
+Trio's own timeouts run on Trio's clock, which is not the clock of a simulated machine.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from minicloud.clock import Clock
 
 
 async def in_time(clock: Clock, deadline_s: float, wait: Callable[[], Awaitable[None]]) -> bool:
-    """Await `wait()`, cancelled at `deadline_s` of `clock`; True if it returned before."""
+    """Await `wait()`, cancelled at `deadline_s` of `clock`. Return True if it returned before."""
     done = False
 
     async def give_up() -> None:

@@ -1,8 +1,9 @@
-"""The host:port at which others reach this worker, which is not always what it is bound to.
+"""This module finds the host:port at which others reach this worker, which is not always its bound address.
 
-In this order: the one given with `--advertise`; the host the server is bound to, where that is a single one;
-this end's address of the connection to the control plane, where the server listens on it; the nearest to
-that among the addresses listened on. Behind NAT or a published container port only the first is right.
+The first of these counts: the one given with `--advertise`; the host the server is bound to, where that is a
+single one; this end's address of the connection to the control plane, where the server listens on it (DESIGN
+53); the nearest to that among the addresses listened on. Behind NAT or a published container port only the
+first is right.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import trio
 
 from minicloud.net.address import Address, family_of, is_loopback, is_wildcard
 
-# Addresses for documentation (RFC 5737, RFC 3849): the way to them is the way to other networks.
+# Addresses for documentation (RFC 5737, RFC 3849): the route to them is the route to other networks.
 _ELSEWHERE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 _LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 
@@ -23,11 +24,11 @@ Route = Callable[[socket.AddressFamily], Awaitable[str | None]]
 
 
 class EndpointFinder:
-    """Finds this worker's endpoint anew each time it is called.
+    """This finds the worker's endpoint again at each call.
 
-    `hosts` are the names and addresses that the server was told to listen on, `bound` the addresses it does
-    listen on. `connection` answers with this end's address of the connection to the control plane; it may
-    raise `ControlPlaneError`, which then comes out of the call.
+    `hosts` are the names and addresses that the server was configured to listen on, `bound` the addresses it
+    listens on. `connection` returns this end's address of the connection to the control plane; its
+    `ControlPlaneError` is passed on.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class EndpointFinder:
             self._fixed = str(Address(hosts[0], bound[0].port))
 
     async def __call__(self) -> str:
-        """The endpoint as of now."""
+        """Return the endpoint as of now."""
         if self._fixed:
             return self._fixed
         local = await self._connection()
@@ -59,14 +60,14 @@ class EndpointFinder:
             if each.host == local or (is_wildcard(each.host) and family_of(each.host) is family):
                 return local
         hosts = [await self._reached_at(each.host, local) for each in self._bound]
-        # Loopback for a control plane on loopback, and for no other; then the family it was reached by.
+        # Loopback comes first for a control plane on loopback only; then comes the family of the connection.
         return min(
             hosts,
             key=lambda host: (is_loopback(host) is not is_loopback(local), family_of(host) is not family),
         )
 
     async def _reached_at(self, bound: str, local: str) -> str:
-        """An address at which a server bound to `bound` is reached by those who see us as `local`."""
+        """Return an address at which a server bound to `bound` is reached by peers that see us as `local`."""
         family = family_of(bound)
         if not is_wildcard(bound) or family is None:
             return bound
@@ -75,7 +76,7 @@ class EndpointFinder:
 
 
 async def address_towards_others(family: socket.AddressFamily) -> str | None:
-    """The local address of `family` from which packets to other networks leave; None without such a way.
+    """Return the local address of `family` from which packets to other networks leave; None without a route.
 
     Connecting a datagram socket only looks up the route (udp(7), connect(2)); nothing is sent.
     """

@@ -1,4 +1,4 @@
-"""Looks whether the endpoint that this worker has registered leads to it, and warns where it does not."""
+"""This module checks that the registered endpoint can be reached, and warns where it cannot."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from minicloud.worker.control_plane import ControlPlaneError
 from minicloud.worker.endpoint import LocalAddress
 
 _WITHIN_S = 5.0
-# Before each try: a name or a proxy that was set up along with this worker may need a moment.
+# The wait before each try: a name or a proxy set up along with this worker may need a moment.
 _PAUSES_S = (0.0, 1.0, 3.0)
 
 log = structlog.get_logger()
 
 
 class EndpointCheck:
-    """Call it with an endpoint that has been registered. `connection` is as for `EndpointFinder`."""
+    """Call this with an endpoint that has been registered. `connection` is as for `EndpointFinder`."""
 
     def __init__(self, connection: LocalAddress, random: Random) -> None:
         self._connection = connection
@@ -45,7 +45,7 @@ class EndpointCheck:
         )
 
     async def _is_for_this_machine_alone(self, address: Address) -> bool:
-        """True for a loopback endpoint where the control plane is reached by another way than loopback."""
+        """Return True for a loopback endpoint where the control plane is not reached by loopback."""
         if not is_loopback(address.host):
             return False
         try:
@@ -55,7 +55,7 @@ class EndpointCheck:
         return local is not None and not is_loopback(local.host)
 
     async def _problem(self, address: Address) -> str:
-        """Why no HTTP/2 connection to `address` can be made from here; empty if one can."""
+        """Return why no HTTP/2 connection to `address` can be made from here; empty if one can."""
         async with open_channel([address], random=self._random) as channel:
             try:
                 await channel.local_address(_WITHIN_S)

@@ -1,8 +1,8 @@
-"""The installation's lasting identity, kept in a file of the data folder.
+"""This module keeps the installation's lasting identity in a file of the data folder.
 
-Always holds: an id handed out has reached the disk first, so a restart finds the same one; a file that
-cannot be read is never replaced. Two processes must not share a folder, as they would take each other's
-place: the folder is to be held with `exclusive` all the while.
+Always holds: an id is on the disk before it is returned, so a restart finds the same one; a file that cannot
+be read is never replaced. `tests/unit/worker/test_identity.py` keeps these. Two processes must not share a
+folder (DESIGN 22): the folder is held with `exclusive` while the worker runs.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ log = structlog.get_logger()
 
 @contextmanager
 def exclusive(data_dir: Path | None) -> Iterator[None]:
-    """Keep other workers off the folder, which is made where there is none.
+    """Lock the folder against other workers, and make it where there is none.
 
-    However the process ends, the folder is free again: the kernel holds the lock, the file is nothing but
-    its name, and stays. A folder that holds the lock's file already may be read-only. Raises `NotYetError`
-    where another worker has the folder or it cannot be written at present, `ConfigError` where it never can.
+    The kernel drops the lock with the process, however that ends; the lock's file stays. A folder that has
+    the lock's file already may be read-only. Raise `NotYetError` where another worker has the folder or it
+    cannot be written at present, `ConfigError` where it never can.
     """
     if data_dir is None:
         yield
@@ -48,10 +48,10 @@ def exclusive(data_dir: Path | None) -> Iterator[None]:
 
 
 def instance_id_in(data_dir: Path | None, random: Random) -> str:
-    """The installation's id, 32 hex digits (128 bits); made and kept where there is none.
+    """Return the installation's id, 32 hex digits (128 bits); make and keep one where there is none.
 
-    Without a data folder it is a fresh one each time. A damaged or empty file is made anew, with a warning.
-    Nothing is written where there is an id, so a full or read-only disk is no obstacle then. Raises
+    Without a data folder the id is a new one each time. A damaged or empty file is made again, with a
+    warning. Nothing is written where there is an id, so a full or read-only disk is then no obstacle. Raise
     `NotYetError` where the folder cannot be used at present, `ConfigError` where it never can.
     """
     if data_dir is None:

@@ -1,4 +1,5 @@
-"""The last call of a worker: it is repeated until the control plane acknowledges it or its time is over."""
+"""This module makes the last call of a worker, and repeats it until it is acknowledged or its time is
+over."""
 
 from __future__ import annotations
 
@@ -10,20 +11,20 @@ from minicloud.net.backoff import Backoff
 from minicloud.worker.control_plane import ControlPlaneApi, ControlPlaneError
 from minicloud.worker.deadline import in_time
 
-# Short: the whole leave has some seconds, and a control plane that restarts is back within them.
+# These are short: the whole leave has some seconds, and a control plane that restarts is back within them.
 _BETWEEN_TRIES = Backoff(initial_s=0.2, max_s=1.0)
 
-# Least time for one try, so that the last ones are worth their while.
+# The least time for one try, so that the last tries can succeed.
 _LEAST_TRY_S = 1.0
 
 
 async def leave(
     control_plane: ControlPlaneApi, command: Deregister, deadline_s: float, clock: Clock, random: Random
 ) -> str:
-    """Deregister by `deadline_s` of `clock`; answers with what went wrong, empty if nothing did.
+    """Deregister by `deadline_s` of `clock`. Return the error; empty if there was none.
 
-    A try takes half of the time left, so that a connection whose other end vanished leaves time for a new
-    one. An answer that there is no such member means success after a try that may have been carried out.
+    A try takes half of the time left, so that a dead connection leaves time for a new one. The answer that
+    there is no such worker means success after a try that may have been carried out.
     """
     problem = "no answer in time"
 

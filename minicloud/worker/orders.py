@@ -1,4 +1,4 @@
-"""What a control plane tells a worker with the answer to a heartbeat. Pure."""
+"""This module reads the control plane's order in the answer to a heartbeat. It is pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from minicloud.worker.control_plane import HeartbeatAnswer
 
 
 class Order(StrEnum):
-    """What the control plane last told this worker to do."""
+    """An order is the last one that the control plane gave to this worker."""
 
     WORK = "work"
     CORDON = "cordon"
@@ -17,10 +17,9 @@ class Order(StrEnum):
 
 
 def order_in(answer: HeartbeatAnswer) -> Order:
-    """An action this version does not know says nothing; then the status we are expected to have does.
+    """Return the order in `answer`: that of a known action, else that of the expected status.
 
-    DRAINING without an action is taken for a cordon: a control plane that says no more than that wants no
-    new work to go here, and leaving could not be undone.
+    DRAINING without an action is taken for a cordon, as a drain would make the worker leave, which is final.
     """
     if answer.action == "drain":
         return Order.DRAIN

@@ -1,7 +1,7 @@
-"""How many queries run here, and whether more may start.
+"""This module counts the queries that run here, and accepts or refuses new ones.
 
-Always holds: what has been let in is counted until it ends, however it ends. Knows nothing of queries
-themselves, nor why work is refused.
+Always holds: a query that was accepted is counted until it ends, however it ends
+(`tests/unit/worker/test_queries.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class NotAcceptingError(MiniCloudError):
 
 
 class QueryTracker:
-    """Counts active queries. Accepts work when made."""
+    """This counts active queries. At first it accepts new ones."""
 
     def __init__(self) -> None:
         self._accepting = True
@@ -29,12 +29,12 @@ class QueryTracker:
 
     @property
     def accepting(self) -> bool:
-        """May a query start now?"""
+        """Return True while a query may start."""
         return self._accepting
 
     @property
     def active(self) -> int:
-        """Queries running now."""
+        """Return the number of queries that run."""
         return self._active
 
     def stop_accepting(self) -> None:
@@ -47,7 +47,7 @@ class QueryTracker:
 
     @contextmanager
     def query(self) -> Iterator[None]:
-        """Run one query inside. Raises `NotAcceptingError` where none may start."""
+        """Run one query inside. Raise `NotAcceptingError` where none may start."""
         if not self._accepting:
             raise NotAcceptingError("this worker takes no new queries: send them to another")
         if self._active == 0:
@@ -63,9 +63,9 @@ class QueryTracker:
     async def wait_idle(self) -> None:
         """Return in a moment at which no query runs; at once if that is now.
 
-        While queries are accepted the next may start before the caller acts on it without awaiting.
+        While queries are accepted, another may start unless the caller acts without awaiting.
         """
-        # The event is looked up again each time: one that was waited for may belong to an earlier idleness.
+        # The attribute is read again each time, as there is a new event for each idle time.
         await self._idle.wait()
         while self._active:
             await self._idle.wait()

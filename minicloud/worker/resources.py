@@ -1,9 +1,10 @@
-"""What this worker has and how much of it is in use: the machine's figures, or its container's where tighter.
+"""This module reads what the worker has and how much is in use: the machine's figures, or its container's
+where tighter.
 
-Always holds: what comes out is valid (`core.model.Resources`) and reading it never raises: what cannot be
-read keeps its last figure, 0 before there was one. Everything is quick enough for the event loop, reads
-of /proc and /sys in the main (1 to 2 ms), except the file system's size: `statvfs` waits for as long as a
-network file system is away, so `keep_disk_fresh` asks from a thread.
+Always holds: the figures are valid (`core.model.Resources`) and reading never raises; an unreadable figure
+keeps its last value, 0 at first. `tests/unit/worker/test_resources.py` keeps these. Readings are quick enough
+for the event loop (1 to 2 ms, mainly of /proc and /sys), except for the size of the file system: `statvfs`
+blocks while a network file system is away, so `keep_disk_fresh` calls it in a thread.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from minicloud.worker.cgroup import Cgroup
 _MIB = 1024 * 1024
 _LARGEST_INT32 = 2**31 - 1  # cpu_cores and active_queries on the wire
 
-# Below this the counters, in steps of 10 ms a core, say little; the figure before stands.
+# In less time the counters, in steps of 10 ms a core, are too coarse, and the figure before is kept.
 _MIN_WINDOW_S = 0.5
 _DISK_INTERVAL_S = 30.0
 
@@ -32,24 +33,25 @@ log = structlog.get_logger()
 
 
 class CpuTimes(NamedTuple):
-    """CPU seconds since the machine started, summed over the CPUs this process may run on."""
+    """These are CPU seconds since the machine started, summed over the CPUs this process may run on."""
 
     busy_s: float
     total_s: float
 
 
 class Usage(NamedTuple):
-    """Of memory or of a file system, in bytes."""
+    """This is the usage of memory or of a file system, in bytes."""
 
     total_bytes: int
     used_bytes: int
 
 
 class Machine(Protocol):
-    """The figures of the machine itself, as if there were no container. May raise OSError."""
+    """These are the figures of the machine itself, without a container's limits. Every method may raise
+    OSError."""
 
     def cores(self) -> int:
-        """CPUs this process may run on."""
+        """Return the number of CPUs this process may run on."""
         ...
 
     def cpu_times(self) -> CpuTimes: ...
@@ -57,16 +59,17 @@ class Machine(Protocol):
     def memory(self) -> Usage: ...
 
     def disk(self, path: Path) -> Usage:
-        """The file system `path`, or the nearest folder above it that exists, is on. May wait."""
+        """Return the usage of the file system of `path`, or of the nearest folder above it that exists. This
+        may block."""
         ...
 
 
 class LocalMachine:
-    """This machine, by psutil."""
+    """This is the machine that this process runs on, by psutil."""
 
     def cores(self) -> int:
-        # The affinity mask is what sched_setaffinity and every cpuset above leave: the kernel keeps it
-        # within them (cgroup-v2.rst, "Cpuset"), so cpuset files have nothing to add.
+        # The kernel keeps the affinity mask within every cpuset (cgroup-v2.rst, "Cpuset"), so the cpuset
+        # files add nothing.
         return len(self._cpus()) or os.cpu_count() or 1
 
     def cpu_times(self) -> CpuTimes:
@@ -75,13 +78,13 @@ class LocalMachine:
         total_s = idle_s = 0.0
         for times in mine:
             fields = times._asdict()
-            # proc(5): guest time is in user's already; waiting for I/O is idling.
+            # By proc(5), user time includes guest time. Waiting for I/O counts as idle.
             total_s += sum(fields.values()) - fields.get("guest", 0.0) - fields.get("guest_nice", 0.0)
             idle_s += fields["idle"] + fields.get("iowait", 0.0)
         return CpuTimes(total_s - idle_s, total_s)
 
     def memory(self) -> Usage:
-        # MemAvailable is the kernel's own estimate of what could be had without swapping.
+        # MemAvailable is the kernel's own estimate of the memory available without swapping.
         memory = psutil.virtual_memory()
         return Usage(memory.total, memory.total - memory.available)
 
@@ -95,7 +98,8 @@ class LocalMachine:
 
 
 class ResourceProbe:
-    """Reads `Resources`. CPU utilisation is that since the reading before, the first since this was made."""
+    """This reads `Resources`. CPU utilisation is that since the reading before, the first since the probe was
+    made."""
 
     def __init__(
         self,
@@ -119,7 +123,7 @@ class ResourceProbe:
         self._measure_cpu()
 
     def read(self, active_queries: int) -> Resources:
-        """What there is now."""
+        """Return the resources as of now."""
         self._measure_cpu()
         self._memory = self._read_memory()
         return Resources(
@@ -134,7 +138,7 @@ class ResourceProbe:
         )
 
     def refresh_disk(self) -> None:
-        """Ask for the file system's figures anew. May wait for long: not for the event loop."""
+        """Read the file system's figures again. This may block for long, so it is not for the event loop."""
         try:
             self._disk = _sane(self._machine.disk(self._disk_path))
         except (OSError, psutil.Error) as error:
@@ -143,7 +147,7 @@ class ResourceProbe:
     async def keep_disk_fresh(self) -> None:
         """Run `refresh_disk` in a thread now and every 30 s, for ever.
 
-        One that hangs holds up nothing but itself, as long as nobody waits for the first.
+        A call that hangs delays only the next one, as long as no caller waits for the first.
         """
         while True:
             await trio.to_thread.run_sync(self.refresh_disk, abandon_on_cancel=True)
@@ -158,16 +162,16 @@ class ResourceProbe:
         except (OSError, psutil.Error) as error:
             log.debug("cpu_unreadable", error=str(error))
             return
-        # A fractional quota still runs on a whole core, if not all the time.
+        # A fractional quota runs on a whole core part of the time.
         self._cores = min(max(cores if quota is None else math.ceil(quota), 1), _LARGEST_INT32)
         before, self._cpu_times, self._cpu_read_s = self._cpu_times, times, now_s
-        # Readings before and after a change of the quota are not of the same counters.
+        # Readings before and after a change of the quota come from different counters.
         comparable, self._cpu_quota = quota == self._cpu_quota, quota
         if before is not None and comparable:
             self._cpu_utilization = _fraction(times.busy_s - before.busy_s, times.total_s - before.total_s)
 
     def _cpu_now(self, now_s: float) -> tuple[int, float | None, CpuTimes]:
-        """CPUs there are, the quota if it is less, and counters of used and usable CPU seconds."""
+        """Return the number of CPUs, the quota if it is less, and counters of used and usable CPU seconds."""
         cores = self._machine.cores()
         quota = self._cgroup.cpu_quota()
         if quota is None or quota.cores >= cores:
@@ -189,7 +193,7 @@ class ResourceProbe:
 
 
 def _fraction(part: float, whole: float) -> float:
-    """part / whole, within 0.0 to 1.0; 0.0 where there is no whole, or one is no number."""
+    """Return part / whole, within 0.0 to 1.0; 0.0 where the whole is not positive, or one is not a number."""
     fraction = part / whole if whole > 0 else 0.0
     return min(fraction, 1.0) if fraction > 0 else 0.0
 

@@ -1,7 +1,7 @@
-"""The way back to a control plane that was named earlier than the one in use.
+"""This module moves a worker back to a control plane that was named before the one in use (DESIGN 55).
 
 Without it, one slow answer would move a worker for good to the control plane named second, and the first
-would call it unhealthy.
+would show it as UNHEALTHY.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 
 class Returning:
-    """Looks once an interval whether an earlier control plane answers, for as long as a later one is in use.
+    """This asks once an interval whether an earlier control plane answers, while a later one is in use.
 
     Once the worker is registered there, it leaves the later one. `membership` is its id and incarnation.
     """
@@ -36,7 +36,7 @@ class Returning:
         self._left_behind: tuple[str, Deregister] | None = None
 
     def look_back(self, nursery: trio.Nursery, membership: tuple[str, int], interval_s: float) -> None:
-        """A later control plane has acknowledged a heartbeat: begin to look, if that has not begun."""
+        """Begin to look, if that has not begun, as a later control plane has acknowledged a heartbeat."""
         self._membership = membership
         if not self._looking:
             self._looking = True
@@ -52,7 +52,7 @@ class Returning:
             nursery.start_soon(self._leave, *left_behind)
 
     def stop(self) -> None:
-        """Stay with the control plane in use: a worker that ends registers nowhere else."""
+        """Stay with the control plane in use, as a worker that ends registers nowhere else."""
         self._stopped = True
 
     async def _look_back(self, interval_s: float) -> None:

@@ -1,7 +1,8 @@
-"""When heartbeats are due. Pure: time and chance are passed in.
+"""This module has the instants at which heartbeats are due. It is pure: time and chance are passed in (DESIGN
+7).
 
-Always holds: ticks lie on a grid of one period, so neither slow answers nor jitter make them drift; a tick
-that passed unused is skipped, so beats never come in a burst.
+Always holds: ticks lie on a grid of one period, so neither slow answers nor jitter make them drift; a missed
+tick is skipped, so heartbeats never come in a burst. `tests/unit/worker/test_ticks.py` keeps these.
 """
 
 from __future__ import annotations
@@ -9,17 +10,17 @@ from __future__ import annotations
 import math
 from random import Random
 
-# Part of a period by which a beat may come before its tick. Two beats are then 1 - JITTER to 1 + JITTER
-# periods apart. 0 would let workers whose ticks coincide coincide for ever; much more would make the silence
-# the control plane sees between two beats uneven, which is what its timeout has to cover.
+# A heartbeat may come before its tick by this part of a period, so two are 1 - JITTER to 1 + JITTER periods
+# apart. With 0, workers whose ticks coincide would stay together for ever; with much more, the time between
+# two heartbeats would vary more, and the timeout has to cover the longest.
 JITTER = 0.05
 
 
 class Ticks:
-    """A grid of ticks `period_s` apart whose first lies at a random phase: start + U(0, 1) * period.
+    """These are ticks `period_s` apart. The first lies at a random phase: start + U(0, 1) * period.
 
-    The phase spreads a crowd that registered at the same moment evenly over the period. The beat of a tick
-    is due at tick - U(0, JITTER) * period: drawn anew for each, and never added up.
+    The phase spreads workers that registered at the same moment evenly over the period. The heartbeat of a
+    tick is due at tick - U(0, JITTER) * period, which is drawn for each and never added up.
     """
 
     def __init__(self, start_s: float, period_s: float, random: Random) -> None:
@@ -29,7 +30,7 @@ class Ticks:
 
     @property
     def due_s(self) -> float:
-        """When the next beat is due."""
+        """Return the instant at which the next heartbeat is due."""
         return self._due_s
 
     @property
@@ -37,9 +38,9 @@ class Ticks:
         return self._period_s
 
     def advance(self, now_s: float) -> None:
-        """Go on to the first tick after `now_s`, unless the present one's beat is not due yet.
+        """Go on to the first tick after `now_s`, unless the heartbeat of the present one is not due yet.
 
-        A beat sent out of turn, to make up for a failed one, thereby takes no tick's place.
+        So a heartbeat that repeats a failed one uses up no tick.
         """
         if now_s < self._due_s:
             return
@@ -50,9 +51,9 @@ class Ticks:
         self._move_to(tick_s)
 
     def change_period(self, period_s: float, now_s: float) -> None:
-        """From now on ticks are `period_s` apart, the next one that far from now.
+        """Set the period to `period_s`, with the next tick that far from now.
 
-        No phase is drawn anew: answers, and with them these moments, are spread already.
+        No phase is drawn again, as the instants of answers are spread already.
         """
         if period_s != self._period_s:
             self._period_s = period_s

@@ -114,7 +114,7 @@ class Truth:
             machine.trying_since_s = None
 
     def reachable_for_s(self, machine: Machine) -> float:
-        """How long the machine has been reachable; 0 if it is not."""
+        """Return for how long the machine has been reachable; 0 if it is not."""
         since_s = machine.reachable_since_s
         return self._timeline.now_s - since_s if since_s is not None else 0.0
 

@@ -1,5 +1,5 @@
-"""What shows that the oracle sees: each known bug is caught by the promise it breaks, and the code as it is
-breaks none in the same runs."""
+"""These tests show that the oracle finds bugs: each known bug is caught by the promise it breaks, and the
+code as it is breaks none in the same runs."""
 
 from __future__ import annotations
 

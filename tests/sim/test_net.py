@@ -63,7 +63,7 @@ class _Rig:
         self.arrived.append((round(self.timeline.now_s, 3), name))
 
     async def call(self, sequence: int, timeout_s: float = 10.0) -> str:
-        """What came of a heartbeat, and when."""
+        """Send a heartbeat, and return its outcome with the instant."""
         try:
             answer = await self.stub.heartbeat(HeartbeatRequest(sequence=sequence), timeout=timeout_s)
         except GRPCError as error:

@@ -56,7 +56,7 @@ class World:
         self.moments: list[Moment] = []
 
     async def run(self, plan: Schedule, *meanwhile: Callable[[Fleet], None]) -> RealOutcome:
-        """What comes of `plan`; each of `meanwhile` is called after 100 s more of it."""
+        """Run `plan`, calling each of `meanwhile` after 100 s more of it, and return the outcome."""
         async with trio.open_nursery() as nursery:
 
             async def connect() -> trio.abc.Stream:
@@ -93,12 +93,12 @@ class World:
 
     @property
     def kinds(self) -> Counter[str]:
-        """How often each kind of thing happened."""
+        """Return how often each kind of entry was published."""
         return Counter(str(entry.kind) for entry in self.entries)
 
     @property
     def left(self) -> list[str]:
-        """Who is still registered."""
+        """Return the ids of the workers that are still registered."""
         return [worker.worker_id for worker in self.plane.membership.sweep_due().workers()]
 
 

@@ -32,7 +32,7 @@ def launch(tmp_path: Path) -> Iterator[Launcher]:
 
 @pytest.fixture
 def simulators() -> Iterator[list[Process]]:
-    """Those that are started; still running at the end of the test, they are killed."""
+    """Yield a list for the simulators of a test; those still running at its end are killed."""
     started: list[Process] = []
     yield started
     for process in started:

@@ -1,5 +1,5 @@
-"""What is not right in a scenario, a schedule or a `--fault` is refused in one line: where, what, and what
-would be right."""
+"""These tests give wrong scenarios, schedules and `--fault` options, each of which is refused in one line:
+the place, the error and the remedy."""
 
 from __future__ import annotations
 

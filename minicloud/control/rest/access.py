@@ -1,11 +1,11 @@
-"""Who may ask for what: the one place that looks at `Host`, `Origin` and `Sec-Fetch-Site`.
+"""This module decides from `Host`, `Origin` and `Sec-Fetch-Site` who may send a request.
 
-Nothing on this port is authenticated, so a web page must not get the browser of an operator to use it. Two
-ways are open to a page: it sends a request across sites, or it has its own name resolve to this machine (DNS
-rebinding), which makes the browser take this server for the page's own. `Sec-Fetch-Site` and `Origin` show
-the first. `Host` shows the second: it has the page's name, which is none of this control plane's.
+Nothing on this port is authenticated, so no web page may use it through the browser of an operator (DESIGN
+26). A page has two ways: it sends a request across sites, or it has its own name resolve to this machine (DNS
+rebinding), so that the browser takes this server for the page's own. `Sec-Fetch-Site` and `Origin` show the
+first. `Host` shows the second, as it has the page's name, which is not a name of this control plane.
 
-A request is its method and its headers. `X-Forwarded-*` is not read, as any client can send it.
+`X-Forwarded-*` is not read, as any client can send it.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 ANY_HOST = "*"
 
 _AUTHORITY = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[^\[\]:@/?#\s]+)(?::(?P<port>[0-9]{0,5}))?", re.ASCII)
-# A browser adds it to every request, and no page can keep it from doing so.
+# A browser adds this to every request, and no page can prevent that.
 _OF_BROWSERS = b"accept-language"
 _SHOWN_CHARS = 128
 
 
 class Access:
-    """The rules of one control plane.
+    """These are the rules of one control plane.
 
-    `hosts` are the names it has besides its addresses and localhost: `name`, `*.suffix` for every name under
-    a suffix, or `*` for any name. `origins` are those of other pages that may change things, as in
+    `hosts` are its names besides its addresses and localhost: `name`, `*.suffix` for every name under a
+    suffix, or `*` for any name. `origins` are those of other pages that may change things, such as
     `https://ops.example.com`; their hosts are names of the control plane too.
     """
 
@@ -46,10 +46,10 @@ class Access:
         self._names = frozenset(names)
 
     def check(self, method: str, headers: Headers) -> None:
-        """Raise `Forbidden`, with the remedy, for a request that may come from a page of somebody else.
+        """Raise `Forbidden`, with the remedy, for a request that may come from a page of another site.
 
-        A change needs a host that is known. A read is refused under an unknown host where a browser sends it,
-        and answered to a tool, which no page steers. A request of HTTP/1.0 without `Host` comes from a tool.
+        A change needs a known host. A read under an unknown host is refused to a browser and answered to a
+        tool, which no page controls. A request of HTTP/1.0 without `Host` comes from a tool.
         """
         given: dict[bytes, list[str]] = {}
         for name, value in headers:
@@ -80,7 +80,7 @@ class Access:
         if len(origins) == 1 and origins[0].lower() in self._origins:
             return
         if sites:
-            # From a browser, which knows better than we do behind a proxy that changes Host.
+            # A browser sent this, and its answer also holds behind a proxy that changes Host.
             if all(site in ("same-origin", "none") for site in sites):
                 return
         elif not origins:
@@ -94,8 +94,8 @@ class Access:
 
 
 def own_names(listens_on: str) -> list[str]:
-    """The names that a control plane has without being given any: the machine's, also as multicast DNS has
-    it, and the one it listens on. An address is no name, and needs none."""
+    """Return the names that a control plane has by default: the machine's, also in multicast DNS, and the one
+    it listens on. Addresses need no name."""
     machine = socket.gethostname().lower()
     return [name for name in (machine, f"{machine.partition('.')[0]}.local", listens_on.lower()) if name]
 

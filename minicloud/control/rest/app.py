@@ -1,6 +1,6 @@
-"""The REST app: every route, and what they have in common, put together.
+"""This module puts the REST app together: every route, and what the routes have in common.
 
-Does no I/O of its own: `server.py` carries it, tests call it in memory.
+It does no I/O: `server.py` serves the app, and tests call it in memory.
 """
 
 from __future__ import annotations
@@ -42,13 +42,12 @@ def create_rest_app(
     access: Access | None = None,
     copies: Callable[[], Awaitable[BinaryIO]] | None = None,
 ) -> QuartTrio:
-    """The app over these parts. `feed` is closed, and with it every event stream, once stopping begins.
-    `access` decides who may ask for what; without it, addresses and localhost are the only hosts. `copies`
-    makes copies of the registry, where there is a file of it."""
+    """Return the app over these parts. `feed`, and with it every event stream, is closed once stopping
+    begins. `access` decides who may send which request; by default, addresses and localhost are the only
+    hosts. `copies` makes copies of the registry, where it is a file."""
     readiness.on_stopping(feed.close)
     app = QuartTrio(__name__, static_folder=None)
-    # Each send has its deadline in the server. Quart's own would cut event streams off, and cut any answer
-    # short in its middle.
+    # Each send has its deadline in the server. Quart's own would end event streams and long answers.
     app.config["RESPONSE_TIMEOUT"] = None
     app.url_map.merge_slashes = False  # it answers with a redirect in HTML
     schema = QuartSchema(

@@ -1,6 +1,7 @@
-"""`/api/registry`: the registry as a whole, to be kept elsewhere.
+"""`/api/registry/backup` sends a copy of the whole registry.
 
-Always holds: a copy is sent a chunk at a time, from a file that is gone when the answer ends, in any way.
+Always holds: a copy is sent a chunk at a time, from a file that is closed when the answer ends, in any way
+(`tests/unit/control/rest/test_backup.py`).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from minicloud.control.rest.seats import seat_of
 
 TAG = "operation"
 
-# Copies on their way to clients. Each takes a registry's worth of disk for as long as its client reads.
+# At most this many copies are sent at a time. Each takes as much disk as the registry while its client reads.
 MAX_BACKUPS = 4
 CONTENT_TYPE = "application/vnd.sqlite3"
 
@@ -36,8 +37,8 @@ log = structlog.get_logger()
 
 
 class BackupRoutes:
-    """The handlers over what makes copies of the registry: open files that are gone once closed. None: there
-    is no file to copy."""
+    """These are the handlers over `copies`, which makes copies of the registry: open files that are deleted
+    once closed. It is None where the registry is not a file."""
 
     def __init__(self, copies: Callable[[], Awaitable[BinaryIO]] | None) -> None:
         self._copies = copies
@@ -94,8 +95,8 @@ class BackupRoutes:
 
 
 class _Copy(ResponseBody):
-    """One copy, among those `sending` until it is closed. Or until there is no such object any more: an
-    answer that is given up before it began is neither entered nor left."""
+    """This is one copy, a member of `sending` until it is closed or collected: an answer that is given up
+    before it begins is neither entered nor left."""
 
     def __init__(self, sending: WeakSet[_Copy]) -> None:
         self.file: BinaryIO | None = None
@@ -109,13 +110,13 @@ class _Copy(ResponseBody):
         self.close()
 
     def hold(self, file: BinaryIO) -> None:
-        """Take the file, which is closed at once where the copy is closed already."""
+        """Take the file; close it at once where the copy is closed already."""
         self.file = file
         if self._closed:
             self.close()
 
     def close(self) -> None:
-        """Let go of the file, once nobody reads from it. A second time changes nothing."""
+        """Close the file, once no thread reads from it. A second call changes nothing."""
         self._sending.discard(self)
         with self._turn:
             self._closed = True
@@ -141,7 +142,7 @@ class _Copy(ResponseBody):
         return chunk
 
     def _read(self) -> bytes:
-        """Read on, in a thread. Nobody waits for one that a disk holds up: it closes the file itself."""
+        """Read a chunk, in a thread. A thread that a disk delays is abandoned, and closes the file itself."""
         with self._turn:
             file = self.file
             if file is None or self._closed:

@@ -1,7 +1,6 @@
-"""The JSON bodies of the REST API, and what is said of a wrong one.
+"""This module reads the JSON bodies of the REST API, and explains a wrong one.
 
-Every body may be left out. Fields that are not known are refused: one misspelt would otherwise be dropped
-without a word.
+Every body may be left out. Unknown fields are refused, as a misspelt one would otherwise be ignored silently.
 """
 
 from __future__ import annotations
@@ -35,10 +34,10 @@ class ReasonJson(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 async def reason_given() -> str:
-    """The reason in the body of the present request; empty where there is none.
+    """Return the reason in the body of the present request; empty where there is none.
 
-    Raises 400 for what is no JSON, 415 for what says it is something else, and 422, naming the field, for
-    JSON that is not a `ReasonJson`.
+    Raise 400 for a body that is not JSON, 415 for another content type, and 422, naming the field, for JSON
+    that is not a `ReasonJson`.
     """
     data = await request.get_data()
     if not data:
@@ -58,7 +57,7 @@ async def reason_given() -> str:
 
 
 def _fault(error: str) -> str:
-    """What is wrong with a body that msgspec refused with `error`."""
+    """Return what is wrong with a body that msgspec refused with `error`."""
     if found := re.search(r"unknown field `(.*)`", error, re.DOTALL):
         return f"field {shown(found[1])} is not known: use {' or '.join(ReasonJson.__struct_encode_fields__)}"
     if found := re.search(r"`\$\.(\w+)`", error):

@@ -1,7 +1,8 @@
-"""One HTTP connection: hypercorn's, with deadlines for sends, half-close, and problems for its refusals.
+"""A connection here is one of hypercorn's, with deadlines for sends, half-close, and problem details for its
+refusals.
 
-The only module that knows hypercorn from inside (0.18, held to by the locked requirements): it has no setting
-for any of these.
+hypercorn has no setting for any of these, so this module uses its private names (0.18, pinned in the
+requirements).
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ RESERVE_TIMEOUT_S = 5.0  # in place of both, for connections that have the reser
 LINGER_S = 1.0  # for the client to read the last answer and to close
 
 _SEND_BYTES = 64 * 1024
-_UPDATE_TIMEOUT_S = 1.0  # for what takes no time, that a shield may not be for ever
+_UPDATE_TIMEOUT_S = 1.0  # for calls that take no time, so that no shield lasts for ever
 
 log = structlog.get_logger()
 
 
 def http_config() -> Config:
-    """hypercorn's settings for every connection."""
+    """Return hypercorn's settings for every connection."""
     config = Config()
     config.logger_class = _Log
     config.h11_max_incomplete_size = MAX_HEAD_BYTES
@@ -48,12 +49,12 @@ def http_config() -> Config:
 class Connection(TCPServer):
     """`run` serves the connection until it is closed; the caller closes the stream.
 
-    hypercorn shields each send from cancellation, without a deadline: a client that stops reading holds its
-    connection for ever, and the whole server when it is to stop. Sending needs no shield: it is only
-    cancelled where the connection ends with it.
+    hypercorn shields each send from cancellation, without a deadline, so a client that stops reading would
+    hold its connection for ever, and a server that stops. Sends are not shielded here: one is only cancelled
+    where its connection ends.
 
-    hypercorn takes the end of what a client sends for the end of the client, and drops what it asked for.
-    Here the last request is answered first (RFC 9112, 9.6): only an event stream ends with the client's half.
+    hypercorn takes a half-close for the end of the connection, and drops the request. Here the last request
+    is answered first (DESIGN 50). Only an event stream ends with the half-close.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class Connection(TCPServer):
         try:
             await self._serve(client, local)
         finally:
-            # It and its protocol hold each other: closed connections would pile up until the collector runs.
+            # It and its protocol refer to each other, which only the collector would free (DESIGN 70).
             vars(self).clear()
 
     async def _serve(self, client: tuple[str, int] | None, local: tuple[str, int] | None) -> None:
@@ -119,7 +120,7 @@ class Connection(TCPServer):
                 self._seat.idle()
             else:
                 self._seat.busy()
-            # An answer's last send tells the app that its request is over, and quart-trio then cancels the
+            # An answer's last send ends the request in the app, and quart-trio then cancels the
             # task that is still in this send: the idle timer it is about to start would never run.
             with trio.move_on_after(_UPDATE_TIMEOUT_S, shield=True):
                 await super().protocol_send(event)
@@ -141,8 +142,8 @@ class Connection(TCPServer):
         await self.protocol.handle(Closed())
 
     async def _read(self, received: trio.MemorySendChannel[bytes]) -> None:
-        """Read ahead of what is handled, but not far: the client's half-close must be seen while a request
-        before others is still being answered."""
+        """Read a bounded part ahead of the request that is handled, so that a half-close is seen while
+        earlier requests are still being answered."""
         async with received:
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 while data := bytes(await self._socket_stream.receive_some(MAX_RECV)):
@@ -163,9 +164,10 @@ class Connection(TCPServer):
         await self.protocol.handle(Closed())
 
     def _end(self, linger_s: float) -> None:
-        """Send nothing more, and close the connection once the client has, in `linger_s` at the latest.
+        """Send nothing more, and close the connection once the client has closed it, after `linger_s` at the
+        latest.
 
-        One that is closed while bytes of the client lie unread is reset, and the client may then lose the
+        A connection that is closed with unread bytes of the client is reset, and the client may then lose the
         last answer.
         """
         self._over.set()
@@ -184,7 +186,7 @@ class Connection(TCPServer):
 
 
 class _Log(Logger):
-    """hypercorn's log lines of errors as ours; the rest is said elsewhere, once."""
+    """This logger passes hypercorn's errors on to our log. Its other lines are logged elsewhere, once."""
 
     async def exception(self, message: str, *args: Any, **kwargs: Any) -> None:
         log.error("http_server_error", error=message, exc_info=True)

@@ -1,7 +1,7 @@
-"""`/docs`: the API's documentation in a browser, and the document behind it.
+"""`/docs` serves the API's documentation for a browser, and the document behind it.
 
-Everything comes from the package: the page works without a network, and its Content-Security-Policy lets it
-reach nothing but this server.
+All of it comes from the package: the page works without a network, and its Content-Security-Policy limits it
+to this server.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _CONTENT_TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".png": "image/png",
 }
-# What may be asked for, and where it lies: no other file can be reached.
+# The files that are served, by their names; no other file is.
 _FILES = {
     "docs.css": "docs.css",
     "docs.js": "docs.js",
@@ -31,7 +31,7 @@ _FILES = {
 }
 PAGES = frozenset({"/", "/docs", "/docs/{name}", "/openapi.json"})
 
-# Read now, 1.9 MB: the executable's folder is one for temporary files, and may be cleaned up while it runs.
+# The files, 1.9 MB, are read now, as the executable's folder may be emptied later (DESIGN 78).
 _CONTENTS = {path: (_FOLDER / path).read_bytes() for path in ("docs.html", *_FILES.values())}
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -40,7 +40,8 @@ _POLICY = (
 
 
 class DocsRoutes:
-    """The page, its files and the OpenAPI document, which is made at the first request for it.
+    """These are the handlers of the page, its files and the OpenAPI document, which is made at the first
+    request for it.
 
     All answers are sent from one copy, however slowly clients read theirs.
     """
@@ -72,7 +73,7 @@ class DocsRoutes:
     @hide
     async def openapi(self) -> Response:
         if not self._document:
-            # Quart's own encoder would sort the fields, and with them the examples on the page.
+            # Quart's own encoder would sort the fields, and so the examples on the page.
             self._document = msgspec.json.encode(self._schema.openapi_provider.schema())
         return Response(self._document, content_type="application/json")
 

@@ -1,7 +1,10 @@
-"""What surrounds every HTTP request, whatever it is for: its id, its body, its count, its last resort.
+"""The envelope surrounds every HTTP request: it gives it an id, reads its body, counts it, and answers its
+failures.
 
-Always holds: a request is answered once, counted once, and carries its id in the log, the answer and the
-history; its body is read up to a limit, and all but its beginning, which some endpoints look at, thrown away.
+Always holds: a request is answered once, counted once, and has its id in the log, the answer and the history.
+Its body is read up to a limit, and discarded but for its beginning, which some endpoints read.
+`tests/unit/control/rest/test_problems.py` keeps these, and `tests/unit/control/rest/test_workers.py` the id
+in the history.
 """
 
 from __future__ import annotations
@@ -24,12 +27,12 @@ from minicloud.control.rest.seats import Lane, Seat, seat_of
 from minicloud.request_id import HEADER, RequestScope, request_id_of
 
 MAX_BODY_BYTES = 1_000_000
-# What the app gets to see of it: several times the largest that makes sense to any endpoint. A thousand
-# connections hold 16 MB of these.
+# The app gets this much of it, several times the largest body of any endpoint. A thousand connections hold
+# 16 MB of these.
 MAX_KEPT_BODY_BYTES = 16 * 1024
 BODY_TIMEOUT_S = 10.0
-# How long a refused client may go on sending before its connection is closed: closing earlier would reset
-# it, and many clients then never read the answer.
+# A refused client may go on sending for so long. An earlier close would reset the connection, and many
+# clients then never read the answer.
 LINGER_S = 1.0
 
 _SCOPE_KEY = "minicloud.exchange"
@@ -42,7 +45,7 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 log = structlog.get_logger()
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
-_NO_ANSWER = "499"  # as nginx has it: the client left before there was one
+_NO_ANSWER = "499"  # as in nginx: the client left before the answer
 _HEADERS = {
     b"x-content-type-options": b"nosniff",
     b"cache-control": b"no-store",
@@ -52,10 +55,10 @@ _HEADERS = {
 
 @dataclass(slots=True)
 class Exchange:
-    """One request and its answer, as the app below sees it by `exchange_of(scope)`.
+    """This is one request and its answer. The app gets it by `exchange_of(scope)`.
 
-    The app fills `route` in, and raises `refusal` if there is one. `body_was_cut`: it sees a part of the
-    body only. `seat` is that of the connection; None in memory.
+    The app sets `route`, and raises `refusal` if there is one. `body_was_cut` is True where the app gets a
+    part of the body only. `seat` is that of the connection; None in memory.
     """
 
     request_id: str
@@ -68,13 +71,13 @@ class Exchange:
 
 
 def exchange_of(scope: Mapping[str, Any]) -> Exchange:
-    """The exchange an app's scope belongs to."""
+    """Return the exchange that an ASGI scope belongs to."""
     exchange: Exchange = scope[_SCOPE_KEY]
     return exchange
 
 
 class Envelope:
-    """An ASGI app around another."""
+    """This is an ASGI app around another one."""
 
     def __init__(self, app: App, metrics: Metrics, clock: Clock, random: Random) -> None:
         self._app = app
@@ -135,13 +138,13 @@ class Envelope:
         try:
             await self._app(scope, body.receive, send_on)
         except* BrokenOffError:
-            # The connection is closed without the answer's end, by which its client knows.
+            # The connection is closed without the answer's end, so the client notices.
             log.info("http_answer_broken_off", path=scope["path"])
         except* Exception as group:
-            # Past the app's own handlers: while it was sending, or in the library itself.
+            # This was raised outside of the app's own handlers: in a send, or in the library itself.
             log.error("http_request_failed", method=scope["method"], path=scope["path"], exc_info=group)
             failed = True
-        # Not in the handler above: before Python 3.11.4, what is raised in one reaches its caller in a group.
+        # This is not in the handler above: Python before 3.11.4 wraps what such a handler raises in a group.
         if failed and exchange.code == _NO_ANSWER:
             await _last_resort(send_on, exchange)
 
@@ -155,7 +158,7 @@ async def _last_resort(send: Send, exchange: Exchange) -> None:
 
 
 class _Body:
-    """The body of one request: counted as it comes in, its beginning kept."""
+    """This is the body of one request. It counts the bytes that arrive, and keeps the first of them."""
 
     def __init__(self, receive: Receive, content_length: str) -> None:
         self._receive = receive
@@ -167,7 +170,7 @@ class _Body:
         self.disconnected = False
 
     async def read(self) -> HTTPException | None:
-        """Take the body in; the refusal if it is too large or too slow, whatever is left of it then."""
+        """Read the body. Return the refusal if it is too large or too slow; a rest is then unread."""
         size_bytes = 0
         if not self._declared_too_large:
             with trio.move_on_after(BODY_TIMEOUT_S) as waiting:
@@ -185,8 +188,8 @@ class _Body:
         return None
 
     async def receive(self) -> Message:
-        """What the app is to see: what was kept of the body, and the end of the connection when it comes.
-        What is left of the body runs off here."""
+        """Return the app's next ASGI message: the kept part of the body, then the end of the connection. The
+        rest of the body is discarded here."""
         if not self._handed_on:
             self._handed_on = True
             return {"type": "http.request", "body": bytes(self._kept), "more_body": False}

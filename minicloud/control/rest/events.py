@@ -1,8 +1,8 @@
-"""`/api/events`: the history of membership, as JSON or as a stream of server-sent events.
+"""`/api/events` has the history of membership, as JSON or as a stream of server-sent events.
 
-An event is shown once it is durable: after a crash its id might otherwise be given to another event, which a
-client that resumes from it would then miss. While the store cannot write, the history therefore ends with the
-last event before.
+An event is shown once it is durable. Otherwise its id could be given to another event after a crash, and a
+client that resumes from that id would miss it. While the store cannot write, the history therefore ends with
+the last durable event.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from minicloud.core.errors import StoreUnavailableError
 from minicloud.store.port import MembershipEvent
 
 DEFAULT_EVENTS = 100
-# Shorter than what proxies commonly allow a silent connection (60 s), long enough to cost nothing.
+# Proxies commonly close a silent connection after 60 s.
 KEEP_ALIVE_S = 15.0
-STORE_AGAIN_S = 1.0  # how often to look while the store cannot write
+STORE_AGAIN_S = 1.0  # between two tries while the store cannot write
 RETRY_MS = 2000  # after which a browser connects again
 
 _STREAM = "text/event-stream"
@@ -52,7 +52,7 @@ _LAST_EVENT_ID = {
 
 
 class EventRoutes:
-    """The handler over one feed."""
+    """This is the handler over one feed."""
 
     def __init__(self, feed: EventFeed, membership: Membership) -> None:
         self._feed = feed
@@ -89,9 +89,9 @@ class EventRoutes:
         return response
 
     def _array(self, span: Span) -> Iterator[bytes]:
-        """The events of `span` as a JSON array, with an empty part after each slice.
+        """Yield the events of `span` as a JSON array, with an empty part after each slice.
 
-        Raises `BrokenOffError` where the client reads too slowly to have them all.
+        Raise `BrokenOffError` where the client reads so slowly that some events are dropped meanwhile.
         """
         begin = b"["
         try:
@@ -119,8 +119,8 @@ class EventRoutes:
 
 
 class EventStream(ResponseBody):
-    """A follower as the body of a response. Not a generator: those need closing, which a cancelled request
-    would leave undone."""
+    """This is a follower as the body of a response. It is not a generator, as a cancelled request would leave
+    a generator unclosed."""
 
     def __init__(
         self,
@@ -150,7 +150,7 @@ class EventStream(ResponseBody):
     async def __anext__(self) -> bytes:
         if not self._begun:
             self._begun = True
-            # An id without data is no event, but what the client resumes from if it is cut off before one.
+            # An id without data is not an event; the client resumes from it if the stream ends before one.
             return f"id: {self._follower.seen_id}\nretry: {RETRY_MS}\n\n".encode()
         received: Gap | tuple[MembershipEvent, ...] | None = None
         try:

@@ -1,8 +1,8 @@
-"""HTTP/1.1 as this server speaks it: hypercorn's, without a way to another protocol, and with problem details
-for what it refuses before the app sees it.
+"""This module is HTTP/1.1 for this server: hypercorn's, without an upgrade to another protocol, and with
+problem details for requests that are refused before the app gets them.
 
-Always holds: a request that reaches the app has a target that begins with `/` and one length that nobody can
-read in two ways (RFC 9112, 3.2 and 6.3).
+Always holds: a request that reaches the app has a target that begins with `/`, and one unambiguous length
+(RFC 9112, 3.2 and 6.3). `tests/unit/control/rest/test_http1.py` keeps this.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _NOT_HTTP = "the request is not HTTP/1.1 as RFC 9112 has it"
 
 
 class Http1(H11Protocol):
-    """One connection's protocol."""
+    """This is the protocol of one connection."""
 
     _method = b""
 
     async def refuse_late_head(self, timeout_s: float) -> bool:
-        """Refuse the request whose head has begun and not ended; False where none has begun."""
+        """Refuse the request whose head has begun and not ended. Return False where none has begun."""
         if self.connection.our_state is not h11.IDLE or not self.connection.trailing_data[0]:
             return False
         await self._refuse(
@@ -42,7 +42,7 @@ class Http1(H11Protocol):
         return True
 
     async def _check_protocol(self, event: h11.Request) -> None:
-        """No h2c: a client that offers it is answered in HTTP/1.1, as RFC 9110, 7.8 allows."""
+        """Ignore an offer of h2c: the client is answered in HTTP/1.1, as RFC 9110, 7.8 allows."""
 
     async def _create_stream(self, request: h11.Request) -> None:
         self._method = request.method
@@ -51,7 +51,7 @@ class Http1(H11Protocol):
         if problem is not None:
             await self._refuse(problem)
             return
-        # Nor WebSocket, for the same reason.
+        # An offer of WebSocket is ignored for the same reason.
         headers = [(name, value) for name, value in request.headers if name != b"upgrade"]
         if host:
             headers = [(b"host", host), *(header for header in headers if header[0] != b"host")]
@@ -64,7 +64,7 @@ class Http1(H11Protocol):
     async def _send_error_response(self, status_code: int) -> None:
         error = sys.exception()
         if error is not None:
-            # h11's error is held by its own traceback, and with it the connection until the collector runs.
+            # h11's error and its traceback are a cycle that would keep the connection (DESIGN 70).
             error.__traceback__ = None
         problem = Problem(HTTPStatus(status_code), _NOT_HTTP)
         if status_code == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
@@ -93,8 +93,8 @@ class Http1(H11Protocol):
 
 
 def _origin_form(request: h11.Request) -> tuple[bytes, bytes]:
-    """The path and query of a target, and the authority where it has one, which then counts in place of
-    `Host` (RFC 9112, 3.2.2). A target in no form that is served comes back empty."""
+    """Return the path and query of a target, and its authority where it has one, which then replaces `Host`
+    (RFC 9112, 3.2.2). A target in any other form gives an empty path."""
     target = request.target
     if target.startswith(b"/"):
         return target, b""
@@ -111,12 +111,12 @@ def _origin_form(request: h11.Request) -> tuple[bytes, bytes]:
 
 
 def _fault(request: h11.Request, target: bytes) -> Problem | None:
-    """The reasons for which a well-formed request is not served."""
+    """Return the reason for which a well-formed request is not served."""
     names = [name for name, _ in request.headers]
     if not request.http_version.startswith(b"1."):
         return Problem(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "this port speaks HTTP/1.1 and HTTP/1.0")
     if b"transfer-encoding" in names:
-        # Two servers on the way may each take another of the two for the body's end (RFC 9112, 6.1).
+        # Two servers on the way may disagree on which of the two ends the body (RFC 9112, 6.1).
         if b"content-length" in names:
             return Problem(HTTPStatus.BAD_REQUEST, "Transfer-Encoding and Content-Length: send one of them")
         if request.http_version == b"1.0":

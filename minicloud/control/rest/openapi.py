@@ -1,7 +1,7 @@
-"""The OpenAPI document: what each operation says of itself, put together once.
+"""This module makes the OpenAPI document, once.
 
-Parameters, summaries and descriptions come from the handlers' query structs and docstrings by way of
-quart-schema; answers are stated beside each handler with `operation`.
+Parameters, summaries and descriptions come from the handlers' query structs and docstrings, by quart-schema.
+Answers are stated beside each handler with `operation`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _REQUEST_ID_HEADER = {
     }
 }
 
-# What any operation may answer, whatever it is for.
+# These are answers that any operation may give.
 _COMMON_PROBLEMS = {
     HTTPStatus.BAD_REQUEST: "A query parameter is wrong or not known; the detail names what is allowed.",
     HTTPStatus.FORBIDDEN: "It may come from a web page that is not this server's; the detail has the remedy.",
@@ -42,7 +42,7 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One successful answer: content types with their type or ready schema, and its own headers."""
+    """This is one successful answer: its content types, each with a type or a schema, and its own headers."""
 
     description: str
     content: dict[str, Any] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class _Operation:
 
 
 def json_of(type_: Any, description: str, headers: dict[str, str] | None = None) -> Answer:
-    """An answer in JSON."""
+    """Return an answer in JSON."""
     return Answer(description, {"application/json": type_}, headers or {})
 
 
@@ -71,8 +71,8 @@ def operation(
     refusals: dict[HTTPStatus, str] | None = None,
     header_parameters: tuple[dict[str, Any], ...] = (),
 ) -> Callable[[Handler], Handler]:
-    """State an operation's id, its group, its answers, the JSON it takes as a body, which may be left out,
-    and its refusals beyond those common to all."""
+    """State an operation's id, its group, its answers, its optional JSON body, and its refusals beyond the
+    common ones."""
 
     def decorate(handler: Handler) -> Handler:
         setattr(handler, _ATTRIBUTE, _Operation(answers, body, refusals or {}, header_parameters))
@@ -82,12 +82,12 @@ def operation(
 
 
 def path_template(rule: Rule) -> str:
-    """The path of `rule` as OpenAPI and the metrics name it, as in /api/workers/{workerId}."""
+    """Return the path of `rule` in the form of OpenAPI and the metrics, such as /api/workers/{workerId}."""
     return rule.rule.replace("<worker:worker_id>", "{workerId}").replace("<", "{").replace(">", "}")
 
 
 class OpenApiDocument(OpenAPIProvider):
-    """quart-schema's document, with every answer, problem and header an operation can give."""
+    """This is quart-schema's document, with every answer, problem and header of each operation."""
 
     def schema(self) -> dict[str, Any]:
         document = super().schema()
@@ -104,11 +104,11 @@ class OpenApiDocument(OpenAPIProvider):
         schemas, components = msgspec.json.schema_components(
             [*types, ProblemJson], ref_template=_REF_TEMPLATE
         )
-        # Structs as one answers' type are references already; lists of them are schemas of their own.
+        # A struct as an answer's type is a reference already; a list of structs is a schema of its own.
         self._schema_of = {repr(type_): schema for type_, schema in zip(types, schemas, strict=False)}
         document["components"]["schemas"].update(components)
         for schema in document["components"]["schemas"].values():
-            if "enum" in schema:  # all of ours are of strings, which msgspec leaves unsaid
+            if "enum" in schema:  # all of ours are strings, and msgspec leaves the type out
                 schema["type"] = "string"
         for rule in self.generate_rules():
             self._state_answers(document, rule)
@@ -131,7 +131,7 @@ class OpenApiDocument(OpenAPIProvider):
         return {path_template(rule): operations}, components
 
     def build_querystring_parameters(self, model: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        # quart-schema's own takes the first component for the model's, whichever that is.
+        # quart-schema's own method takes the first component for the model's, even where it is another.
         (reference,), components = msgspec.json.schema_components([model], ref_template=_REF_TEMPLATE)
         properties = components.pop(reference["$ref"].rpartition("/")[2])["properties"]
         parameters = [

@@ -1,6 +1,6 @@
-"""The query parameters of the REST API, and what is said of a wrong one.
+"""This module has the query parameters of the REST API, and explains a wrong one.
 
-Every endpoint refuses parameters it does not know: one misspelt would otherwise be an unfiltered answer.
+Every endpoint refuses unknown parameters, as a misspelt filter would otherwise give an unfiltered answer.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class StatusFilter(StrEnum):
         return cls.__members__.get(str(value).upper())
 
 
-# What may stand behind each name; the other half of the structs below.
+# The allowed values of each parameter; the structs below have the types.
 _ALLOWED = {
     "status": f"one of {', '.join(StatusFilter)}, in any case",
     "limit": f"a whole number from 1 to {LARGEST_LIMIT}",
@@ -40,7 +40,7 @@ _ALLOWED = {
     "last_event_id": f"an event id from 0 to {LARGEST_EVENT_ID}",
 }
 
-# Unset and not None: a query knows no null, and msgspec would take the text "null" for it.
+# The default is UNSET and not None, as msgspec would take the text "null" for None.
 _Status = (
     Annotated[StatusFilter, Meta(description="Only workers of this status; any case will do.")] | UnsetType
 )
@@ -92,8 +92,8 @@ class EventsQuery(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def refusal(known: Sequence[str], given: dict[str, list[str]], error: str) -> InvalidError:
-    """What to say of a query that msgspec refused with the text `error`: the name, its value, and what it
-    may be."""
+    """Return the explanation of a query that msgspec refused with the text `error`: the name, its value, and
+    the allowed values."""
     for name in given:
         if name not in known:
             allowed = f"use {_listed(known)}" if known else "there are none here"
@@ -107,7 +107,7 @@ def refusal(known: Sequence[str], given: dict[str, list[str]], error: str) -> In
 
 
 def event_id_header(text: str) -> int:
-    """The `Last-Event-ID` header as a number; raises `InvalidError`."""
+    """Return the `Last-Event-ID` header as a number; raise `InvalidError` if it is none."""
     if not re.fullmatch(r"[0-9]{1,19}", text, re.ASCII) or int(text) > LARGEST_EVENT_ID:
         raise InvalidError(f"Last-Event-ID is {shown(text)}: it must be {_ALLOWED['last_event_id']}")
     return int(text)
@@ -119,5 +119,5 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def shown(text: str) -> str:
-    """What a client sent, in quotes and not too much of it."""
+    """Return the start of a client's text, in quotes."""
     return repr(text if len(text) <= 64 else text[:61] + "...")

@@ -1,7 +1,7 @@
-"""Long answers, made while they are sent.
+"""This module makes long answers while they are sent.
 
-A client that does not read holds one piece of an answer and what the rest is made from, whatever the answer's
-length, and all such answers have one budget (`Seat.take_answer_bytes`).
+A client that does not read holds one piece of an answer and the source of the rest, however long the answer
+is. All such answers share one budget (`Seat.take_answer_bytes`).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from werkzeug.exceptions import ServiceUnavailable
 
 from minicloud.control.rest.seats import MAX_ANSWER_BYTES, seat_of
 
-# An answer up to this is made before it is sent, and its length is given. Each piece of a longer one has at
-# least this much, so that its share of the work for sending a piece is small.
+# An answer up to this is made before it is sent, with its length. Each piece of a longer one has at least
+# this much, so that the fixed cost of sending a piece counts little.
 PIECE_BYTES = 32 * 1024
-# A piece is held twice: as it was made, and as HTTP/1.1 frames it.
+# A piece is held twice: as it was made, and in its HTTP/1.1 frame.
 _HELD_BYTES = 2 * PIECE_BYTES
 
 _GZIP = 16 + zlib.MAX_WBITS
@@ -32,10 +32,10 @@ class BrokenOffError(Exception):
 
 
 async def response_of(parts: Iterator[bytes], content_type: str, *, source_bytes: int = 0) -> Response:
-    """A response of `parts`, put together to pieces; others have their turn after each empty part.
+    """Return a response of `parts`, joined to pieces. Other tasks run after each empty part.
 
-    `source_bytes` is held until the answer is over, besides a piece. Raises `ServiceUnavailable` where the
-    answer is long and others hold all that may be held.
+    `source_bytes` is held until the answer is over, besides a piece. Raise `ServiceUnavailable` where the
+    answer is long and the budget is used up.
     """
     pieces = _Pieces(parts)
     await pieces.make_first()
@@ -50,7 +50,7 @@ async def response_of(parts: Iterator[bytes], content_type: str, *, source_bytes
 
 
 def gzipped(parts: Iterable[bytes]) -> Iterator[bytes]:
-    """`parts` as one gzip stream."""
+    """Yield `parts` as one gzip stream."""
     packer = zlib.compressobj(1, zlib.DEFLATED, _GZIP)
     for part in parts:
         yield packer.compress(part)
@@ -58,8 +58,8 @@ def gzipped(parts: Iterable[bytes]) -> Iterator[bytes]:
 
 
 class _Pieces(ResponseBody):
-    """Pieces of at least `PIECE_BYTES`, but for the last one. Not an async generator: those need closing,
-    which a cancelled request would leave undone."""
+    """These are pieces of at least `PIECE_BYTES`, except for the last one. This is not an async generator, as
+    a cancelled request would leave a generator unclosed."""
 
     def __init__(self, parts: Iterator[bytes]) -> None:
         self.first = b""
@@ -85,7 +85,7 @@ class _Pieces(ResponseBody):
         return piece
 
     async def _next(self) -> bytes:
-        """The next piece; empty at the end."""
+        """Return the next piece; empty at the end."""
         piece = bytearray()
         await trio.lowlevel.checkpoint()
         for part in self._parts:

@@ -1,4 +1,4 @@
-"""What machines ask: is it alive, may it be sent requests, what does it measure."""
+"""This module has the endpoints for machines: liveness, readiness and metrics."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _EXPOSITION = {"type": "string"}
 
 
 class ProbeRoutes:
-    """The handlers over one process's readiness and metrics."""
+    """These are the handlers over one process's readiness and metrics."""
 
     def __init__(self, readiness: Readiness, metrics: Metrics) -> None:
         self._readiness = readiness

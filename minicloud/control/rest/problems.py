@@ -1,7 +1,7 @@
-"""Errors as problem details (RFC 9457): the one place where a failure becomes an HTTP status.
+"""This module turns every failure into problem details (RFC 9457) with an HTTP status.
 
-Always holds: a body says what is wrong and what would be right, and carries the request's id; what went
-wrong inside MiniCloud is told to the log alone.
+Always holds: a body has the error, the remedy and the request's id; a failure inside MiniCloud is logged, and
+its details are not sent. `tests/unit/control/rest/test_problems.py` keeps these.
 """
 
 from __future__ import annotations
@@ -49,23 +49,23 @@ _OF_OUR_MAKING = "the control plane failed to answer: its log has the reason und
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A failure as it is told to a client."""
+    """This is a failure in the form that a client gets."""
 
     status: HTTPStatus
     detail: str
     headers: dict[str, str] = field(default_factory=dict)
 
     def body(self, request_id: str) -> bytes:
-        """The problem as JSON."""
+        """Return the problem as JSON."""
         return msgspec.json.encode(
             ProblemJson("about:blank", self.status.phrase, self.status.value, self.detail, request_id)
         )
 
 
 def problem_of(error: Exception) -> Problem:
-    """`error`, raised while `request` was handled, as a problem."""
+    """Return the problem of `error`, which was raised while `request` was handled."""
     if isinstance(error, QuerystringValidationError):
-        # The model that refused the query is the one its view function is documented with.
+        # The model that refused the query is in the documentation of its view function.
         view = current_app.view_functions[request.endpoint or ""]
         model: type[msgspec.Struct] = getattr(view, QUART_SCHEMA_QUERYSTRING_ATTRIBUTE)
         error = refusal(
@@ -90,19 +90,20 @@ def problem_of(error: Exception) -> Problem:
 
 
 def _status_of(kind: type[MiniCloudError]) -> HTTPStatus:
-    """The status of the nearest class that has one."""
+    """Return the status of the nearest class that has one."""
     return next(_STATUS_OF[each] for each in kind.__mro__ if each in _STATUS_OF)
 
 
 async def answer(error: Exception) -> Response:
-    """The response to a request that failed with `error`; logs it. Quart's handler of every exception."""
+    """Log `error`, and return the response to the request that raised it. This is Quart's handler of every
+    exception."""
     problem = problem_of(error)
-    # That the store cannot write is logged by the store, once.
+    # The store logs once that it cannot write.
     expected = isinstance(error, HTTPException | StoreUnavailableError)
     if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not expected:
         log.error("http_request_failed", method=request.method, path=request.path, exc_info=error)
     else:
-        # A client's mistake is for the client to look at, and its answer has the details.
+        # A client's mistake is logged as info, and its answer has the details (DESIGN 74).
         (log.info if problem.status < HTTPStatus.INTERNAL_SERVER_ERROR else log.warning)(
             "http_request_refused",
             method=request.method,
@@ -114,7 +115,7 @@ async def answer(error: Exception) -> Response:
 
 
 def response(problem: Problem) -> Response:
-    """`problem` as the response to the present request."""
+    """Return `problem` as the response to the present request."""
     return Response(
         problem.body(current_request_id()), problem.status, problem.headers, content_type=CONTENT_TYPE
     )

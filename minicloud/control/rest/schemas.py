@@ -1,4 +1,4 @@
-"""The JSON of the REST API: one struct a shape, and how core types become them.
+"""This module has the JSON of the REST API, one struct for each shape, and the conversions from core types.
 
 Names are camelCase on the wire. Times are Unix milliseconds, ages milliseconds, sizes MiB, utilisations
 fractions from 0.0 to 1.0.
@@ -134,9 +134,9 @@ class ProblemJson(Struct, frozen=True, rename="camel"):
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """The instant at which workers are shown, and how monotonic instants are told as wall time at it.
+    """This is the instant at which workers are shown. It converts monotonic instants to wall time.
 
-    Taken once an answer: reading the clocks three times a worker took a third of a long list's time.
+    One is taken for each answer, as three clock reads for each worker took a third of a long list's time.
     """
 
     now_s: float
@@ -154,7 +154,7 @@ class Moment:
 
 
 def worker_json(worker: Worker, moment: Moment) -> WorkerJson:
-    """`worker` as of `moment`."""
+    """Return `worker` as of `moment`."""
     status_since_s = worker.status_since_s
     return WorkerJson(
         worker_id=worker.worker_id,

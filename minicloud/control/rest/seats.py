@@ -1,12 +1,13 @@
-"""The places for HTTP connections: how many there are, who gets one, and who gives way.
+"""This module has the seats for HTTP connections: their number, who gets one, and which connection gives way
+(DESIGN 49).
 
 A connection has a seat while it is open. One address may have half of the ordinary seats. Where none is left
-for a connection, the one that has waited longest for its client's next request gives way, for a probe must
-not fail because others keep connections that they do not use. Where nobody waits, a reserve is left, for
-probes and for what operators ask for; streams, pages and their files are refused there.
+for a new connection, the one that has been idle for the longest time is closed, so that a probe does not fail
+because of unused connections. Where none is idle, a reserve is left for probes and operators' requests;
+streams, pages and their files are refused there.
 
 Always holds: what a seat has taken is given back when its request ends, and its place when it is left, in
-whichever way the connection ends (`tests/unit/control/rest/test_seats.py`). Does no I/O of its own.
+whichever way the connection ends (`tests/unit/control/rest/test_seats.py`). This module does no I/O.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from typing import Any
 
 import trio
 
-# A client that has connected has this long to send its request before it may have to give way.
+# A new connection has this long to send its request before it may have to give way.
 FAIR_IDLE_S = 1.0
 # An answer that is sent in pieces has this long before it may have to give way to another.
 FAIR_ANSWER_S = 5.0
-# For all answers that are sent in pieces, for what each of them holds meanwhile.
+# All answers that are sent in pieces hold at most this much together.
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 
 _KEY = "minicloud.seat"
@@ -37,25 +38,26 @@ class Lane(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SeatLimits:
-    """How many connections there may be at a time; each is one of the process's open files."""
+    """These limits are for connections at a time; each connection is one of the process's open files."""
 
     ordinary: int = 900
     reserve: int = 64
 
     @classmethod
     def of(cls, connections: int) -> SeatLimits:
-        """A fifteenth of `connections` in the reserve, 4 at least; the rest are ordinary."""
+        """Return limits with a fifteenth of `connections` in the reserve, 4 at least; the rest are
+        ordinary."""
         reserve = min(64, max(4, connections // 15))
         return cls(connections - reserve, reserve)
 
     @property
     def per_peer(self) -> int:
-        """Ordinary seats for one address. A proxy is one address, for however many people."""
+        """Return the number of ordinary seats for one address. A proxy counts as one address."""
         return max(1, self.ordinary // 2)
 
     @property
     def streams(self) -> int:
-        """Event streams. They keep their seats for as long as their clients like."""
+        """Return the number of event streams, which keep their seats for as long as their clients like."""
         return max(1, self.ordinary // 2)
 
     @property
@@ -64,12 +66,13 @@ class SeatLimits:
 
     @property
     def operations(self) -> int:
-        """Requests in the reserve that are no probes. They may wait for the disk; probes never do."""
+        """Return the number of requests in the reserve that are not probes. They may wait for the disk;
+        probes do not."""
         return max(1, self.reserve // 2)
 
 
 class Seat:
-    """One connection's place. `close` closes the connection at once; it neither waits nor raises."""
+    """This is one connection's place. `close` closes the connection at once; it neither waits nor raises."""
 
     def __init__(self, seats: Seats, peer: str, lane: Lane, close: Callable[[], None]) -> None:
         self.peer = peer
@@ -80,24 +83,24 @@ class Seat:
         self._given_back: list[Callable[[], None]] = []
 
     def busy(self) -> None:
-        """A request has come in."""
+        """Note that a request has arrived."""
         self._seats._idle.pop(self, None)
 
     def idle(self) -> None:
-        """The request is over, and another one may come: give back what it had taken."""
+        """Note that the request is over, and give back what it has taken. Another request may follow."""
         self._give_back()
         if self in self._seats._open:
             self._seats._idle[self] = trio.current_time()
 
     def linger(self) -> None:
-        """The last answer has been sent, and the connection waits for its client to close it."""
+        """Note that the last answer is sent, and that the connection waits for its client to close it."""
         self._give_back()
         self._seats._idle.pop(self, None)
         if self in self._seats._open:
             self._seats._lingering[self] = trio.current_time()
 
     def leave(self) -> None:
-        """The connection is over. A second time changes nothing."""
+        """Leave the seat, as the connection is over. A second call changes nothing."""
         self._give_back()
         seats = self._seats
         seats._idle.pop(self, None)
@@ -109,18 +112,18 @@ class Seat:
                 _count_down(seats._peers, self.peer)
 
     def give_way(self) -> None:
-        """Leave the seat to somebody else, and close the connection."""
+        """Leave the seat to another connection, and close this one."""
         self.leave()
         self._close()
         self._seats._on_crowded_out("displaced")
 
     def when_over(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called once the present request is over, in whichever way it ends. It neither waits
-        nor raises."""
+        """Call `callback` once the present request is over, in whichever way it ends. It must neither wait
+        nor raise."""
         self._given_back.append(callback)
 
     def take_stream(self) -> bool:
-        """Have the present request be an event stream; False where there are enough."""
+        """Count the present request as an event stream; return False where the limit is reached."""
         seats = self._seats
         if (
             self.lane is Lane.RESERVE
@@ -133,7 +136,8 @@ class Seat:
         return True
 
     def take_operation(self) -> bool:
-        """Have the present request be one that is no probe; False where the reserve has enough of them."""
+        """Count the present request as one that is not a probe; return False where the reserve has reached
+        its limit."""
         seats = self._seats
         if self.lane is Lane.RESERVE:
             if seats._operations >= seats.limits.operations:
@@ -143,9 +147,9 @@ class Seat:
         return True
 
     def take_answer_bytes(self, held_bytes: int) -> bool:
-        """Have the present request hold `held_bytes` until it is over; False where there is no room.
+        """Have the present request hold `held_bytes` until it is over; return False where there is no room.
 
-        The answer that is on its way for the longest time gives way, if that is longer than `FAIR_ANSWER_S`.
+        The oldest answer gives way, if it is older than `FAIR_ANSWER_S`.
         """
         seats = self._seats
         while seats.answer_bytes + held_bytes > MAX_ANSWER_BYTES:
@@ -164,13 +168,13 @@ class Seat:
 
 
 class Seats:
-    """All seats of one server. `answer_bytes` is held by answers that are sent in pieces."""
+    """These are all seats of one server. `answer_bytes` bounds the answers that are sent in pieces."""
 
     def __init__(
         self, limits: SeatLimits | None = None, on_crowded_out: Callable[[str], None] = lambda how: None
     ) -> None:
-        """`on_crowded_out` gets "displaced" for a connection that gives way, "refused" for one without a
-        seat; it neither waits nor raises."""
+        """Create the seats. `on_crowded_out` is called with "displaced" for a connection that gives way, and
+        with "refused" for one without a seat; it must neither wait nor raise."""
         self.limits = limits or SeatLimits()
         self._on_crowded_out = on_crowded_out
         self._open: set[Seat] = set()
@@ -185,16 +189,17 @@ class Seats:
 
     @property
     def open(self) -> int:
-        """Seats that are taken."""
+        """Return the number of taken seats."""
         return len(self._open)
 
     @property
     def streams(self) -> int:
-        """The number of seats that have an event stream."""
+        """Return the number of seats that have an event stream."""
         return self._streams.total()
 
     def take(self, peer: str, close: Callable[[], None]) -> Seat | None:
-        """A seat for a connection of `peer`; None where nobody can give way to it. The caller leaves it."""
+        """Return a seat for a connection of `peer`; None where no connection can give way to it. The caller
+        leaves the seat."""
         lane = self._lane_for(peer)
         if lane is None:
             self._on_crowded_out("refused")
@@ -219,8 +224,9 @@ class Seats:
         return None
 
     def _displaced(self, lane: Lane, peer: str | None = None) -> bool:
-        """Has a connection of `lane`, and of `peer` if that is given, given way: one that lingers, else the
-        one that is idle for the longest time, else, in the reserve, the oldest long answer?"""
+        """Close a connection of `lane`, and of `peer` if that is given: one that lingers, else the one that
+        has been idle for the longest time, else, in the reserve, the oldest long answer. Return False where
+        there is none."""
         long_ago_s = trio.current_time() - FAIR_IDLE_S
         among = [(self._lingering, trio.current_time()), (self._idle, long_ago_s)]
         if lane is Lane.RESERVE:
@@ -243,38 +249,39 @@ class Seats:
 
 
 class HalfClose:
-    """The client has said that it sends nothing more. What it asked for is still answered."""
+    """The client has half-closed its connection: it sends nothing more, and its last request is still
+    answered."""
 
     def __init__(self) -> None:
         self.happened = False
         self._waiting: trio.CancelScope | None = None
 
     def happen(self) -> None:
-        """Note it, and end a wait that is `ended_by` it."""
+        """Note the half-close, and end a wait that is `ended_by` it."""
         self.happened = True
         if self._waiting is not None:
             self._waiting.cancel()
 
     def ended_by(self, scope: trio.CancelScope) -> None:
-        """Have it cancel `scope`, if need be at once. One scope at a time."""
+        """Have the half-close cancel `scope`, at once if it has happened. There is one scope at a time."""
         self._waiting = scope
         if self.happened:
             scope.cancel()
 
 
 def seat_of(scope: Mapping[str, Any]) -> Seat | None:
-    """The seat of the connection that an ASGI request came on; None where there is no connection."""
+    """Return the seat of the connection that an ASGI request came on; None where there is no connection."""
     seat: Seat | None = scope.get("state", {}).get(_KEY)
     return seat
 
 
 def state_with(seat: Seat) -> MutableMapping[str, Any]:
-    """The `state` of the ASGI requests of `seat`'s connection."""
+    """Return the `state` of the ASGI requests of `seat`'s connection."""
     return {_KEY: seat}
 
 
 def peer_key(address: str) -> str:
-    """One peer: an IPv4 address, or the /64 network that an IPv6 host has to itself."""
+    """Return the key of one peer: an IPv4 address, or the /64 network that an IPv6 host has to itself."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

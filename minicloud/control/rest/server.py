@@ -1,7 +1,8 @@
-"""The REST server: connections on listeners of ours, in the caller's nursery.
+"""This module is the REST server: it serves connections on given listeners, in the caller's nursery.
 
-Always holds: no client can keep it from stopping; every connection has a seat (`seats.py`), and the failure
-of one is not another's. Knows nothing of what is served.
+Always holds: no client keeps the server from stopping; every connection has a seat (`seats.py`), and the
+failure of one does not affect another. `tests/unit/control/rest/test_server.py` and
+`tests/unit/control/rest/test_crowds.py` keep these.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from minicloud.control.rest.problems import CONTENT_TYPE, Problem
 from minicloud.control.rest.seats import Seats, peer_key
 
 GRACE_S = 3.0
-# Connections without a seat that are told so at a time; the next one is only closed.
+# At most this many connections without a seat get an answer at a time; the next one is only closed.
 MAX_TURNED_AWAY = 16
 
 log = structlog.get_logger()
@@ -38,10 +39,11 @@ async def serve_rest(
     grace_s: float = GRACE_S,
     task_status: TaskStatus[int] = TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve `app` until `readiness` says stop, then let requests in flight finish for `grace_s`, and return.
+    """Serve `app` until `readiness` is stopping, then let requests in flight finish for `grace_s`, and
+    return.
 
-    Reports the bound port once connections are accepted. Cancelled, it ends at once. The app's startup and
-    shutdown hooks are not run: ours has none.
+    The task reports the bound port once connections are accepted. A cancellation ends it at once. The app's
+    startup and shutdown hooks are not run, as this app has none.
     """
     server = _Server(app, seats or Seats())
     async with trio.open_nursery() as connections:
@@ -54,12 +56,14 @@ async def serve_rest(
             task_status.started(port)
             await readiness.stopping.wait()
             accepting.cancel_scope.cancel()
-        await server.context.terminated.set()  # closes idle connections, and each other after its answer
+        await (
+            server.context.terminated.set()
+        )  # closes idle connections now, and the others after their answers
         connections.cancel_scope.deadline = trio.current_time() + grace_s
 
 
 class _Server:
-    """What the connections of one server share."""
+    """This has what the connections of one server share."""
 
     def __init__(self, app: Quart, seats: Seats) -> None:
         self._app = ASGIWrapper(app)
@@ -79,7 +83,7 @@ class _Server:
         try:
             await Connection(self._app, self._config, self.context, stream, seat).run()
         except* Exception as group:
-            # One connection's failure, hypercorn's own included, is never the server's.
+            # The failure of one connection, also one inside hypercorn, does not end the server.
             log.error("http_connection_failed", exc_info=group)
         finally:
             seat.leave()

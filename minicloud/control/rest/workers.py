@@ -1,6 +1,7 @@
-"""`/api/workers`: the workers, read and administered.
+"""`/api/workers` lists, shows and administers the workers.
 
-A change is answered once it is durable. The fixed paths `stats` and `healthy` win over a worker's id.
+A change is answered once it is durable. The fixed paths `stats` and `healthy` take precedence over a worker's
+id.
 """
 
 from __future__ import annotations
@@ -52,14 +53,15 @@ _NOT_SAID = {
 
 
 class WorkerIdConverter(BaseConverter):
-    """A worker's id in a path. The reserved ones are none, so that their paths know their own methods."""
+    """This is a worker's id in a path. Reserved ids do not match, so that their paths have their own
+    methods."""
 
     regex = rf"(?!(?:{'|'.join(map(re.escape, sorted(RESERVED_IDS)))})$)[^/]+"
-    part_isolating = True  # else werkzeug takes the slash in the expression for one it may match
+    part_isolating = True  # else werkzeug assumes that the slash in the expression may match
 
 
 class WorkerRoutes:
-    """The handlers over one membership."""
+    """These are the handlers over one membership."""
 
     def __init__(self, membership: Membership) -> None:
         self._membership = membership
@@ -199,7 +201,7 @@ class WorkerRoutes:
         return response
 
     def _array(self, page: Page) -> Iterator[bytes]:
-        """The page as a JSON array, a worker at a time, with an empty part after each slice."""
+        """Yield the page as a JSON array, a worker at a time, with an empty part after each slice."""
         begin = b"["
         for workers in page.slices(self._membership):
             moment = self._moment
