@@ -134,7 +134,7 @@ class Deregister:
 
 
 @dataclass(frozen=True, slots=True)
-class _OperatorSays:
+class _OperatorCommand:
     """This is the base of operator commands. `reason` is empty if the operator gives none. Raises
     `InvalidError` if it is too long."""
 
@@ -147,22 +147,22 @@ class _OperatorSays:
 
 
 @dataclass(frozen=True, slots=True)
-class Cordon(_OperatorSays):
+class Cordon(_OperatorCommand):
     """A `Cordon` keeps new work away from a registered or departed worker. A draining one stays draining."""
 
 
 @dataclass(frozen=True, slots=True)
-class Uncordon(_OperatorSays):
+class Uncordon(_OperatorCommand):
     """An `Uncordon` ends the cordon or the drain of a registered or departed worker."""
 
 
 @dataclass(frozen=True, slots=True)
-class Drain(_OperatorSays):
+class Drain(_OperatorCommand):
     """A `Drain` orders a registered worker to finish what it runs and leave."""
 
 
 @dataclass(frozen=True, slots=True)
-class Remove(_OperatorSays):
+class Remove(_OperatorCommand):
     """A `Remove` ends a registration. If the worker still runs, the answer to its next heartbeat orders it to
     register."""
 
