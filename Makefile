@@ -70,8 +70,8 @@ drive-binary: dev-environment
 # BINARY_TESTS=tests/integration runs all tests of processes. The default is the tests of a process on its machine, of
 # its files and of the parts inside it. The others are about the network and the disk, where the executable runs the
 # code that the suite has tested.
-BINARY_TESTS ?= $(patsubst %,tests/integration/test_%.py,ctrl_c dev ending health membership openapi operators \
-	service_manager simulator standard_services starting strangers unread_log)
+BINARY_TESTS ?= $(patsubst %,tests/integration/test_%.py,ctrl_c dev ending health operators \
+	service_manager simulator standard_services starting unread_log)
 
 proto: dev-environment ## Generate minicloud/wire/gen from proto/
 	$(BIN)/python proto/generate.py $(GENERATED)
