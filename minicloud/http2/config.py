@@ -91,7 +91,7 @@ class Http2Limits:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long one connection may keep us waiting."""
+    """The times for which one connection may keep us waiting."""
 
     # From accepting to TLS done, and again to the peer's preface and SETTINGS. A real peer needs two or three
     # round trips; what is slower is a port scanner or holds connections on purpose.

@@ -191,11 +191,15 @@ class Connection:
     def _refuse_peer(self, exc: PeerError) -> ConnectionFailed:
         """End the connection for a rule that the peer broke."""
         self.go_away(self.highest_received_stream_id, exc.error_code, exc.debug)
+        self._end()
+        return ConnectionFailed(exc.error_code, str(exc))
+
+    def _end(self) -> None:
+        """Receive nothing more, and send no more than what is queued."""
         self.failed = True
         self.has_more = False
         self._inbox.clear()
         self._streams.clear()
-        return ConnectionFailed(exc.error_code, str(exc))
 
     def _on_headers(self, event: HeadersReceived, events: list[Event]) -> None:
         stream_id, kind = event.stream_id, event.kind
@@ -250,9 +254,7 @@ class Connection:
     def can_open_stream(self) -> bool:
         """True where a client may open one more stream: the peer grants it and there is an id for it."""
         return (
-            not self.failed
-            and len(self._streams) < self._engine.max_streams
-            and self._engine.highest_opened_stream_id < frames.MAX_STREAM_ID - 2
+            not self.failed and len(self._streams) < self._engine.max_streams and not self.out_of_stream_ids
         )
 
     @property
@@ -343,10 +345,7 @@ class Connection:
 
     def close(self) -> None:
         """Free what is held; nothing can be received or sent any more."""
-        self.failed = True
-        self.has_more = False
-        self._inbox.clear()
-        self._streams.clear()
+        self._end()
         self._outbox.clear()
         self.output_bytes = 0
         self._engine.close()

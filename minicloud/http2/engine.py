@@ -166,7 +166,7 @@ class Engine:
 
     @property
     def max_streams(self) -> int:
-        """How many streams at once the peer grants."""
+        """The number of streams at once that the peer grants."""
         return self._h2.remote_settings.max_concurrent_streams
 
     def close(self) -> None:

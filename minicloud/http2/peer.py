@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import trio
 
@@ -30,27 +31,22 @@ class Peer:
 
 def peer_of(stream: trio.abc.Stream) -> Peer:
     """The peer of a connected `stream`, TLS or not."""
-    certificate = None
-    if isinstance(stream, trio.SSLStream):
-        certificate = stream.getpeercert() or None
-        stream = stream.transport_stream
-    if not isinstance(stream, trio.SocketStream):
-        return Peer(None, certificate)
-    try:
-        name = stream.socket.getpeername()
-    except OSError:  # gone already
-        return Peer(None, certificate)
-    return Peer(of_socket(name) if isinstance(name, tuple) else None, certificate)
+    certificate = stream.getpeercert() or None if isinstance(stream, trio.SSLStream) else None
+    return Peer(_address(stream, "getpeername"), certificate)
 
 
 def local_of(stream: trio.abc.Stream) -> Address | None:
     """This end's address of a connected `stream`, TLS or not; None for one that has none."""
+    return _address(stream, "getsockname")
+
+
+def _address(stream: trio.abc.Stream, end: Literal["getpeername", "getsockname"]) -> Address | None:
     if isinstance(stream, trio.SSLStream):
         stream = stream.transport_stream
     if not isinstance(stream, trio.SocketStream):
         return None
     try:
-        name = stream.socket.getsockname()
+        name = getattr(stream.socket, end)()
     except OSError:  # closed already
         return None
     return of_socket(name) if isinstance(name, tuple) else None

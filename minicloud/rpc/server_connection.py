@@ -158,7 +158,8 @@ class ServerConnection:
             call.on_end()
             return
         headers = dict(event.headers)
-        handler = server.methods.get(headers[b":path"].decode("latin-1"))
+        path = headers[b":path"].decode("latin-1")
+        handler = server.methods.get(path)
         stays_open = handler is not None and _stays_open(handler)
         obstacle = self._obstacle(stays_open)
         if obstacle is not None:
@@ -178,9 +179,9 @@ class ServerConnection:
 
         request = request_id_of(header, server.random)
         try:
-            call = self._open_call(event, headers, handler, request)
+            call = self._open_call(event, headers, path, handler, request)
         except RefusedError as exc:
-            method = UNKNOWN_METHOD if handler is None else headers[b":path"].decode("latin-1")
+            method = UNKNOWN_METHOD if handler is None else path
             self._refuse_with_status(stream_id, exc, request, method)
             return
         self._calls[stream_id] = call
@@ -221,6 +222,7 @@ class ServerConnection:
         self,
         event: HeadersReceived,
         headers: dict[bytes, bytes],
+        path: str,
         handler: Handler | None,
         request: str,
     ) -> AnyStream:
@@ -229,7 +231,6 @@ class ServerConnection:
             raise RefusedError(
                 Cause.METADATA, Status.RESOURCE_EXHAUSTED, f"metadata is over the limit of {limit} bytes"
             )
-        path = headers[b":path"].decode("latin-1")
         if handler is None:
             raise RefusedError(Cause.UNKNOWN_METHOD, Status.UNIMPLEMENTED, f"no such method: {path[:200]}")
         encoding = headers.get(b"grpc-encoding", IDENTITY)
