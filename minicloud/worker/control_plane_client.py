@@ -93,7 +93,7 @@ class ControlPlaneClient:
         assert upstreams, "a worker has at least one control plane"
         self._upstreams = [Upstream(*each) for each in upstreams]
         self._clock = clock
-        self._used = 0
+        self._order = tuple(range(len(self._upstreams)))  # in which a call tries them
         self._returned_s = -math.inf  # when `look_back` last had success
         self._hold_s = 0.0
         self._look_again_s = -math.inf
@@ -105,6 +105,11 @@ class ControlPlaneClient:
     @property
     def away(self) -> bool:
         return self._used > 0
+
+    @property
+    def _used(self) -> int:
+        """The number of the control plane in use."""
+        return self._order[0]
 
     def renew(self) -> None:
         for upstream in self._upstreams:
@@ -209,12 +214,6 @@ class ControlPlaneClient:
 
     async def _call(self, call: Callable[[Upstream, float], Awaitable[_Answer]], timeout_s: float) -> _Answer:
         """Return the first answer. The control plane that gave it is the one in use from then on."""
-        if len(self._upstreams) == 1:
-            upstream = self._upstreams[0]
-            try:
-                return await call(upstream, timeout_s)
-            except GRPCError as error:
-                raise ControlPlaneError(_problem(upstream, error)) from None
         used = self._used
         number, answer = await self._first_answer(call, timeout_s)
         if number != used and self._used == used:
@@ -222,7 +221,8 @@ class ControlPlaneClient:
         return answer
 
     def _use(self, number: int, reason: str) -> None:
-        was, self._used = self.address, number
+        was = self.address
+        self._order = (number, *(each for each in range(len(self._upstreams)) if each != number))
         now_s = self._clock.monotonic_s()
         if self.away:
             settled = now_s - self._returned_s > _SETTLED_S
@@ -238,12 +238,12 @@ class ControlPlaneClient:
         """Return the first answer, and the number of the control plane that gave it."""
         deadline_s = self._clock.monotonic_s() + timeout_s
         left_s = timeout_s
-        numbers = [self._used, *(each for each in range(len(self._upstreams)) if each != self._used)]
         problems: list[str] = []
-        for tried, number in enumerate(numbers):
+        order = self._order
+        for tried, number in enumerate(order):
             upstream = self._upstreams[number]
             try:
-                answer = await call(upstream, left_s / (len(numbers) - tried))
+                answer = await call(upstream, left_s / (len(order) - tried))
             except GRPCError as error:
                 problems.append(_problem(upstream, error))
                 left_s = deadline_s - self._clock.monotonic_s()
