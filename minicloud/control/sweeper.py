@@ -33,8 +33,7 @@ class Sweeper:
             membership = self._membership
             deadline_s = membership.sweep_due().next_deadline_s()
             if membership.registry.has_leases:
-                look_s = membership.registry.policy.look_s
-                deadline_s = min(deadline_s, membership.clock.monotonic_s() + look_s)
+                deadline_s = min(deadline_s, membership.clock.monotonic_s() + membership.policy.look_s)
             self._asleep_until_s = deadline_s
             membership.awake_by(self._asleep_until_s)
             with trio.CancelScope() as self._sleep:

@@ -71,7 +71,7 @@ class Registry(RegistryState):
 
     def __init__(
         self,
-        policy: LivenessPolicy = LivenessPolicy(),  # noqa: B008 (frozen)
+        policy: LivenessPolicy = LivenessPolicy(),
         incarnation_floor: int = 0,
         *,
         run: int = 0,

@@ -45,7 +45,7 @@ class RegistryState:
 
     def __init__(
         self,
-        policy: LivenessPolicy = LivenessPolicy(),  # noqa: B008 (frozen)
+        policy: LivenessPolicy = LivenessPolicy(),
         incarnation_floor: int = 0,
         *,
         run: int = 0,
@@ -56,7 +56,6 @@ class RegistryState:
         self.policy = policy
         self._ids = IdBook(rival_s=policy.heartbeat_timeout_s)
         self._detector = Detector(policy)
-        self._renew = self._detector.renew
         self._departures = Departures(policy.retention_s, max_departed)
         self._incarnation_floor = incarnation_floor
         self._run = run
@@ -153,7 +152,7 @@ class RegistryState:
             worker.sequence = sequence
         if resources is not None:
             worker.resources = resources
-        self._renew(worker.deadline, at_s)
+        self._detector.renew(worker.deadline, at_s)
 
     def _apply_expired(self, event: LeaseExpired) -> None:
         worker = self._workers[event.worker_id]
@@ -169,7 +168,7 @@ class RegistryState:
         worker.health_since_s = event.at_s
         worker.last_heartbeat_s = event.at_s  # the stored record of this change needs it
         worker.heard_run = self._run
-        self._renew(worker.deadline, event.at_s)
+        self._detector.renew(worker.deadline, event.at_s)
 
     def _apply_heard(self, event: WorkerHeard) -> None:
         worker = self._workers[event.worker_id]
@@ -206,7 +205,7 @@ class RegistryState:
             heard_run=self._run,
         )
         self._put(worker, before)
-        self._renew(worker.deadline, at_s)
+        self._detector.renew(worker.deadline, at_s)
 
     def _apply_loaded(self, event: WorkerLoaded) -> None:
         worker = replace(event.worker)  # events do not change once they are made
