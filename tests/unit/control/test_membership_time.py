@@ -1,4 +1,4 @@
-"""Nothing is seen past its deadline, and no setting of the wall clock moves a deadline (DESIGN 7, 9)."""
+"""Membership shows nothing past its deadline, and setting the wall clock moves no deadline (DESIGN 7, 9)."""
 
 from __future__ import annotations
 
