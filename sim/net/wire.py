@@ -11,11 +11,12 @@ from random import Random
 from typing import Any
 
 import trio
-from grpclib.const import Handler
 from grpclib.exceptions import GRPCError
 
 from minicloud.rpc.channel import Channel
+from minicloud.rpc.interceptors import HandlerFunc, around_each, intercepted
 from minicloud.rpc.server import Server
+from minicloud.rpc.server_stream import AnyStream
 from minicloud.worker.control_plane_client import TO_CONTROL_PLANE
 from sim.engine.process import Process
 from sim.net.network import Link
@@ -40,10 +41,8 @@ class WireServer:
         self.process = process
         self.failures: list[tuple[str, Exception]] = []
         self._links = links
-        processor = Processor(process.timeline, service_time_s)
-        self._server = Server(
-            [_Served(each, process, processor, self.failures) for each in services], random=random
-        )
+        self._processor = Processor(process.timeline, service_time_s)
+        self._server = Server(intercepted(services, around_each(self._taking_time)), random=random)
         self._nursery: trio.Nursery | None = None
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -51,6 +50,21 @@ class WireServer:
         async with trio.open_nursery() as self._nursery:
             task_status.started()
             await trio.sleep_forever()
+
+    def _taking_time(self, method: str, handle: HandlerFunc) -> HandlerFunc:
+        """Wrap a handler: its calls take time, and its failures are kept."""
+
+        async def handler(stream: AnyStream) -> None:
+            await self.process.sleep_until(self._processor.take())
+            try:
+                await handle(stream)
+            except GRPCError:
+                raise
+            except Exception as error:
+                self.failures.append((method, error))
+                raise
+
+        return handler
 
     @property
     def open_calls(self) -> int:
@@ -90,38 +104,3 @@ class WireChannel:
         """Make a call, as a generated stub does."""
         assert self._channel is not None, "the channel has not been opened"
         return self._channel.request(*args, **kwargs)
-
-
-class _Served:
-    """Wraps a service: its calls take time, and its failures are kept."""
-
-    def __init__(
-        self,
-        service: Any,
-        process: Process,
-        processor: Processor,
-        failures: list[tuple[str, Exception]],
-    ) -> None:
-        self._service = service
-        self._process = process
-        self._processor = processor
-        self._failures = failures
-
-    def __mapping__(self) -> dict[str, Handler]:
-        return {
-            route: handler._replace(func=self._served(route, handler.func))
-            for route, handler in self._service.__mapping__().items()
-        }
-
-    def _served(self, route: str, handle: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        async def served(stream: Any) -> None:
-            await self._process.sleep_until(self._processor.take())
-            try:
-                await handle(stream)
-            except GRPCError:
-                raise
-            except Exception as error:
-                self._failures.append((route, error))
-                raise
-
-        return served
