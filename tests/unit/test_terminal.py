@@ -37,8 +37,10 @@ child = subprocess.Popen([sys.executable, "-uc", '''
 import signal
 signal.signal(signal.SIGINT, lambda *_: exit(7))
 print("ready")
-signal.pause()'''])
+signal.pause()'''], stdout=subprocess.PIPE)
+child.stdout.readline()
 try:
+    print("ready", flush=True)
     child.wait()
 except KeyboardInterrupt:
     print("child", child.wait())
