@@ -92,8 +92,8 @@ class Progress:
         end = f" of {format_duration(deadline_s)}" if deadline_s is not None else ""
         text = f"{state} ({waited_s:.0f}s{end})"
         if self._columns is not None:  # a line that fills its row would wrap
+            self._drawn = True  # before it is: a Ctrl-C may come in between
             print(f"\r{cut(text, self._columns - 1)}\x1b[K", end="", file=self._stream, flush=True)
-            self._drawn = True
         elif state != self._reported or waited_s - self._reported_s >= _REPORTED_AGAIN_S:
             print(text, file=self._stream, flush=True)
             self._reported, self._reported_s = state, waited_s

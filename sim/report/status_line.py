@@ -33,9 +33,9 @@ class StatusLine:
         """Show `text` in place of what the line had."""
         # One column short of the edge: a line that fills its row wraps, and cannot be drawn over.
         line = self._escaped(text)[: max(0, columns_of(self._stream) - 1)]
+        self._drawn = True  # before it is: a signal may come in between
         self._stream.write(f"\r{line}\x1b[K")
         self._stream.flush()
-        self._drawn = True
 
     def wipe(self) -> None:
         """Leave the terminal as if nothing had been there."""

@@ -323,6 +323,25 @@ def test_status_line_with_a_character_the_locale_lacks_is_as_short_as_without(
     assert shown == "\r" + ("\\xe9" * 15)[:19] + "\x1b[K"
 
 
+class InterruptedTerminal(Terminal):
+    interrupted = False
+
+    def flush(self) -> None:
+        if not self.interrupted:
+            self.interrupted = True
+            raise KeyboardInterrupt
+
+
+def test_status_line_interrupted_while_it_is_drawn_is_wiped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    stream = InterruptedTerminal()
+    line = StatusLine(stream)
+    with pytest.raises(KeyboardInterrupt):
+        line.draw("50%")
+    line.wipe()
+    assert stream.getvalue().endswith("\r\x1b[K")
+
+
 def test_progress_of_several_runs_counts_those_that_are_over() -> None:
     stream = io.StringIO()
     progress = Progress(stream, lambda: 0.0)

@@ -47,6 +47,29 @@ def wait(within_s: float | None = None, shown: io.StringIO | None = None, *, pat
     return time.now_s
 
 
+class InterruptedTerminal(io.StringIO):
+    """An `InterruptedTerminal` gets Ctrl-C when it has shown something for the first time."""
+
+    interrupted = False
+
+    def isatty(self) -> bool:
+        return True
+
+    def flush(self) -> None:
+        if not self.interrupted:
+            self.interrupted = True
+            raise KeyboardInterrupt
+
+
+def test_progress_interrupted_while_it_is_drawn_leaves_the_terminal_clear() -> None:
+    shown = InterruptedTerminal()
+    progress = Progress(shown)
+    with pytest.raises(KeyboardInterrupt):
+        progress.show(DRAINING, 0.0, None)
+    progress.close()
+    assert shown.getvalue().endswith("\r\x1b[K")
+
+
 @pytest.mark.parametrize(
     ("name", "request_line", "said"),
     [
